@@ -1,0 +1,44 @@
+"""The one exception for mistakes a user can fix, and how a command reports it.
+
+Everything that is wrong with a file, a flag or a setting is raised as `UserError` with one clear
+sentence: which file or setting, what is wrong with it, and what to do. `exit_cleanly` turns it
+into that sentence on stderr and exit code 2. Any other exception is a defect of this project and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """A mistake in the input: one sentence that says where, what and how to put it right."""
+
+
+@contextlib.contextmanager
+def exit_cleanly() -> Iterator[None]:
+    """Run the body of a command; report `UserError` and Ctrl-C without a traceback.
+
+    Raises:
+      SystemExit: with code 2 after a `UserError` or an operating system error on the user's
+        files (no space, no permission), 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
