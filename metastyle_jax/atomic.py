@@ -1,0 +1,88 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from metastyle_jax.errors import UserError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.EFBIG: "raise the file size limit or choose another folder",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.EISDIR: "choose a name that is not a folder",
+    errno.ENOTDIR: "choose a path whose folders are not files",
+    errno.EEXIST: "choose a path whose folders are not files",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def write_error(path: str | Path, error: OSError) -> UserError:
+    """The one sentence for a file or folder that could not be written: which, why, what to do."""
+    reason = (error.strerror or str(error) or type(error).__name__).strip().rstrip(".")
+    if reason[1:2].islower():  # "No space left on device", but not an acronym
+        reason = reason[0].lower() + reason[1:]
+    remedy = _REMEDIES.get(error.errno or 0, "choose another folder")
+    return UserError(f"cannot write {path}: {reason}; {remedy}")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; move it to `path` when the body succeeds.
+
+    The folder is made if needed. The temporary name keeps the suffix of `path`, for writers that
+    choose the format by it. If the body raises (Ctrl-C included), the temporary file is removed
+    and an existing file at `path` stays as it was.
+
+    Args:
+      path: the file to write.
+
+    Yields:
+      The path that the body must write, as one closed regular file.
+
+    Raises:
+      UserError: the file cannot be written: no space, no permission, `path` is a folder ...
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    ours = {None, os.fspath(path), os.fspath(temporary), os.fspath(path.parent)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        # an error about a file that the body only reads is not ours to explain
+        folders = {os.fspath(folder) for folder in path.parents}
+        if error.filename not in ours | folders:
+            raise
+        raise write_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Bring the contents to disk before the rename, else a power cut could leave an empty file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a rename in `folder` to disk, where the platform can; never raises."""
+    # not every file system and platform can flush a folder, and the file itself is safe already
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,133 @@
+"""Decoding of image files of every kind into RGB arrays, with one clear error for bad ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from metastyle_jax.errors import UserError
+
+# 89 megapixels, Pillow's own threshold for a warning: an image that is accepted here never warns.
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+
+# What Pillow's decoders raise for damaged files; `SyntaxError` is its word for a broken PNG.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError)
+
+
+def decode_native(
+    file: IO[bytes] | str | os.PathLike[str], name: str, *, short_side: int | None = None
+) -> np.ndarray:
+    """Decodes an image to RGB (H, W, 3): uint8, or float32 in [0, 1] for deeper files.
+
+    With `short_side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as neither
+    side falls below `short_side` pixels; this is several times faster.
+
+    Raises:
+      UserError: one sentence that begins with `name`: no image, damaged, of an unsupported colour
+        mode, or of more than `MAX_PIXELS` pixels.
+    """
+    with _open(file, name) as image:
+        try:
+            if short_side is not None:
+                image.draft(None, (short_side, short_side))
+            image.load()
+        except MemoryError:
+            raise UserError(f"{name}: not enough memory to decode this image") from None
+        except _DECODE_ERRORS as error:
+            raise UserError(
+                f"{name}: the image is truncated or damaged ({error}); replace the file"
+            ) from None
+        return _to_rgb(_rotated(image), name)
+
+
+def check_header(path: str | os.PathLike[str]) -> None:
+    """Raises `UserError` unless the file's header is that of an image of an acceptable size.
+
+    Nothing is decoded: a truncated file passes. Emits Pillow's large-image warning unless called
+    within `quiet_about_large_images`.
+    """
+    if Path(path).stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty; replace it")
+    with _open(path, str(path)):
+        pass
+
+
+@contextlib.contextmanager
+def quiet_about_large_images() -> Iterator[None]:
+    """Silences Pillow's large-image warning: this module raises an error of its own instead.
+
+    Not for threads, since the list of warning filters belongs to the process. Threaded readers go
+    without: what `check_header` has let pass cannot warn.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _open(file: IO[bytes] | str | os.PathLike[str], name: str) -> Image.Image:
+    """Opens an image, reading its header only, and refuses what is no image or is too large."""
+    too_large = (
+        f"{name}: the image has more than {MAX_PIXELS // 10**6} million pixels; "
+        "give a smaller version"
+    )
+    try:
+        image = Image.open(file)
+    except Image.DecompressionBombError:
+        raise UserError(too_large) from None
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{name}: this is not an image of a known format; give a JPEG, PNG or WebP file"
+        ) from None
+    except _DECODE_ERRORS as error:
+        raise UserError(f"{name}: the image cannot be opened ({error}); replace the file") from None
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise UserError(too_large)
+    return image
+
+
+def _rotated(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODE_ERRORS:
+        # The pixels are sound; only the metadata is damaged.
+        return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """Converts a decoded picture of any mode to (H, W, 3), uint8 or (deep files) float32."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return np.repeat(_deep_grey(image, name)[:, :, None], 3, axis=2)
+    try:
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            white = Image.new("RGBA", layer.size, "white")
+            image = Image.alpha_composite(white, layer)
+        return np.array(image.convert("RGB"))
+    except ValueError:
+        raise UserError(
+            f"{name}: images of colour mode {image.mode} are not supported; convert it to RGB"
+        ) from None
+
+
+def _deep_grey(image: Image.Image, name: str) -> np.ndarray:
+    """Scales 16-bit, 32-bit and floating grey to float32 (H, W) in [0, 1].
+
+    Nothing in such a file says where white is: integers are taken as 16 bits wide, floats as
+    ending at 1, or at 255 if there are larger ones than 1.
+    """
+    grey = np.asarray(image).astype(np.float64)
+    largest = grey.max(initial=0.0)
+    float_white = 1.0 if largest <= 1.0 else 255.0
+    white = float_white if image.mode == "F" else 65535.0
+    if not np.isfinite(grey).all() or largest > white:
+        raise UserError(f"{name}: the grey values are out of range; save it with 8 or 16 bits")
+    return np.clip(grey / white, 0.0, 1.0).astype(np.float32)

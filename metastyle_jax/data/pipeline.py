@@ -1,0 +1,124 @@
+"""Training batches: styles with two independent sets of contents, a pure function of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import grain
+import numpy as np
+
+from metastyle_jax.data import images, resizing
+
+
+class ImageSource(Protocol):
+    """Random access to images (H, W, 3) of any size, uint8 or float32 in [0, 1]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+def batches(
+    content_source: ImageSource,
+    style_source: ImageSource,
+    *,
+    image_size: int,
+    styles: int,
+    contents: int,
+    seed: int,
+    start_step: int = 0,
+    content_max_scale: float = 1.3,
+    style_max_scale: float = 1.3,
+    flip_contents: bool = True,
+    flip_styles: bool = True,
+    threads: int = 4,
+    prefetch: int = 4,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless training batches; batch k depends on the sources, the seed and k alone.
+
+    Each stream goes through its source in a new random order every epoch. "support" and "query"
+    are drawn from the contents independently of each other.
+
+    Args:
+      content_source: where support and query contents come from.
+      style_source: where styles come from.
+      image_size: H = W of the result.
+      styles: S, styles per batch.
+      contents: B, contents in the support set and in the query set each.
+      seed: a non-negative integer; another seed gives an unrelated order.
+      start_step: the first batch is number `start_step` of the sequence that starts at 0, so a
+        resumed run continues with the batches an uninterrupted one would have seen.
+      content_max_scale: contents are cropped after their short side has been resized to a random
+        length between `image_size` and this many times it; 1 disables the change of scale.
+      style_max_scale: the same for styles.
+      flip_contents: mirror half of the contents left to right.
+      flip_styles: mirror half of the styles left to right.
+      threads: threads that decode, per stream; 0 decodes in the calling thread.
+      prefetch: batches decoded ahead, per stream.
+
+    Yields:
+      {"styles": (S, H, W, 3), "support": (B, H, W, 3), "query": (B, H, W, 3)}, float32 in [0, 1].
+
+    Raises:
+      UserError: from a source, when the batch that needs the image is reached.
+      ValueError: at once, for numbers out of range.
+    """
+    if min(image_size, styles, contents) < 1 or start_step < 0 or seed < 0:
+        raise ValueError("image_size, styles and contents must be positive, seed and step not < 0")
+    order_seeds, crop_seeds = _stream_seeds(seed)
+    read_options = grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=prefetch if threads else 0
+    )
+
+    def stream(source: ImageSource, index: int, count: int, augment: _Augment) -> Iterator:
+        dataset = (
+            grain.MapDataset.source(source)
+            .shuffle(seed=order_seeds[index])
+            .repeat()
+            .random_map(augment, seed=crop_seeds[index])
+            .batch(count, batch_fn=_stacked)
+        )
+        # Slicing keeps the absolute index, from which order and crops are derived.
+        return iter(dataset[start_step:].to_iter_dataset(read_options))
+
+    augment_style = _augmentation(image_size, style_max_scale, flip_styles)
+    augment_content = _augmentation(image_size, content_max_scale, flip_contents)
+    streams = {
+        "styles": stream(style_source, 0, styles, augment_style),
+        "support": stream(content_source, 1, contents, augment_content),
+        "query": stream(content_source, 2, contents, augment_content),
+    }
+    return _together(streams)
+
+
+_Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def _stream_seeds(seed: int) -> tuple[list[int], list[int]]:
+    """Seeds for the order and for the crops of the three streams.
+
+    Grain adds the epoch's number to the seed of a shuffle, so neighbouring seeds would repeat
+    each other's order one epoch later: draw seeds far apart instead.
+    """
+    words = [int(word) for word in np.random.SeedSequence(seed).generate_state(6)]
+    return words[:3], words[3:]
+
+
+def _augmentation(size: int, max_scale: float, flip: bool) -> _Augment:
+    def augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        crop = resizing.random_resized_crop(image, size, rng, max_scale=max_scale)
+        if flip and rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        return images.as_float(crop)
+
+    return augment
+
+
+def _stacked(crops: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(crops)
+
+
+def _together(streams: dict[str, Iterator]) -> Iterator[dict[str, np.ndarray]]:
+    while True:
+        yield {name: next(iterator) for name, iterator in streams.items()}

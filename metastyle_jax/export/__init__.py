@@ -1,0 +1,1 @@
+"""Files that leave the project: styles and whole parameter sets."""

@@ -1,0 +1,170 @@
+"""Weights of the VGG feature networks: from a file, from the hub, or embedded.
+
+Files hold torchvision's key names, `features.{index}.weight` (OIHW) and `features.{index}.bias`,
+where the index counts convolutions, ReLUs and poolings; other keys (the classifier) are ignored. A
+file may stop early: only the convolutions up to the deepest layer asked for must be there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from metastyle_jax import safetensors_file
+from metastyle_jax.errors import UserError
+from metastyle_jax.hub_weights import HUB_REPOSITORIES, cached_file
+from metastyle_jax.vgg import ARCHITECTURES, conv_names, conv_shapes, needed_convs
+
+Weights = dict[str, dict[str, np.ndarray]]
+
+_CONV_KEY = re.compile(r"features\.\d+\.weight")
+
+
+def torchvision_keys(architecture: str) -> dict[str, str]:
+    """`{"conv1_1": "features.0", "conv1_2": "features.2", "conv2_1": "features.5", ...}`.
+
+    torchvision's `features` is a sequence: each convolution is followed by its ReLU, each block by
+    a pooling.
+
+    Raises:
+      ValueError: unknown architecture.
+    """
+    keys = {}
+    index, block = 0, "1"
+    for name in conv_names(architecture):
+        if name[4] != block:
+            index, block = index + 1, name[4]
+        keys[name] = f"features.{index}"
+        index += 2
+    return keys
+
+
+def load(
+    spec: str, layers: Iterable[str], *, cache_dir: str | Path | None = None
+) -> tuple[str, Weights]:
+    """Weights for the feature layers asked for.
+
+    Args:
+      spec: "compact" (embedded, needs nothing), "vgg16" or "vgg19" (from the cache folder, else
+        from the hub), or "ARCHITECTURE:FILE" with a .safetensors, .pth or .pt file.
+      layers: names such as `relu3_3`.
+      cache_dir: where weights from the hub are kept; None is `hub_weights.default_cache_dir()`.
+
+    Returns:
+      `(architecture, {"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...})`: HWIO float32
+      numpy arrays of the convolutions up to the deepest layer.
+
+    Raises:
+      UserError: unknown spec or layer; the file is missing, damaged, of another network or lacks a
+        convolution; the weights are neither cached nor can be fetched.
+    """
+    architecture, colon, file = spec.partition(":")
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(f"{name}, {name}:FILE" for name in ARCHITECTURES)
+        raise UserError(f"unknown feature network {spec!r}; known are {known}")
+    if colon and not file:
+        raise UserError(f"the feature network {spec!r} names no file after the colon")
+    try:
+        convs = needed_convs(architecture, layers)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if file:
+        return architecture, load_file(architecture, Path(file).expanduser(), convs)
+    if architecture in HUB_REPOSITORIES:
+        keys = torchvision_keys(architecture)
+        path = cached_file(architecture, keys, convs[-1], cache_dir)
+        return architecture, load_file(architecture, path, convs)
+    asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
+    with resources.as_file(asset) as path:
+        return architecture, load_file(architecture, path, convs)
+
+
+def load_file(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:
+    """Weights of the convolutions `convs` (`("conv1_1", ...)`) from one .safetensors, .pth or .pt.
+
+    Returns:
+      The second part of what `load` returns.
+
+    Raises:
+      UserError: the file is missing, damaged, of another network or lacks a convolution.
+    """
+    keys = torchvision_keys(architecture)
+    wanted = {f"{keys[conv]}.{part}": conv for conv in convs for part in ("weight", "bias")}
+    if path.suffix.lower() in (".pth", ".pt"):
+        present, arrays = _read_torch(path, set(wanted))
+    else:
+        present = safetensors_file.names(path)
+        arrays = safetensors_file.read(path, wanted=wanted.__contains__)[0]
+    known = {f"{key}.weight" for key in keys.values()}
+    foreign = sorted(name for name in present if _CONV_KEY.fullmatch(name) and name not in known)
+    if foreign:
+        raise UserError(
+            f"{path} is not a {architecture} file: it has {foreign[0]}, which {architecture} lacks"
+            f"{_hint(architecture, present)}"
+        )
+    for key, conv in wanted.items():
+        if key not in arrays:
+            raise UserError(
+                f"{path} has no weights for {conv}: the key {key} is missing; use a file that goes "
+                f"deeper, or feature layers before {conv.replace('conv', 'relu')}"
+            )
+    return {conv: _convert(architecture, path, conv, arrays) for conv in convs}
+
+
+def _convert(
+    architecture: str, path: Path, conv: str, arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """OIHW of any float type to HWIO float32, after a look at the shapes."""
+    key = torchvision_keys(architecture)[conv]
+    height, width, inputs, outputs = conv_shapes(architecture)[conv]
+    kernel, bias = arrays[f"{key}.weight"], arrays[f"{key}.bias"]
+    expected = {"weight": (outputs, inputs, height, width), "bias": (outputs,)}
+    for part, array in (("weight", kernel), ("bias", bias)):
+        if array.shape != expected[part]:
+            raise UserError(
+                f"{path} is not a {architecture} file: {conv}, key {key}.{part}, has shape "
+                f"{array.shape} instead of {expected[part]}"
+            )
+    return {
+        "kernel": np.ascontiguousarray(kernel.transpose(2, 3, 1, 0).astype(np.float32)),
+        "bias": bias.astype(np.float32),
+    }
+
+
+def _hint(architecture: str, present: Iterable[str]) -> str:
+    """Another network that has every convolution of the file, if there is one."""
+    found = {name for name in present if _CONV_KEY.fullmatch(name)}
+    for other in ARCHITECTURES:
+        keys = {f"{key}.weight" for key in torchvision_keys(other).values()}
+        if other != architecture and found <= keys:
+            return f"; it looks like {other}"
+    return ""
+
+
+def _read_torch(path: Path, wanted: set[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Names of all, and values of the wanted, arrays of a torch file; never by plain pickle."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} can only be read with torch; install torch or convert it to safetensors"
+        ) from error
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is not one of its own
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(f"{path} is no torch file of plain weights: {reason}") from error
+    if not isinstance(tensors, dict):
+        raise UserError(f"{path} holds no state_dict but a {type(tensors).__name__}")
+    arrays = {
+        name: tensor.detach().float().numpy()
+        for name, tensor in tensors.items()
+        if name in wanted and isinstance(tensor, torch.Tensor)
+    }
+    return [str(name) for name in tensors], arrays

@@ -1,0 +1,151 @@
+"""The perceptual objective (Johnson et al. 2016, eqs. 2 to 5) with its targets computed once.
+
+    loss = content_weight * sum over layers of content error
+         + style_weight * sum over layers of style error
+         + total_variation_weight * total variation
+
+Targets are features of contents and statistics of styles. They do not depend on the network, so
+they are made once, outside every loop, and travel as data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from metastyle_jax import losses, vgg
+
+# keeps a normalised error finite where a target is all zeros (a dead layer, a black picture)
+TINY = 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is compared, how, and with which weights. Hashable: a static argument of `jax.jit`.
+
+    Attributes:
+      architecture, pooling: of the feature network, see `vgg.features`.
+      content_layers, style_layers: names such as `relu2_2`.
+      content_weight, style_weight, total_variation_weight: factors of the three parts.
+      style_loss: for example `losses.gram`.
+      normalize: divide each layer's error by the mean square of its target, which makes the loss
+        the same size for every style and every content, so that one inner rate fits all. False is
+        the paper's scaling.
+      dtype: of the feature convolutions by name ("bfloat16"); None for that of the images.
+    """
+
+    architecture: str = "vgg16"
+    pooling: vgg.Pooling = "max"
+    content_layers: tuple[str, ...] = ("relu2_2",)
+    style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    content_weight: float = 1.0
+    style_weight: float = 1e5
+    total_variation_weight: float = 0.0
+    style_loss: losses.StyleLoss = losses.gram
+    normalize: bool = False
+    dtype: str | None = None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers that the objective reads, each once."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+
+    def extract(
+        self, feature_weights: vgg.FeatureWeights, images: jax.Array, layers: tuple[str, ...]
+    ) -> dict[str, jax.Array]:
+        """Features of (N, H, W, 3) images in [0, 1] at `layers`."""
+        return vgg.features(
+            feature_weights,
+            images,
+            layers,
+            architecture=self.architecture,
+            pooling=self.pooling,
+            dtype=self.dtype,
+        )
+
+
+Targets = dict[str, dict[str, jax.Array]]
+
+
+def content_targets(
+    objective: Objective, feature_weights: vgg.FeatureWeights, images: jax.Array
+) -> Targets:
+    """`{layer: {"features": (N, h, w, C), "scale": (N,)}}` of (N, H, W, 3) contents in [0, 1]."""
+    features = objective.extract(feature_weights, images, objective.content_layers)
+    return {
+        layer: {"features": x, "scale": _scale(objective, losses.mean_square(x))}
+        for layer, x in features.items()
+    }
+
+
+def style_targets(
+    objective: Objective, feature_weights: vgg.FeatureWeights, images: jax.Array
+) -> Targets:
+    """`{layer: {"statistics": (N, ...), "scale": (N,)}}` of (N, H, W, 3) styles in [0, 1]."""
+    features = objective.extract(feature_weights, images, objective.style_layers)
+    targets = {}
+    for layer, x in features.items():
+        statistics = objective.style_loss.statistics(x)
+        magnitude = objective.style_loss.magnitude(statistics)
+        targets[layer] = {"statistics": statistics, "scale": _scale(objective, magnitude)}
+    return targets
+
+
+def _scale(objective: Objective, magnitude: jax.Array) -> jax.Array:
+    if not objective.normalize:
+        return jnp.ones_like(magnitude)
+    return 1 / jnp.maximum(magnitude, TINY)
+
+
+def fold_targets(contents: Targets, styles: Targets, count: tuple[int, int]) -> tuple[Targets, ...]:
+    """Targets of all pairs of S styles and B contents, folded to S * B samples, styles slowest.
+
+    Args:
+      contents: leaves (B, ...).
+      styles: leaves (S, ...).
+      count: (S, B).
+    """
+    s, b = count
+    tile = functools.partial(tile_contents, styles=s)
+    repeat = functools.partial(jnp.repeat, repeats=b, axis=0)
+    return jax.tree.map(tile, contents), jax.tree.map(repeat, styles)
+
+
+def tile_contents(contents: jax.Array, styles: int) -> jax.Array:
+    """(B, ...) to (styles * B, ...): the contents of every style, styles slowest."""
+    return jnp.tile(contents, (styles,) + (1,) * (contents.ndim - 1))
+
+
+def perceptual_loss(
+    objective: Objective,
+    feature_weights: vgg.FeatureWeights,
+    outputs: jax.Array,
+    contents: Targets,
+    styles: Targets,
+) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+    """Loss of each of (N, H, W, 3) `outputs` against its content and its style.
+
+    Returns:
+      (total (N,), {"content": (N,), "style": (N,)}), the parts already multiplied by their weights;
+      float32 or wider.
+    """
+    features = objective.extract(feature_weights, outputs, objective.layers)
+    content = objective.content_weight * sum(
+        target["scale"] * losses.content_loss(features[layer], target["features"])
+        for layer, target in contents.items()
+    )
+    style = objective.style_weight * sum(
+        target["scale"]
+        * objective.style_loss.distance(
+            objective.style_loss.statistics(features[layer]), target["statistics"]
+        )
+        for layer, target in styles.items()
+    )
+    total = content + style
+    if objective.total_variation_weight:
+        total += objective.total_variation_weight * losses.total_variation(outputs)
+    return total, {"content": content, "style": style}
