@@ -86,3 +86,20 @@ def flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def prepare_folder(path: str | Path) -> Path:
+    """Make a folder and try it, so that a long job does not find out at its end.
+
+    Raises:
+      UserError: it cannot be made or written to.
+    """
+    path = Path(path).expanduser()
+    trial = path / f".trial.{secrets.token_hex(4)}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(b"\0")
+        trial.unlink()
+    except OSError as error:
+        raise write_error(path, error) from error
+    return path

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class StyleLoss(NamedTuple):
@@ -39,7 +40,7 @@ def gram_matrix(features: jax.Array) -> jax.Array:
     """
     n, h, w, c = features.shape
     columns = features.reshape(n, h * w, c)
-    columns = columns.astype(jnp.promote_types(features.dtype, jnp.float32))
+    columns = columns.astype(np.promote_types(features.dtype, np.float32))
     product = jnp.einsum("npc,npd->ncd", columns, columns, precision=jax.lax.Precision.HIGHEST)
     return product / (c * h * w)
 

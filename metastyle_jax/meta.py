@@ -9,7 +9,7 @@ usual norm-only inner loop runs ordinary convolutions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.struct
@@ -32,6 +32,7 @@ class MetaProblem:
       subset: what the inner loop moves: "norm", the style, or "all", every parameter.
       steps: T, inner steps.
       estimator: how inner gradients are differentiated, see `bilevel`.
+      unroll: of the inner loop, see `bilevel.inner_loop`.
       dtype, rewrite: of the transformer, see `transformer.stylize`.
     """
 
@@ -39,6 +40,7 @@ class MetaProblem:
     subset: Subset = "norm"
     steps: int = 1
     estimator: bilevel.Estimator = bilevel.exact
+    unroll: bool = False
     dtype: str | None = None
     rewrite: bool = True
 
@@ -56,6 +58,58 @@ class TrainState:
     step: jax.Array
     params: transformer.Params
     opt_state: Any
+
+
+InnerOptimizer = Callable[[jax.Array], optax.GradientTransformation]
+Finish = Callable[[Any, Any, objective.Targets], Any]
+
+
+def init_state(params: transformer.Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first outer step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params)
+    )
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    feature_weights: Any,
+    *,
+    problem: MetaProblem,
+    inner_optimizer: InnerOptimizer,
+    outer_optimizer: optax.GradientTransformation,
+    axis: str | None = None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One outer step.
+
+    Args:
+      state: before the step.
+      batch: {"styles": (S, H, W, 3), "support": (B, H, W, 3), "query": (B, H, W, 3)} in [0, 1];
+        on each replica its share of the styles.
+      feature_weights: of the feature network.
+      problem: static description.
+      inner_optimizer: outer step () -> the inner optimizer, whose rate may decay with it.
+      outer_optimizer: of all parameters.
+      axis: name of the mapped axis to average over; None on a single device.
+
+    Returns:
+      (state after the step, metrics of `meta_loss` and the norms "gradient_norm_weights" and
+      "gradient_norm_style", scalars).
+    """
+
+    def loss_fn(params: transformer.Params):
+        return meta_loss(problem, params, batch, feature_weights, inner_optimizer(state.step))
+
+    # the gradient of this replica's loss first, then the mean: see `parallel`
+    gradient, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
+    if axis is not None:
+        gradient, metrics = jax.lax.pmean((gradient, metrics), axis)
+    for part, tree in gradient.items():
+        metrics[f"gradient_norm_{part}"] = optax.tree.norm(tree)
+    updates, opt_state = outer_optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state), metrics
 
 
 def make_targets(
@@ -116,16 +170,12 @@ def meta_loss(
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
       "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm").
     """
-    targets = make_targets(problem, feature_weights, batch)
-    support = {
-        "contents": batch["support"],
-        "content_targets": targets["support"],
-        "style_targets": targets["styles"],
-        "feature_weights": feature_weights,
-    }
-    query = {**support, "contents": batch["query"], "content_targets": targets["query"]}
-    adapt = _adapt_norm if problem.subset == "norm" else _adapt_all
-    parts, inner = adapt(problem, params, support, query, inner_optimizer)
+    support, query = _support_and_query(problem, batch, feature_weights)
+
+    def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
+        return stylization_loss(problem, weights, style, {**query, "style_targets": style_targets})
+
+    (_, parts), inner = adapt_styles(problem, params, support, inner_optimizer, query_loss)
     metrics = {f"outer_{name}": part.mean() for name, part in parts.items()}
     for step in range(problem.steps):
         metrics[f"inner_loss_{step}"] = inner["loss"][step]
@@ -134,10 +184,73 @@ def meta_loss(
     return parts["loss"].mean(), metrics
 
 
-def _adapt_norm(problem, params, support, query, inner_optimizer):
-    """All styles at once: their parameters are rows of one (S, C) style."""
-    s = jax.tree.leaves(support["style_targets"])[0].shape[0]
-    style = jax.tree.map(lambda x: jnp.broadcast_to(x, (s, *x.shape)), params["style"])
+def preview(
+    problem: MetaProblem,
+    params: transformer.Params,
+    batch: Batch,
+    feature_weights: Any,
+    inner_optimizer: optax.GradientTransformation,
+) -> tuple[jax.Array, jax.Array]:
+    """The first query content in each style before and after the inner loop: (S, H, W, 3) twice."""
+    support, _ = _support_and_query(problem, batch, feature_weights)
+    content = batch["query"][:1]
+
+    def outputs(weights: Any, style: Any, style_targets: objective.Targets) -> jax.Array:
+        del style_targets
+        count = jax.tree.leaves(style)[0].shape[0]
+        contents = objective.tile_contents(content, count)
+        return transformer.stylize(weights, style, contents, rewrite=problem.rewrite)
+
+    before = transformer.stylize(params["weights"], params["style"], content)
+    problem = dataclasses.replace(problem, estimator=bilevel.first_order)
+    after, _ = adapt_styles(problem, params, support, inner_optimizer, outputs)
+    return jnp.broadcast_to(before, after.shape), after
+
+
+def _support_and_query(
+    problem: MetaProblem, batch: Batch, feature_weights: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    targets = make_targets(problem, feature_weights, batch)
+    return tuple(
+        {
+            "contents": batch[name],
+            "content_targets": targets[name],
+            "style_targets": targets["styles"],
+            "feature_weights": feature_weights,
+        }
+        for name in ("support", "query")
+    )
+
+
+def adapt_styles(
+    problem: MetaProblem,
+    params: transformer.Params,
+    support: Mapping[str, Any],
+    inner_optimizer: optax.GradientTransformation,
+    finish: Finish,
+) -> tuple[Any, dict[str, jax.Array]]:
+    """Run the inner loop for every style and hand what it reached to `finish`.
+
+    Args:
+      problem: static description.
+      params: where every style starts.
+      support: data of `stylization_loss` with S styles.
+      inner_optimizer: of the inner loop.
+      finish: (weights, style with leaves (S', C), targets of these S' styles) -> result; called
+        once with all styles (subset "norm") or with one style at a time ("all").
+
+    Returns:
+      (result of `finish`, its leaves of all styles along the first axis, {"loss": (T,),
+      "gradient_norm": (T,)}, means over styles).
+    """
+    run = _adapt_norm if problem.subset == "norm" else _adapt_all
+    return run(problem, params, support, inner_optimizer, finish)
+
+
+def _adapt_norm(problem, params, support, inner_optimizer, finish):
+    """All styles at once: their parameters are the rows of one (S, C) style."""
+    count = jax.tree.leaves(support["style_targets"])[0].shape[0]
+    style = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), params["style"])
 
     def loss_fn(fast, slow, data):
         return stylization_loss(problem, slow, fast, data)
@@ -150,12 +263,13 @@ def _adapt_norm(problem, params, support, query, inner_optimizer):
         optimizer=inner_optimizer,
         steps=problem.steps,
         estimator=problem.estimator,
+        unroll=problem.unroll,
     )
-    _, parts = stylization_loss(problem, params["weights"], style, query)
-    return parts, {"loss": inner["loss"] / s, "gradient_norm": inner["gradient_norm"] / s**0.5}
+    means = {"loss": inner["loss"] / count, "gradient_norm": inner["gradient_norm"] / count**0.5}
+    return finish(params["weights"], style, support["style_targets"]), means
 
 
-def _adapt_all(problem, params, support, query, inner_optimizer):
+def _adapt_all(problem, params, support, inner_optimizer, finish):
     """One style after the other: a kernel per style would turn into grouped convolutions."""
 
     def loss_fn(fast, slow, data):
@@ -163,19 +277,27 @@ def _adapt_all(problem, params, support, query, inner_optimizer):
         style = jax.tree.map(lambda x: x[None], fast["style"])
         return stylization_loss(problem, fast["weights"], style, data)
 
-    def adapt_one(style_target):
-        one = jax.tree.map(lambda x: x[None], style_target)
+    def adapt_one(style_targets):
         fast, inner = bilevel.inner_loop(
             loss_fn,
             params,
             {},
-            {**support, "style_targets": one},
+            {**support, "style_targets": style_targets},
             optimizer=inner_optimizer,
             steps=problem.steps,
             estimator=problem.estimator,
+            unroll=problem.unroll,
         )
-        _, parts = loss_fn(fast, {}, {**query, "style_targets": one})
-        return {name: part[0] for name, part in parts.items()}, inner
+        style = jax.tree.map(lambda x: x[None], fast["style"])
+        return finish(fast["weights"], style, style_targets), inner
 
-    parts, inner = jax.lax.map(adapt_one, support["style_targets"])
-    return parts, {name: inner[name].mean(axis=0) for name in ("loss", "gradient_norm")}
+    one_each = jax.tree.map(lambda x: x[:, None], support["style_targets"])
+    if problem.unroll:
+        count = jax.tree.leaves(one_each)[0].shape[0]
+        each = [adapt_one(jax.tree.map(lambda x: x[i], one_each)) for i in range(count)]  # noqa: B023
+        result, inner = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    else:
+        result, inner = jax.lax.map(adapt_one, one_each)
+    # (S, 1, ...) to (S, ...); scalars are one per style
+    result = jax.tree.map(lambda x: x[:, 0] if x.ndim > 1 else x, result)
+    return result, {name: inner[name].mean(axis=0) for name in ("loss", "gradient_norm")}

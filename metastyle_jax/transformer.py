@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metastyle_jax import convolution
 
@@ -50,7 +51,7 @@ class Convolution(nn.Module):
         initial = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
         kernel = self.param("kernel", initial, shape).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
-        return self._apply(x, kernel) + bias
+        return self._apply(x, kernel) + bias[None, None, None]
 
     def _apply(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.upsample:
@@ -76,7 +77,7 @@ class InstanceNorm(nn.Module):
         channels = (x.shape[-1],)
         scale = self.variable("style", "scale", jnp.ones, channels).value
         bias = self.variable("style", "bias", jnp.zeros, channels).value
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = x.astype(np.promote_types(x.dtype, np.float32))
         centred = wide - wide.mean(axis=(1, 2), keepdims=True)
         variance = jnp.square(centred).mean(axis=(1, 2), keepdims=True)
         normal = centred * jax.lax.rsqrt(variance + EPSILON)
@@ -130,9 +131,7 @@ class Transformer(nn.Module):
         return jax.nn.relu(x) if relu else x
 
 
-def init(
-    key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_BLOCKS
-) -> Params:
+def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_BLOCKS) -> Params:
     """Random weights and the neutral style (scale 1, bias 0).
 
     Returns:

@@ -128,7 +128,7 @@ def features(
             f"images of {images.shape[1]}x{images.shape[2]} are too small for {convs[-1]}"
         )
     compute = dtype or images.dtype
-    mean, deviation = jnp.asarray(MEAN, images.dtype), jnp.asarray(STANDARD_DEVIATION, images.dtype)
+    mean, deviation = (jnp.asarray([[[s]]], images.dtype) for s in (MEAN, STANDARD_DEVIATION))
     x = ((images - mean) / deviation).astype(compute)
     outputs = {}
     block = "1"
@@ -150,4 +150,4 @@ def _conv(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
         padding="SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return y + weights["bias"].astype(x.dtype)
+    return y + weights["bias"].astype(x.dtype)[None, None, None]

@@ -10,6 +10,9 @@ import numpy as np
 
 from metastyle_jax.data import images, resizing
 
+STREAMS = ("styles", "support", "query")
+ELEMENTS = 2**50  # that a stream runs through: more than any training
+
 
 class ImageSource(Protocol):
     """Random access to images (H, W, 3) of any size, uint8 or float32 in [0, 1]."""
@@ -66,30 +69,76 @@ def batches(
     """
     if min(image_size, styles, contents) < 1 or start_step < 0 or seed < 0:
         raise ValueError("image_size, styles and contents must be positive, seed and step not < 0")
+    shared = {
+        "image_size": image_size,
+        "seed": seed,
+        "start_step": start_step,
+        "threads": threads,
+        "prefetch": prefetch,
+    }
+    of_contents = {"count": contents, "max_scale": content_max_scale, "flip": flip_contents}
+    return _together(
+        {
+            "styles": crops(
+                style_source,
+                stream=STREAMS.index("styles"),
+                count=styles,
+                max_scale=style_max_scale,
+                flip=flip_styles,
+                **shared,
+            ),
+            "support": crops(
+                content_source, stream=STREAMS.index("support"), **of_contents, **shared
+            ),
+            "query": crops(content_source, stream=STREAMS.index("query"), **of_contents, **shared),
+        }
+    )
+
+
+def crops(
+    source: ImageSource,
+    *,
+    image_size: int,
+    count: int,
+    seed: int,
+    stream: int = 0,
+    start_step: int = 0,
+    max_scale: float = 1.3,
+    flip: bool = True,
+    threads: int = 4,
+    prefetch: int = 4,
+) -> Iterator[np.ndarray]:
+    """One endless stream of batches of random crops; arguments as those of `batches`.
+
+    Args:
+      source: where the images come from.
+      image_size: H = W of the crops.
+      count: N, crops per batch.
+      seed: of the order and of the crops.
+      stream: streams of one seed with different numbers, 0 to 2, are independent.
+      start_step: number of the first batch.
+      max_scale: of the random change of scale.
+      flip: mirror half of the crops.
+      threads: that decode.
+      prefetch: batches decoded ahead.
+
+    Yields:
+      (N, H, W, 3) float32 in [0, 1].
+    """
     order_seeds, crop_seeds = _stream_seeds(seed)
     read_options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=prefetch if threads else 0
     )
-
-    def stream(source: ImageSource, index: int, count: int, augment: _Augment) -> Iterator:
-        dataset = (
-            grain.MapDataset.source(source)
-            .shuffle(seed=order_seeds[index])
-            .repeat()
-            .random_map(augment, seed=crop_seeds[index])
-            .batch(count, batch_fn=_stacked)
-        )
-        # Slicing keeps the absolute index, from which order and crops are derived.
-        return iter(dataset[start_step:].to_iter_dataset(read_options))
-
-    augment_style = _augmentation(image_size, style_max_scale, flip_styles)
-    augment_content = _augmentation(image_size, content_max_scale, flip_contents)
-    streams = {
-        "styles": stream(style_source, 0, styles, augment_style),
-        "support": stream(content_source, 1, contents, augment_content),
-        "query": stream(content_source, 2, contents, augment_content),
-    }
-    return _together(streams)
+    dataset = (
+        grain.MapDataset.source(source)
+        .shuffle(seed=order_seeds[stream])
+        # not endless: with batches of one Grain rounds that length to one too large for len()
+        .repeat(ELEMENTS // len(source))
+        .random_map(_augmentation(image_size, max_scale, flip), seed=crop_seeds[stream])
+        .batch(count, batch_fn=_stacked)
+    )
+    # Slicing keeps the absolute index, from which order and crops are derived.
+    return iter(dataset[start_step:].to_iter_dataset(read_options))
 
 
 _Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]

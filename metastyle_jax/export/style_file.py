@@ -161,6 +161,15 @@ def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return params, metadata
 
 
+def format_of(path: str | Path) -> str:
+    """`STYLE_FORMAT`, `PARAMS_FORMAT`, or whatever else a safetensors file says; "" if nothing.
+
+    Raises:
+      UserError: the file is missing or no safetensors file.
+    """
+    return safetensors_file.read(path, wanted=lambda name: False)[1].get("format", "")
+
+
 def _metadata(
     format_name: str,
     arrays: Mapping[str, np.ndarray],

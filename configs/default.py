@@ -1,0 +1,84 @@
+"""The paper's setting (Zhang, Zhu, Zhu, "MetaStyle", AAAI 2019).
+
+    python train.py --config=configs/default.py --workdir=runs/default \
+        --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
+
+Hardware: GPUs or TPUs; 4 styles, so 1, 2 or 4 devices. Features: VGG-16 (`pip install -e '.[hub]'`
+fetches it, or give a file as `vgg16:FILE`).
+
+At the published inner rate of 1e-5 one inner step changes the loss by about 0.01 %: the inner loop
+is all but absent and this is joint training over styles. `configs/bilevel.py` is the same with a
+rate at which the bilevel problem is real; docs/results.md compares the two.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of the initial weights and of the order of the data
+
+    config.data = ml_collections.ConfigDict()
+    # a folder (searched recursively), `tfds:NAME:SPLIT`, or `procedural:COUNT`
+    config.data.content = "procedural:1000"
+    config.data.style = "procedural:1000"
+    config.data.tfds_dir = ""  # where prepared TFDS data sets are; empty for TFDS's own default
+    config.data.image_size = 256  # side of the training crops, pixels
+    config.data.max_scale = 1.3  # the short side is first resized to 1 .. this times image_size
+    config.data.threads = 4  # that decode, per stream of images
+
+    config.batch = ml_collections.ConfigDict()
+    config.batch.styles = 4  # tasks per outer step, over all devices
+    config.batch.contents = 4  # in the support set, and as many in the query set
+
+    config.model = ml_collections.ConfigDict()
+    config.model.width = 32  # channels of the first layer
+    config.model.residual_blocks = 5
+    config.model.dtype = "float32"  # of the convolutions; or bfloat16
+
+    config.features = ml_collections.ConfigDict()
+    config.features.network = "vgg16"  # compact, vgg16, vgg19, each with :FILE for weights of yours
+    config.features.pooling = "max"  # or average
+    config.features.dtype = "float32"  # of the convolutions; or bfloat16
+
+    config.objective = ml_collections.ConfigDict()
+    config.objective.content_layers = ("relu2_2",)
+    config.objective.style_layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    config.objective.content_weight = 1.0
+    config.objective.style_weight = 1e5
+    config.objective.total_variation_weight = 0.0
+    # True divides each layer's error by the mean square of its target, so that all styles have
+    # losses of one size; the weights above then need to be of the order of 1
+    config.objective.normalize = False
+
+    config.inner = ml_collections.ConfigDict()
+    config.inner.steps = 1  # T; the paper uses 1 to 5
+    config.inner.learning_rate = 1e-5  # of plain gradient descent
+    config.inner.decay = 2.5e-5  # the rate at outer step n is learning_rate / (1 + decay * n)
+    config.inner.clip = 0.0  # norm that the gradient of each style is clipped to; 0 does not clip
+    config.inner.subset = "norm"  # what moves: norm (the style) or all
+    # compile the inner steps one after the other, or as a loop; auto unrolls on CPU, where XLA has
+    # no fast convolutions inside loops
+    config.inner.unroll = "auto"
+
+    config.outer = ml_collections.ConfigDict()
+    config.outer.steps = 100_000
+    config.outer.learning_rate = 1e-5  # of Adam
+    config.outer.decay = 2.5e-5  # as that of the inner rate
+    config.outer.warmup = 0  # steps over which the rate rises from 0
+    config.outer.clip = 0.0  # global norm that gradients are clipped to; 0 does not clip
+    # exact, reverse, reverse_remat (all the same gradient, second order) or first_order
+    config.outer.estimator = "exact"
+
+    config.parallel = ml_collections.ConfigDict()
+    config.parallel.kind = "shard_map"  # or pmap
+    config.parallel.devices = 0  # how many to use; 0 for all
+
+    config.log = ml_collections.ConfigDict()
+    config.log.every = 50  # steps between lines on the terminal, in JSONL and in TensorBoard
+    config.log.sheet_every = 1000  # steps between picture sheets; 0 for none
+
+    config.checkpoint = ml_collections.ConfigDict()
+    config.checkpoint.every = 1000  # steps
+    config.checkpoint.keep = 3  # how many of the newest stay
+    return config

@@ -1,0 +1,255 @@
+"""The command behind adapt.py: flags in, pictures and an exported style out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import (
+    adaptation,
+    feature_weights,
+    initialization,
+    objective,
+    settings,
+    stylization,
+)
+from metastyle_jax.atomic import atomic_path, prepare_folder
+from metastyle_jax.data import pipeline
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.data.images import list_images, read_image, write_png
+from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
+from metastyle_jax.data.sources import open_source
+from metastyle_jax.errors import UserError
+from metastyle_jax.export import style_file
+from metastyle_jax.media.sheet import contact_sheet
+
+EMBEDDED_STYLE = "swirls.jpg"
+SHEET_ROWS = 8
+EVALUATED = 8  # contents that loss_before and loss_after are means over
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the flags of adapt.py (without the program's name).
+
+    Raises:
+      SystemExit: with code 2 and one line for an unknown or malformed flag.
+    """
+    parser = argparse.ArgumentParser(
+        prog="adapt.py",
+        description="Adapt the network to one style image and stylise pictures with it. "
+        "Without arguments: the embedded demonstration.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--style", type=Path, help="style image; default: an embedded sample")
+    add("--content", type=Path, help="picture or folder to stylise; default: embedded samples")
+    add("--out", type=Path, default=Path("out"), help="folder for everything written")
+    add(
+        "--init",
+        default=initialization.EMBEDDED,
+        help="where to start: a workdir of train.py or a params.safetensors",
+    )
+    add("--steps", type=int, default=100, help="adaptation steps")
+    add("--parameters", choices=("norm", "all"), default="norm", help="what moves")
+    add(
+        "--features",
+        help="feature network: compact, vgg16 or vgg16:FILE (and vgg19); default: the one that "
+        "the initialisation was trained with",
+    )
+    add(
+        "--training-contents",
+        help="contents to train on: a folder, tfds:NAME:SPLIT or procedural:COUNT; default: the "
+        "pictures of --content, or the embedded samples",
+    )
+    add("--learning-rate", type=float, default=DEFAULT_RATE, help="of Adam")
+    add("--batch", type=int, default=2, help="contents per step")
+    add("--size", type=int, default=256, help="side of the training crops in pixels")
+    add("--style-size", type=int, default=512, help="short side of the style image in pixels")
+    add("--content-weight", type=float, help="default: as the initialisation was trained")
+    add("--style-weight", type=float, help="default: as the initialisation was trained")
+    add("--seed", type=int, default=0, help="of the order and crops of the training contents")
+    return parser.parse_args(argv)
+
+
+DEFAULT_RATE = 1e-2
+
+
+def run(argv: Sequence[str]) -> dict[str, Any]:
+    """Adapt and write everything; returns the report.
+
+    Raises:
+      UserError: a flag, file or folder cannot be used.
+    """
+    args = parse(argv)
+    _check(args)
+    style_path = args.style or _sample_style()
+    style_image = _read_style(style_path, args.style_size)
+    contents = _content_files(args.content)
+    for path in contents:
+        stylization.read_content(path)  # a bad picture is reported now, not after the adaptation
+    out = prepare_folder(args.out)
+    init = initialization.load(args.init)
+    goal, features = _objective(args, init)
+    how = adaptation.AdaptationSettings(
+        objective=goal,
+        steps=args.steps,
+        learning_rate=args.learning_rate,
+        parameters=args.parameters,
+    )
+    params = jax.tree.map(jnp.asarray, init.params)
+    print(f"adapting {args.init} to {style_path}: {args.steps} steps, {args.parameters}")
+    result = adaptation.adapt(
+        params, style_image, _training_crops(args, contents), features, how, progress=_progress
+    )
+    losses = [
+        _losses(each, contents, style_image, features, goal, args.size)
+        for each in (params, result.params)
+    ]
+    report = _report(args, style_path, init, result, *losses)
+    _write(args, out, init, goal, params, result, style_image, contents, report)
+    print(
+        f"loss {report['loss_before']:.4g} -> {report['loss_after']:.4g} in {result.seconds:.1f} s "
+        f"(compilation {result.compile_seconds:.1f} s); see {out / 'sheet.png'}"
+    )
+    return report
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, least in (("steps", 1), ("batch", 1), ("size", 32), ("style_size", 32), ("seed", 0)):
+        if getattr(args, name) < least:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}={getattr(args, name)} is too small: use {least} or more")
+    if not args.learning_rate > 0:
+        raise UserError(f"--learning-rate={args.learning_rate} must be positive")
+
+
+def _sample_style() -> Path:
+    samples = initialization.sample_images("styles")
+    return next(path for path in samples if path.name == EMBEDDED_STYLE)
+
+
+def _read_style(path: Path, size: int) -> np.ndarray:
+    image = stylization.read_content(path)
+    return resize_short_side(image, size) if min(image.shape[:2]) > size else image
+
+
+def _content_files(content: Path | None) -> list[Path]:
+    if content is None:
+        return initialization.sample_images("contents")
+    return list_images(content, "content folder") if content.is_dir() else [content]
+
+
+def _objective(
+    args: argparse.Namespace, init: initialization.Initialization
+) -> tuple[objective.Objective, Any]:
+    """The objective of the initialisation's training with the changes of the flags, and features."""
+    goal = settings.recorded_objective(init.settings)
+    network = args.features or init.settings.get("features.network", "compact")
+    goal = dataclasses.replace(goal, architecture=network.partition(":")[0])
+    for name in ("content_weight", "style_weight"):
+        if getattr(args, name) is not None:
+            goal = dataclasses.replace(goal, **{name: getattr(args, name)})
+    _, features = feature_weights.load(network, goal.layers)
+    return goal, jax.tree.map(jnp.asarray, features)
+
+
+def _training_crops(args: argparse.Namespace, contents: list[Path]):
+    if args.training_contents:
+        source = open_source(args.training_contents, "content", image_size=args.size)
+        if isinstance(source, FolderSource) and source.skipped:
+            print(source.report(), file=sys.stderr)
+    else:
+        source = [read_image(path) for path in contents]
+    return pipeline.crops(source, image_size=args.size, count=args.batch, seed=args.seed, threads=1)
+
+
+def _progress(step: int, steps: int, metrics: dict[str, float], seconds: float) -> None:
+    if step % max(1, steps // 10) and step != 1:
+        return
+    rate = step / max(seconds, 1e-9)
+    print(
+        f"step {step}/{steps} loss {metrics['loss']:.4g} (content {metrics['content']:.4g} "
+        f"style {metrics['style']:.4g}) | {rate:.3g} steps/s ETA {(steps - step) / rate:.0f} s",
+        flush=True,
+    )
+
+
+def _losses(
+    params: Any,
+    contents: list[Path],
+    style_image: np.ndarray,
+    features: Any,
+    goal: objective.Objective,
+    size: int,
+) -> dict[str, float]:
+    """Mean loss over centre crops of the contents: the same pictures before and after."""
+    crops = np.stack([center_crop_resized(read_image(path), size) for path in contents[:EVALUATED]])
+    targets = objective.style_targets(goal, features, jnp.asarray(style_image)[None])
+    parts = [
+        adaptation.evaluate_batch(params, crop[None], targets, features, goal=goal)
+        for crop in crops
+    ]
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+
+def _report(args, style_path, init, result, before, after) -> dict[str, Any]:
+    return {
+        "style": str(style_path),
+        "init": init.name,
+        "weights_digest": init.digest,
+        "parameters": args.parameters,
+        "steps": args.steps,
+        "learning_rate": args.learning_rate,
+        "seconds": result.seconds,
+        "compile_seconds": result.compile_seconds,
+        "loss_before": before["loss"],
+        "loss_after": after["loss"],
+        "content_before": before["content"],
+        "content_after": after["content"],
+        "style_before": before["style"],
+        "style_after": after["style"],
+        "history": result.history,
+    }
+
+
+def _write(args, out, init, goal, before, result, style_image, contents, report) -> None:
+    how = {
+        "init": init.name,
+        "features.network": args.features or init.settings.get("features.network", "compact"),
+        "adaptation.steps": args.steps,
+        "adaptation.learning_rate": args.learning_rate,
+        **settings.record_objective(goal),
+    }
+    command = shlex.join(["adapt.py", *sys.argv[1:]])
+    params = jax.device_get(result.params)
+    if args.parameters == "norm":
+        style_file.save_style(
+            out / "style.safetensors",
+            params["style"],
+            weights_digest=init.digest,
+            settings=how,
+            command=command,
+        )
+    else:
+        style_file.save_params(out / "params.safetensors", params, settings=how, command=command)
+    written = stylization.stylize_files(result.params, contents, out / "images")
+    rows = []
+    for path, output in list(zip(contents, written, strict=True))[:SHEET_ROWS]:
+        image = stylization.read_content(path)
+        rows.append(
+            [image, style_image, stylization.stylize_image(before, image), read_image(output)]
+        )
+    titles = ("content", "style", "before", f"after {args.steps} steps")
+    write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
+    with atomic_path(out / "report.json") as temporary:
+        Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,182 @@
+"""Adaptation: a few steps of Adam turn the meta-trained network into a stylizer for one style."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metastyle_jax import meta, objective, transformer
+from metastyle_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptationSettings:
+    """How to adapt.
+
+    Attributes:
+      steps: of Adam.
+      learning_rate: of Adam.
+      parameters: "norm", the style alone, or "all".
+      objective: what is minimised.
+      dtype: of the transformer's convolutions; None for float32.
+    """
+
+    objective: objective.Objective
+    steps: int = 100
+    learning_rate: float = 1e-3
+    parameters: meta.Subset = "norm"
+    dtype: str | None = None
+
+
+class Adaptation(NamedTuple):
+    """What adaptation reached.
+
+    Attributes:
+      params: `{"weights": ..., "style": ...}`; with "norm" the weights are those it started from.
+      history: one `{"loss", "content", "style"}` per step, measured on that step's contents before
+        the step.
+      seconds: of the steps, compilation not counted.
+      compile_seconds: of compilation.
+    """
+
+    params: transformer.Params
+    history: list[dict[str, float]]
+    seconds: float
+    compile_seconds: float
+
+
+Progress = Callable[[int, int, dict[str, float], float], None]
+
+
+def adapt(
+    params: transformer.Params,
+    style_image: np.ndarray,
+    contents: Iterator[np.ndarray],
+    feature_weights: Any,
+    settings: AdaptationSettings,
+    *,
+    progress: Progress = lambda step, steps, metrics, seconds: None,
+) -> Adaptation:
+    """Adapt `params` to one style image.
+
+    Args:
+      params: where to start.
+      style_image: (H, W, 3) in [0, 1], of any size; its own resolution decides the scale of the
+        textures.
+      contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
+      feature_weights: of the feature network.
+      settings: how.
+      progress: called after each step with its number, their number, its metrics, seconds so far.
+
+    Raises:
+      UserError: the loss is not finite.
+    """
+    targets = jax.jit(functools.partial(objective.style_targets, settings.objective))(
+        feature_weights, jnp.asarray(style_image)[None]
+    )
+    fast, slow = split(params, settings.parameters)
+    optimizer = optax.adam(settings.learning_rate)
+    opt_state = optimizer.init(fast)
+    start = time.perf_counter()
+    batch = next(contents)
+    # a compiled step called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
+    step_fn = (
+        jax.jit(functools.partial(adaptation_step, settings=settings, optimizer=optimizer))
+        .lower(fast, opt_state, slow, batch, targets, feature_weights)
+        .compile()
+    )
+    compile_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    history = []
+    for step in range(1, settings.steps + 1):
+        fast, opt_state, metrics = step_fn(fast, opt_state, slow, batch, targets, feature_weights)
+        if step < settings.steps:
+            batch = next(contents)  # decoded while the device works
+        history.append(_checked(metrics, step, settings))
+        progress(step, settings.steps, history[-1], time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Adaptation(join(fast, slow), history, seconds, compile_seconds)
+
+
+def adaptation_step(
+    fast: Any,
+    opt_state: Any,
+    slow: Any,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    feature_weights: Any,
+    *,
+    settings: AdaptationSettings,
+    optimizer: optax.GradientTransformation,
+) -> tuple[Any, Any, dict[str, jax.Array]]:
+    """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step)."""
+    content_targets = objective.content_targets(settings.objective, feature_weights, contents)
+    data = {
+        "contents": contents,
+        "content_targets": content_targets,
+        "style_targets": style_targets,
+        "feature_weights": feature_weights,
+    }
+    problem = meta.MetaProblem(settings.objective, dtype=settings.dtype)
+
+    def loss_fn(fast: Any):
+        params = join(fast, slow)
+        style = jax.tree.map(lambda leaf: leaf[None], params["style"])
+        return meta.stylization_loss(problem, params["weights"], style, data)
+
+    gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
+    updates, opt_state = optimizer.update(gradient, opt_state, fast)
+    return optax.apply_updates(fast, updates), opt_state, {k: v[0] for k, v in metrics.items()}
+
+
+def split(params: transformer.Params, parameters: meta.Subset) -> tuple[Any, Any]:
+    """(what moves, what stays) of `params`, both dicts of some of its entries."""
+    if parameters == "norm":
+        return {"style": params["style"]}, {"weights": params["weights"]}
+    return dict(params), {}
+
+
+def join(fast: Any, slow: Any) -> transformer.Params:
+    """The params that `split` took apart."""
+    return {**slow, **fast}
+
+
+def _checked(
+    metrics: dict[str, jax.Array], step: int, settings: AdaptationSettings
+) -> dict[str, float]:
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not np.isfinite(values["loss"]):
+        raise UserError(
+            f"the loss is {values['loss']} at adaptation step {step}: lower --learning-rate "
+            f"(now {settings.learning_rate:g})"
+        )
+    return values
+
+
+@functools.partial(jax.jit, static_argnames="goal")
+def evaluate_batch(
+    params: transformer.Params,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    feature_weights: Any,
+    *,
+    goal: objective.Objective,
+) -> dict[str, jax.Array]:
+    """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
+    data = {
+        "contents": contents,
+        "content_targets": objective.content_targets(goal, feature_weights, contents),
+        "style_targets": style_targets,
+        "feature_weights": feature_weights,
+    }
+    style = jax.tree.map(lambda leaf: leaf[None], params["style"])
+    _, parts = meta.stylization_loss(meta.MetaProblem(goal), params["weights"], style, data)
+    return {name: part[0] for name, part in parts.items()}

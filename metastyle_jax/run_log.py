@@ -1,0 +1,119 @@
+"""What a training run tells: lines on the terminal, `metrics.jsonl`, TensorBoard and sheets."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import tensorboardX
+
+from metastyle_jax.atomic import atomic_path
+from metastyle_jax.data.images import write_png
+
+
+class RunLog:
+    """A context manager around the records in a workdir.
+
+    Args:
+      workdir: gets `metrics.jsonl`, `tensorboard/` and `sheets/`.
+      start_step: of this session. Records of later steps, written by a session that was stopped
+        after its last checkpoint, are removed, so that each step is recorded once.
+      total_steps: at which the run ends, for the ETA.
+      images_per_step: that a step stylises in its outer pass, for the rate.
+    """
+
+    def __init__(
+        self, workdir: Path, *, start_step: int, total_steps: int, images_per_step: int
+    ) -> None:
+        self._path = workdir / "metrics.jsonl"
+        self._sheets = workdir / "sheets"
+        self._total = total_steps
+        self._images = images_per_step
+        _truncate(self._path, start_step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        )
+        self._mark: tuple[int, float] | None = None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+    def start_clock(self, step: int) -> None:
+        """Begin to measure the rate: after compilation, and after anything that is no training."""
+        self._mark = (step, time.perf_counter())
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the metrics of `step`, with the rate since the last call."""
+        rate = self._rate(step)
+        record = {"step": step, **values}
+        if rate is not None:
+            record |= {"steps_per_second": rate, "images_per_second": rate * self._images}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in record.items():
+            if name != "step":
+                self._board.add_scalar(name, value, step)
+        print(self._line(step, values, rate), flush=True)
+        self.start_clock(step)
+
+    def sheet(self, step: int, image: np.ndarray) -> None:
+        """Record a picture sheet, (H, W, 3) in [0, 1]."""
+        self._sheets.mkdir(exist_ok=True)
+        write_png(self._sheets / f"step_{step:07d}.png", image)
+        self._board.add_image("sheet", image, step, dataformats="HWC")
+
+    def _rate(self, step: int) -> float | None:
+        if self._mark is None or step == self._mark[0]:
+            return None
+        return (step - self._mark[0]) / (time.perf_counter() - self._mark[1])
+
+    def _line(self, step: int, values: Mapping[str, float], rate: float | None) -> str:
+        inner = "".join(
+            f" inner {values[name]:.4g}" for name in sorted(values) if name.startswith("inner_loss")
+        )
+        line = (
+            f"step {step}/{self._total}{inner} outer {values['outer_loss']:.4g} "
+            f"(content {values['outer_content']:.4g} style {values['outer_style']:.4g}) "
+            f"gradient weights {values['gradient_norm_weights']:.3g} "
+            f"style {values['gradient_norm_style']:.3g}"
+        )
+        if rate is not None:
+            remaining = (self._total - step) / rate
+            line += (
+                f" | {rate:.3g} steps/s {rate * self._images:.3g} images/s ETA {_hms(remaining)}"
+            )
+        return line
+
+
+def _truncate(path: Path, last_step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue  # a line that a killed session left half-written
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text("".join(kept), encoding="utf-8")
+
+
+def _hms(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,206 @@
+"""From a ConfigDict to the explicit arguments of the lower layers; the ConfigDict stops here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+
+from metastyle_jax import bilevel, meta, objective, parallel, vgg
+from metastyle_jax.errors import UserError
+
+# what must not change when a run is resumed; the rest (lengths, intervals, devices) may
+RESUME_MAY_CHANGE = ("log.", "checkpoint.", "parallel.", "outer.steps", "data.threads")
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """All settings by dotted name: `{"inner.steps": 1, ...}`."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            flat |= {f"{name}.{key}": inner for key, inner in flatten(value).items()}
+        else:
+            flat[name] = _plain(value)
+    return flat
+
+
+def fixed_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The settings that a resumed run must share with the one it continues."""
+    return {
+        name: value
+        for name, value in flatten(config).items()
+        if not name.startswith(RESUME_MAY_CHANGE)
+    }
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuse values that no run could use.
+
+    Raises:
+      UserError: naming the setting, its value and what it may be.
+    """
+    flat = flatten(config)
+    choices: Mapping[str, Any] = {
+        "inner.subset": ("norm", "all"),
+        "inner.unroll": ("auto", True, False),
+        "outer.estimator": tuple(bilevel.ESTIMATORS),
+        "features.pooling": ("max", "average"),
+        "features.dtype": ("float32", "bfloat16"),
+        "model.dtype": ("float32", "bfloat16"),
+        "parallel.kind": parallel.KINDS,
+    }
+    for name, allowed in choices.items():
+        if flat[name] not in allowed:
+            known = ", ".join(str(value) for value in allowed)
+            raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
+    minimum = {
+        "data.image_size": 16,
+        "data.max_scale": 1,
+        "data.threads": 0,
+        "batch.styles": 1,
+        "batch.contents": 1,
+        "model.width": 1,
+        "model.residual_blocks": 0,
+        "inner.steps": 0,
+        "inner.learning_rate": 0,
+        "inner.decay": 0,
+        "inner.clip": 0,
+        "outer.steps": 1,
+        "outer.learning_rate": 0,
+        "outer.decay": 0,
+        "outer.warmup": 0,
+        "outer.clip": 0,
+        "objective.content_weight": 0,
+        "objective.style_weight": 0,
+        "objective.total_variation_weight": 0,
+        "parallel.devices": 0,
+        "log.every": 1,
+        "log.sheet_every": 0,
+        "checkpoint.every": 1,
+        "checkpoint.keep": 1,
+        "seed": 0,
+    }
+    for name, least in minimum.items():
+        if not flat[name] >= least:
+            raise UserError(f"config.{name}={flat[name]!r} is too small: use {least} or more")
+    _check_layers(config)
+
+
+def _check_layers(config: ml_collections.ConfigDict) -> None:
+    architecture = config.features.network.partition(":")[0]
+    for name in ("content_layers", "style_layers"):
+        try:
+            convs = vgg.needed_convs(architecture, config.objective[name])
+        except ValueError as error:
+            setting = "features.network" if "unknown feature" in str(error) else f"objective.{name}"
+            raise UserError(f"config.{setting}: {error}") from error
+        if config.data.image_size >> (int(convs[-1][4]) - 1) < 1:
+            raise UserError(f"config.data.image_size is too small for config.objective.{name}")
+
+
+def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
+    """The objective that a configuration describes."""
+    return objective.Objective(
+        architecture=config.features.network.partition(":")[0],
+        pooling=config.features.pooling,
+        content_layers=tuple(config.objective.content_layers),
+        style_layers=tuple(config.objective.style_layers),
+        content_weight=config.objective.content_weight,
+        style_weight=config.objective.style_weight,
+        total_variation_weight=config.objective.total_variation_weight,
+        normalize=config.objective.normalize,
+        dtype=_dtype(config.features.dtype),
+    )
+
+
+def record_objective(goal: objective.Objective) -> dict[str, Any]:
+    """The settings of an objective by dotted name, as `flatten` has them."""
+    return {
+        "features.pooling": goal.pooling,
+        **{f"objective.{name}": _plain(getattr(goal, name)) for name in _OBJECTIVE},
+    }
+
+
+def recorded_objective(recorded: Mapping[str, Any]) -> objective.Objective:
+    """The objective that settings by dotted name describe; what they lack is `NORMALIZED`."""
+    found = {
+        name: recorded.get(f"objective.{name}", getattr(NORMALIZED, name)) for name in _OBJECTIVE
+    }
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    network = recorded.get("features.network", NORMALIZED.architecture)
+    return objective.Objective(
+        architecture=network.partition(":")[0],
+        pooling=recorded.get("features.pooling", NORMALIZED.pooling),
+        **values,
+    )
+
+
+_OBJECTIVE = (
+    "content_layers",
+    "style_layers",
+    "content_weight",
+    "style_weight",
+    "total_variation_weight",
+    "normalize",
+)
+
+# for parameters whose training nobody recorded
+NORMALIZED = objective.Objective(
+    architecture="compact",
+    style_layers=("relu1_2", "relu2_2", "relu3_3"),
+    style_weight=5.0,
+    normalize=True,
+)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def make_problem(config: ml_collections.ConfigDict) -> meta.MetaProblem:
+    """The bilevel problem that a configuration describes."""
+    unroll = config.inner.unroll
+    return meta.MetaProblem(
+        objective=make_objective(config),
+        subset=config.inner.subset,
+        steps=config.inner.steps,
+        estimator=bilevel.ESTIMATORS[config.outer.estimator],
+        unroll=jax.default_backend() == "cpu" if unroll == "auto" else unroll,
+        dtype=_dtype(config.model.dtype),
+    )
+
+
+def _dtype(name: str) -> str | None:
+    return None if name == "float32" else name
+
+
+def make_inner_optimizer(config: ml_collections.ConfigDict) -> meta.InnerOptimizer:
+    """Outer step -> gradient descent with the decayed inner rate, clipped where asked for."""
+    rate, decay, clip = config.inner.learning_rate, config.inner.decay, config.inner.clip
+    clip_by_norm = (
+        bilevel.clip_by_task_norm if config.inner.subset == "norm" else optax.clip_by_global_norm
+    )
+
+    def make(step: jax.Array) -> optax.GradientTransformation:
+        descent = optax.sgd(rate / (1 + decay * step.astype("float32")))
+        return optax.chain(clip_by_norm(clip), descent) if clip else descent
+
+    return make
+
+
+def make_outer_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Adam with the paper's decay, and warm-up and clipping where asked for."""
+    rate, decay, warmup = config.outer.learning_rate, config.outer.decay, config.outer.warmup
+
+    def schedule(step: jax.Array) -> jax.Array:
+        step = step.astype("float32")
+        rise = jax.numpy.minimum(1.0, (step + 1) / (warmup + 1))
+        return rate * rise / (1 + decay * step)
+
+    adam = optax.adam(schedule)
+    if not config.outer.clip:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.outer.clip), adam)

@@ -1,0 +1,76 @@
+"""Stylising picture files, each at its own size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from metastyle_jax import transformer
+from metastyle_jax.data.images import check_minimum_size, read_image, write_png
+
+
+def stylize_image(params: transformer.Params, image: np.ndarray) -> np.ndarray:
+    """One (H, W, 3) picture in [0, 1]; compiled once per size."""
+    return np.asarray(_stylize(params["weights"], params["style"], image[None])[0])
+
+
+_stylize = jax.jit(transformer.stylize)
+
+
+def read_content(path: Path) -> np.ndarray:
+    """Read a picture that is to be stylised, (H, W, 3) in [0, 1].
+
+    Raises:
+      UserError: it cannot be read, or is smaller than the network can take.
+    """
+    image = read_image(path)
+    check_minimum_size(image, path)
+    return image
+
+
+def stylize_files(
+    params: transformer.Params,
+    paths: Iterable[Path],
+    folder: Path,
+    *,
+    done: Callable[[Path], Any] = lambda path: None,
+) -> list[Path]:
+    """Write `folder`/NAME.png for every picture.
+
+    Args:
+      params: of the stylizer.
+      paths: pictures to read.
+      folder: made if needed.
+      done: called with each file written.
+
+    Returns:
+      The files written, in the order of `paths`.
+
+    Raises:
+      UserError: a picture cannot be read or written; those before it are there.
+    """
+    paths = list(paths)
+    written = []
+    for path, name in zip(paths, output_names(paths), strict=True):
+        target = folder / f"{name}.png"
+        write_png(target, stylize_image(params, read_content(path)))
+        written.append(target)
+        done(target)
+    return written
+
+
+def output_names(paths: Iterable[Path]) -> list[str]:
+    """A name for the result of each file: its stem, numbered where several share one."""
+    seen: set[str] = set()
+    names = []
+    for path in paths:
+        name, number = path.stem, 2
+        while name in seen:
+            name, number = f"{path.stem}_{number}", number + 1
+        seen.add(name)
+        names.append(name)
+    return names

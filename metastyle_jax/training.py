@@ -1,0 +1,315 @@
+"""Meta-training: `train(config, workdir)` from data to checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from metastyle_jax import (
+    checkpoint,
+    feature_weights,
+    meta,
+    parallel,
+    settings,
+    transformer,
+)
+from metastyle_jax.atomic import atomic_path, write_error
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.data.pipeline import ImageSource, batches
+from metastyle_jax.data.sources import open_source
+from metastyle_jax.errors import UserError
+from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.run_log import RunLog
+
+SHEET_STYLES = 4  # rows of a picture sheet
+SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
+
+
+def train(
+    config: ml_collections.ConfigDict, workdir: str | Path, *, resume: bool = False
+) -> meta.TrainState:
+    """Meta-train as `config` says; everything is written below `workdir`.
+
+    Args:
+      config: see `configs/default.py`.
+      workdir: made if needed; gets `checkpoints/`, `config.json`, `metrics.jsonl`, `tensorboard/`,
+        `sheets/` and, if images were skipped, `skipped_images.txt`.
+      resume: continue from the newest intact checkpoint, bit for bit as if never stopped; starts
+        from the beginning if there is none.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      UserError: a setting, a folder or a file cannot be used; the loss or a gradient is not finite.
+      KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
+    """
+    settings.check(config)
+    workdir = Path(workdir).expanduser()
+    devices = _devices(config)
+    sources = _open_sources(config)
+    _, features = feature_weights.load(
+        config.features.network, settings.make_objective(config).layers
+    )
+    optimizer = settings.make_outer_optimizer(config)
+    with checkpoint.Checkpoints(
+        workdir / checkpoint.DIRECTORY_NAME,
+        keep=config.checkpoint.keep,
+        configuration=settings.flatten(config),
+    ) as checkpoints:
+        state = _initial_state(config, checkpoints, optimizer, resume)
+        _write_json(workdir / "config.json", settings.flatten(config))
+        step = functools.partial(
+            meta.train_step,
+            problem=settings.make_problem(config),
+            inner_optimizer=settings.make_inner_optimizer(config),
+            outer_optimizer=optimizer,
+            axis=parallel.AXIS,
+        )
+        wrapped = parallel.parallelize(step, kind=config.parallel.kind, devices=devices)
+        try:
+            return _loop(config, workdir, wrapped, state, features, sources, checkpoints)
+        finally:
+            _list_skipped(workdir, sources)
+
+
+def _devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
+    available = jax.devices()
+    count = config.parallel.devices or len(available)
+    if count > len(available):
+        raise UserError(
+            f"config.parallel.devices={count}, but there are only {len(available)}: use 0 for all"
+        )
+    parallel.check_divisible(config.batch.styles, count)
+    return available[:count]
+
+
+def _open_sources(config: ml_collections.ConfigDict) -> dict[str, ImageSource]:
+    sources = {
+        kind: open_source(
+            config.data[kind],
+            kind,
+            image_size=config.data.image_size,
+            data_dir=config.data.tfds_dir or None,
+        )
+        for kind in ("content", "style")
+    }
+    for kind, source in sources.items():
+        print(f"{kind}: {len(source)} images from {config.data[kind]}")
+        if isinstance(source, FolderSource) and source.skipped:
+            print(source.report(), file=sys.stderr)
+    return sources
+
+
+def _batches(
+    config: ml_collections.ConfigDict, sources: dict[str, ImageSource], start_step: int, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    return batches(
+        sources["content"],
+        sources["style"],
+        image_size=config.data.image_size,
+        styles=config.batch.styles,
+        contents=config.batch.contents,
+        seed=seed,
+        start_step=start_step,
+        content_max_scale=config.data.max_scale,
+        style_max_scale=config.data.max_scale,
+        threads=config.data.threads,
+    )
+
+
+def _initial_state(
+    config: ml_collections.ConfigDict,
+    checkpoints: checkpoint.Checkpoints,
+    optimizer: Any,
+    resume: bool,
+) -> meta.TrainState:
+    params = transformer.init(
+        jax.random.key(config.seed),
+        width=config.model.width,
+        residual_blocks=config.model.residual_blocks,
+    )
+    state = meta.init_state(params, optimizer)
+    if not resume:
+        if steps := checkpoints.steps():
+            raise UserError(
+                f"{checkpoints.directory} already has a checkpoint of step {steps[-1]}: continue "
+                "that run with --resume, or use another --workdir"
+            )
+        return state
+    restored = checkpoints.restore_latest(state, settings.fixed_settings(config))
+    if restored is None:
+        print(f"no checkpoint in {checkpoints.directory}: starting from the beginning")
+        return state
+    print(f"resumed from the checkpoint of step {restored[1]}")
+    return restored[0]
+
+
+def _loop(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    wrapped: parallel.Parallel,
+    state: meta.TrainState,
+    features: Any,
+    sources: dict[str, ImageSource],
+    checkpoints: checkpoint.Checkpoints,
+) -> meta.TrainState:
+    start, total = int(state.step), config.outer.steps
+    data = _batches(config, sources, start, config.seed)
+    state, on_devices = wrapped.replicate(state), wrapped.replicate(features)
+    draw = _sheet_drawer(config, features, sources) if config.log.sheet_every else None
+    images_per_step = config.batch.styles * config.batch.contents
+    main = jax.process_index() == 0
+    watch = FiniteWatch(checkpoints)
+    with (
+        _open_log(workdir, start, total, images_per_step) as log,
+        _stop_requests() as stop_requested,
+    ):
+        for step in range(start + 1, total + 1):
+            state, metrics = wrapped.step(state, wrapped.place_batch(next(data)), on_devices)
+            watch.add(step, metrics)
+            if step == start + 1:
+                watch.check_all()
+                log.start_clock(step)  # compilation is over
+            if main and (step % config.log.every == 0 or step == total):
+                log.metrics(step, watch.check_all())
+            stopping = stop_requested()
+            if main and (step % config.checkpoint.every == 0 or step == total or stopping):
+                watch.check_all()
+                checkpoints.save(step, state)
+            if stopping:
+                print(f"stopped after step {step}; continue with --resume", file=sys.stderr)
+                raise KeyboardInterrupt
+            if main and draw and (step % config.log.sheet_every == 0 or step == total):
+                log.sheet(step, draw(jax.device_get(state.params)))
+                log.start_clock(step)
+    return state
+
+
+def _open_log(workdir: Path, start: int, total: int, images_per_step: int) -> RunLog:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        return RunLog(workdir, start_step=start, total_steps=total, images_per_step=images_per_step)
+    except OSError as error:
+        raise write_error(workdir, error) from error
+
+
+class FiniteWatch:
+    """Looks for metrics that are not finite, one step late so that the device never waits."""
+
+    def __init__(self, checkpoints: checkpoint.Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self._last: dict[str, float] = {}
+
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Take the metrics of a step that may still be running; check the one before it."""
+        self._pending.append((step, metrics))
+        while len(self._pending) > 1:
+            self._check()
+
+    def check_all(self) -> dict[str, float]:
+        """Wait for all steps and return the metrics of the last one.
+
+        Raises:
+          UserError: naming the step and the first part that is not finite.
+        """
+        while self._pending:
+            self._check()
+        return self._last
+
+    def _check(self) -> None:
+        step, metrics = self._pending.pop(0)
+        self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        # in the order in which a step computes them, so that the first one is the cause
+        order = ("inner_loss", "inner_gradient", "outer_content", "outer_style", "outer_loss", "")
+        for prefix in order:
+            for name, value in sorted(self._last.items()):
+                if name.startswith(prefix) and not np.isfinite(value):
+                    saved = self._checkpoints.steps()
+                    kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "no "
+                    kept += "" if saved else "checkpoint had been written"
+                    raise UserError(
+                        f"{name} is {value} at step {step}; {kept}: lower config.inner."
+                        "learning_rate or config.outer.learning_rate, or set config.outer.clip"
+                    )
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once."""
+    received: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("finishing this step, then writing a checkpoint ...", file=sys.stderr, flush=True)
+
+    try:
+        previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    except ValueError:  # not the main thread: nothing will arrive here
+        previous = {}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _sheet_drawer(
+    config: ml_collections.ConfigDict, features: Any, sources: dict[str, ImageSource]
+) -> Callable[[transformer.Params], np.ndarray]:
+    """params -> sheet of content, style, output before and after the inner steps."""
+    batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
+    batch["styles"] = batch["styles"][:SHEET_STYLES]
+    problem = settings.make_problem(config)
+    inner_optimizer = settings.make_inner_optimizer(config)(jnp.zeros(()))
+    outputs = jax.jit(
+        lambda params, batch, features: meta.preview(
+            problem, params, batch, features, inner_optimizer
+        )
+    )
+    steps = config.inner.steps
+    titles = ("content", "style", "0 steps", f"{steps} inner step{'s' if steps != 1 else ''}")
+
+    def draw(params: transformer.Params) -> np.ndarray:
+        before, after = jax.device_get(outputs(params, batch, features))
+        content = batch["query"][0]
+        rows = [
+            [content, style, *pair]
+            for style, *pair in zip(batch["styles"], before, after, strict=True)
+        ]
+        return contact_sheet(rows, column_titles=titles, cell=config.data.image_size)
+
+    return draw
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:
+    lines = []
+    for source in sources.values():
+        if isinstance(source, FolderSource) and source.skipped:
+            print(source.report(), file=sys.stderr)
+            lines += [f"{path}\t{reason}\n" for path, reason in sorted(source.skipped.items())]
+    if lines:
+        with atomic_path(workdir / "skipped_images.txt") as temporary:
+            Path(temporary).write_text("".join(lines), encoding="utf-8")

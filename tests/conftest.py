@@ -1,0 +1,70 @@
+"""A strict session: several virtual devices, no implicit rank or dtype promotion, no old binaries."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+# read when jax starts its backend, hence before the import
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+# every test compiles what it runs: a program kept from an earlier version could hide a defect
+jax.config.update("jax_enable_compilation_cache", False)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """64-bit numbers within the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """JAX's usual dtype promotion within the test.
+
+    For tests of whole loops only: `optax.adam` computes float ** int32 in its bias correction,
+    which the strict session refuses. Tests of the core wrap the optimizer alone, see
+    `derivatives.promoting`.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of images and weights beside the repository, where there is one."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs the images and weights of {folder}, which is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch_reference() -> ModuleType:
+    """The module of independent PyTorch implementations, where torch is installed."""
+    pytest.importorskip("torch", reason="compares with an independent PyTorch implementation")
+    return importlib.import_module("torch_reference")
+
+
+@pytest.fixture
+def quick_compile() -> Iterator[None]:
+    """XLA without its expensive machine code optimisations: a third of the compile time.
+
+    For tiny programs that run a few times. The program is the same, only its code is slower.
+    """
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)

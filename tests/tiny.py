@@ -1,0 +1,60 @@
+"""Tiny networks and images with random entries, in the default float type of the moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import transformer, vgg
+
+
+def parameter_shapes(**sizes: int) -> transformer.Params:
+    """Shapes and dtypes of `transformer.init`, without running it."""
+    return jax.eval_shape(lambda key: transformer.init(key, **sizes), jax.random.key(0))
+
+
+def parameters(seed: int = 0, *, width: int = 4, residual_blocks: int = 1) -> transformer.Params:
+    """Every entry random, the style's too, so that no term can vanish from a test."""
+    random = np.random.default_rng(seed)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        values = random.standard_normal(leaf.shape)
+        match path[-1].key:
+            case "kernel":
+                values /= np.sqrt(np.prod(leaf.shape[:-1]))
+            case "scale":
+                values = 1 + 0.3 * values
+            case _:
+                values *= 0.2
+        return jnp.asarray(values)
+
+    shapes = parameter_shapes(width=width, residual_blocks=residual_blocks)
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def feature_weights(
+    layers: tuple[str, ...], *, architecture: str = "compact", seed: int = 0
+) -> dict[str, dict[str, jax.Array]]:
+    """Random weights of a feature network down to the deepest of `layers` and no further."""
+    random = np.random.default_rng(seed)
+    weights = {}
+    for name in vgg.needed_convs(architecture, layers):
+        shape = vgg.conv_shapes(architecture)[name]
+        kernel = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        bias = 0.1 * random.standard_normal(shape[-1])
+        weights[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
+    return weights
+
+
+def images(count: int, height: int, width: int, *, seed: int = 0) -> jax.Array:
+    """(count, height, width, 3), uniform in [0, 1]."""
+    return jnp.asarray(np.random.default_rng(seed).uniform(size=(count, height, width, 3)))
+
+
+def like(tree: Any, seed: int = 0) -> Any:
+    """Standard normal numbers in the shape of `tree`."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(random.standard_normal(np.shape(leaf))), tree)
