@@ -66,6 +66,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.outer.learning_rate = 1e-5  # of Adam
     config.outer.decay = 2.5e-5  # as that of the inner rate
     config.outer.warmup = 0  # steps over which the rate rises from 0
+    config.outer.style_warmup = 0  # steps over which the style weight rises from 0
     config.outer.clip = 0.0  # global norm that gradients are clipped to; 0 does not clip
     # exact, reverse, reverse_remat (all the same gradient, second order) or first_order
     config.outer.estimator = "exact"

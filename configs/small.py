@@ -17,16 +17,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch.styles = 2
     config.batch.contents = 1
     config.objective.style_layers = ("relu1_2", "relu2_2", "relu3_3")
-    # relative to the style's own Gram matrices; at 5 the content was lost within 200 steps
-    config.objective.style_weight = 2.0
-    config.objective.total_variation_weight = 3.0  # against lattices
+    config.objective.style_weight = 1.0  # relative to the style's own Gram matrices
+    config.objective.total_variation_weight = 1.0
     config.objective.normalize = True
-    config.inner.learning_rate = 0.2
-    config.inner.clip = 2.5  # styles differ by 100 in gradient norm while the network is young
-    config.outer.steps = 1200
-    config.outer.learning_rate = 1e-3
-    config.outer.warmup = 50
-    config.outer.clip = 10.0
+    config.inner.learning_rate = 0.02
+    config.inner.clip = 5.0  # dark styles have gradients 100 times those of the others
+    config.outer.steps = 1000
+    config.outer.learning_rate = 5e-4
+    config.outer.decay = 1e-3
+    config.outer.warmup = 20
+    config.outer.style_warmup = 300
+    config.outer.clip = 5.0
     config.log.every = 20
     config.log.sheet_every = 200
     config.checkpoint.every = 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import shlex
 import sys
@@ -109,7 +110,12 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     params = jax.tree.map(jnp.asarray, init.params)
     print(f"adapting {args.init} to {style_path}: {args.steps} steps, {args.parameters}")
     result = adaptation.adapt(
-        params, style_image, _training_crops(args, contents), features, how, progress=_progress
+        params,
+        style_image,
+        _training_crops(args, contents),
+        features,
+        how,
+        on_step=functools.partial(_print_progress, args.steps),
     )
     losses = [
         _losses(each, contents, style_image, features, goal, args.size)
@@ -152,7 +158,7 @@ def _content_files(content: Path | None) -> list[Path]:
 def _objective(
     args: argparse.Namespace, init: initialization.Initialization
 ) -> tuple[objective.Objective, Any]:
-    """The objective of the initialisation's training with the changes of the flags, and features."""
+    """The objective that the initialisation was trained with, changed by the flags; features."""
     goal = settings.recorded_objective(init.settings)
     network = args.features or init.settings.get("features.network", "compact")
     goal = dataclasses.replace(goal, architecture=network.partition(":")[0])
@@ -173,7 +179,10 @@ def _training_crops(args: argparse.Namespace, contents: list[Path]):
     return pipeline.crops(source, image_size=args.size, count=args.batch, seed=args.seed, threads=1)
 
 
-def _progress(step: int, steps: int, metrics: dict[str, float], seconds: float) -> None:
+def _print_progress(
+    steps: int, step: int, params: Any, metrics: dict[str, float], seconds: float
+) -> None:
+    del params
     if step % max(1, steps // 10) and step != 1:
         return
     rate = step / max(seconds, 1e-9)
@@ -194,7 +203,7 @@ def _losses(
 ) -> dict[str, float]:
     """Mean loss over centre crops of the contents: the same pictures before and after."""
     crops = np.stack([center_crop_resized(read_image(path), size) for path in contents[:EVALUATED]])
-    targets = objective.style_targets(goal, features, jnp.asarray(style_image)[None])
+    targets = adaptation.make_style_targets(style_image, features, goal=goal)
     parts = [
         adaptation.evaluate_batch(params, crop[None], targets, features, goal=goal)
         for crop in crops

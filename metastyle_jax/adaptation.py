@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -44,7 +43,7 @@ class Adaptation(NamedTuple):
       history: one `{"loss", "content", "style"}` per step, measured on that step's contents before
         the step.
       seconds: of the steps, compilation not counted.
-      compile_seconds: of compilation.
+      compile_seconds: of a first step whose result was thrown away: compilation, mostly.
     """
 
     params: transformer.Params
@@ -53,7 +52,7 @@ class Adaptation(NamedTuple):
     compile_seconds: float
 
 
-Progress = Callable[[int, int, dict[str, float], float], None]
+OnStep = Callable[[int, transformer.Params, dict[str, float], float], None]
 
 
 def adapt(
@@ -63,7 +62,7 @@ def adapt(
     feature_weights: Any,
     settings: AdaptationSettings,
     *,
-    progress: Progress = lambda step, steps, metrics, seconds: None,
+    on_step: OnStep = lambda step, params, metrics, seconds: None,
 ) -> Adaptation:
     """Adapt `params` to one style image.
 
@@ -74,38 +73,46 @@ def adapt(
       contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
       feature_weights: of the feature network.
       settings: how.
-      progress: called after each step with its number, their number, its metrics, seconds so far.
+      on_step: called after each step with its number, the parameters it reached, its metrics and
+        the seconds so far.
 
     Raises:
       UserError: the loss is not finite.
     """
-    targets = jax.jit(functools.partial(objective.style_targets, settings.objective))(
-        feature_weights, jnp.asarray(style_image)[None]
-    )
+    targets = make_style_targets(style_image, feature_weights, goal=settings.objective)
     fast, slow = split(params, settings.parameters)
-    optimizer = optax.adam(settings.learning_rate)
-    opt_state = optimizer.init(fast)
-    start = time.perf_counter()
+    opt_state = optax.adam(settings.learning_rate).init(fast)
     batch = next(contents)
-    # a compiled step called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
-    step_fn = (
-        jax.jit(functools.partial(adaptation_step, settings=settings, optimizer=optimizer))
-        .lower(fast, opt_state, slow, batch, targets, feature_weights)
-        .compile()
+    start = time.perf_counter()
+    # the result is thrown away: this compiles, unless an earlier adaptation has
+    jax.block_until_ready(
+        adaptation_step(fast, opt_state, slow, batch, targets, feature_weights, settings=settings)
     )
     compile_seconds = time.perf_counter() - start
     start = time.perf_counter()
     history = []
+    # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
     for step in range(1, settings.steps + 1):
-        fast, opt_state, metrics = step_fn(fast, opt_state, slow, batch, targets, feature_weights)
+        fast, opt_state, metrics = adaptation_step(
+            fast, opt_state, slow, batch, targets, feature_weights, settings=settings
+        )
         if step < settings.steps:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
-        progress(step, settings.steps, history[-1], time.perf_counter() - start)
+        on_step(step, join(fast, slow), history[-1], time.perf_counter() - start)
     seconds = time.perf_counter() - start
     return Adaptation(join(fast, slow), history, seconds, compile_seconds)
 
 
+@functools.partial(jax.jit, static_argnames="goal")
+def make_style_targets(
+    style_image: jax.Array, feature_weights: Any, *, goal: objective.Objective
+) -> objective.Targets:
+    """Targets of one style image (H, W, 3) in [0, 1], leaves (1, ...)."""
+    return objective.style_targets(goal, feature_weights, style_image[None])
+
+
+@functools.partial(jax.jit, static_argnames="settings")
 def adaptation_step(
     fast: Any,
     opt_state: Any,
@@ -115,7 +122,6 @@ def adaptation_step(
     feature_weights: Any,
     *,
     settings: AdaptationSettings,
-    optimizer: optax.GradientTransformation,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step)."""
     content_targets = objective.content_targets(settings.objective, feature_weights, contents)
@@ -133,7 +139,7 @@ def adaptation_step(
         return meta.stylization_loss(problem, params["weights"], style, data)
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
-    updates, opt_state = optimizer.update(gradient, opt_state, fast)
+    updates, opt_state = optax.adam(settings.learning_rate).update(gradient, opt_state, fast)
     return optax.apply_updates(fast, updates), opt_state, {k: v[0] for k, v in metrics.items()}
 
 

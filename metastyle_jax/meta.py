@@ -29,6 +29,8 @@ class MetaProblem:
 
     Attributes:
       objective: of both levels.
+      style_warmup: outer steps over which the weight of the style rises from 0 to its full value.
+        A network that first learns to keep the content does not fall into lattices and blobs.
       subset: what the inner loop moves: "norm", the style, or "all", every parameter.
       steps: T, inner steps.
       estimator: how inner gradients are differentiated, see `bilevel`.
@@ -40,6 +42,7 @@ class MetaProblem:
     subset: Subset = "norm"
     steps: int = 1
     estimator: bilevel.Estimator = bilevel.exact
+    style_warmup: int = 0
     unroll: bool = False
     dtype: str | None = None
     rewrite: bool = True
@@ -99,7 +102,14 @@ def train_step(
     """
 
     def loss_fn(params: transformer.Params):
-        return meta_loss(problem, params, batch, feature_weights, inner_optimizer(state.step))
+        return meta_loss(
+            problem,
+            params,
+            batch,
+            feature_weights,
+            inner_optimizer(state.step),
+            style_factor=_style_factor(problem, state.step),
+        )
 
     # the gradient of this replica's loss first, then the mean: see `parallel`
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
@@ -112,13 +122,29 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state), metrics
 
 
+def _style_factor(problem: MetaProblem, step: jax.Array) -> jax.Array | float:
+    if not problem.style_warmup:
+        return 1.0
+    return jnp.minimum(1.0, step.astype(jnp.float32) / problem.style_warmup)
+
+
 def make_targets(
-    problem: MetaProblem, feature_weights: Any, batch: Batch
+    problem: MetaProblem,
+    feature_weights: Any,
+    batch: Batch,
+    style_factor: jax.Array | float = 1.0,
 ) -> dict[str, objective.Targets]:
-    """Targets of "styles" (S, H, W, 3), "support" and "query" (B, H, W, 3), as constants."""
+    """Targets of "styles" (S, H, W, 3), "support" and "query" (B, H, W, 3), as constants.
+
+    `style_factor` multiplies the weight of the style.
+    """
     goal = problem.objective
+    styles = objective.style_targets(goal, feature_weights, batch["styles"])
     targets = {
-        "styles": objective.style_targets(goal, feature_weights, batch["styles"]),
+        "styles": {
+            layer: {**target, "scale": target["scale"] * style_factor}
+            for layer, target in styles.items()
+        },
         "support": objective.content_targets(goal, feature_weights, batch["support"]),
         "query": objective.content_targets(goal, feature_weights, batch["query"]),
     }
@@ -163,6 +189,7 @@ def meta_loss(
     batch: Batch,
     feature_weights: Any,
     inner_optimizer: optax.GradientTransformation,
+    style_factor: jax.Array | float = 1.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean over styles of the query loss after the inner loop on the support contents.
 
@@ -170,7 +197,7 @@ def meta_loss(
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
       "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm").
     """
-    support, query = _support_and_query(problem, batch, feature_weights)
+    support, query = _support_and_query(problem, batch, feature_weights, style_factor)
 
     def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
         return stylization_loss(problem, weights, style, {**query, "style_targets": style_targets})
@@ -208,9 +235,12 @@ def preview(
 
 
 def _support_and_query(
-    problem: MetaProblem, batch: Batch, feature_weights: Any
+    problem: MetaProblem,
+    batch: Batch,
+    feature_weights: Any,
+    style_factor: jax.Array | float = 1.0,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    targets = make_targets(problem, feature_weights, batch)
+    targets = make_targets(problem, feature_weights, batch, style_factor)
     return tuple(
         {
             "contents": batch[name],

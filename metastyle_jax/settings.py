@@ -72,6 +72,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "outer.learning_rate": 0,
         "outer.decay": 0,
         "outer.warmup": 0,
+        "outer.style_warmup": 0,
         "outer.clip": 0,
         "objective.content_weight": 0,
         "objective.style_weight": 0,
@@ -168,6 +169,7 @@ def make_problem(config: ml_collections.ConfigDict) -> meta.MetaProblem:
         subset=config.inner.subset,
         steps=config.inner.steps,
         estimator=bilevel.ESTIMATORS[config.outer.estimator],
+        style_warmup=config.outer.style_warmup,
         unroll=jax.default_backend() == "cpu" if unroll == "auto" else unroll,
         dtype=_dtype(config.model.dtype),
     )

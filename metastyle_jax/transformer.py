@@ -37,6 +37,7 @@ class Convolution(nn.Module):
       stride: 1 or 2.
       upsample: nearest-neighbour x2 before a 3x3 convolution.
       rewrite: use the exact rewrites of `metastyle_jax.convolution` where there is one.
+      gain: of the initial kernel; its entries have variance gain / fan-in.
     """
 
     features: int
@@ -44,11 +45,12 @@ class Convolution(nn.Module):
     stride: int = 1
     upsample: bool = False
     rewrite: bool = True
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        initial = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+        initial = nn.initializers.variance_scaling(self.gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", initial, shape).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
         return self._apply(x, kernel) + bias[None, None, None]
@@ -70,12 +72,17 @@ class InstanceNorm(nn.Module):
     Scale and bias are `(C,)`, `(N, C)` with one row per sample, or `(N, H, W, C)` (or anything that
     broadcasts to it) for spatial blends. Statistics are two-pass and float32 whatever the dtype of
     `x`.
+
+    Attributes:
+      initial_scale: a number.
     """
+
+    initial_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = (x.shape[-1],)
-        scale = self.variable("style", "scale", jnp.ones, channels).value
+        scale = self.variable("style", "scale", jnp.full, channels, self.initial_scale).value
         bias = self.variable("style", "bias", jnp.zeros, channels).value
         wide = x.astype(np.promote_types(x.dtype, np.float32))
         centred = wide - wide.mean(axis=(1, 2), keepdims=True)
@@ -117,22 +124,33 @@ class Transformer(nn.Module):
         x = self._stage("conv3", x, 4 * self.width, stride=2)
         for index in range(1, self.residual_blocks + 1):
             y = self._stage(f"residual{index}_1", x, 4 * self.width)
-            x = x + self._stage(f"residual{index}_2", y, 4 * self.width, relu=False)
+            x = x + self._stage(f"residual{index}_2", y, 4 * self.width, relu=False, scale=0.0)
         x = self._stage("up1", x, 2 * self.width, upsample=True)
         x = self._stage("up2", x, self.width, upsample=True)
-        x = Convolution(3, size=9, rewrite=self.rewrite, name="conv4")(x)
+        x = Convolution(3, size=9, rewrite=self.rewrite, gain=0.01, name="conv4")(x)
         return jax.nn.sigmoid(x.astype(images.dtype))
 
     def _stage(
-        self, name: str, x: jax.Array, features: int, *, relu: bool = True, **options: Any
+        self,
+        name: str,
+        x: jax.Array,
+        features: int,
+        *,
+        relu: bool = True,
+        scale: float = 1.0,
+        **options: Any,
     ) -> jax.Array:
         x = Convolution(features, rewrite=self.rewrite, name=name, **options)(x)
-        x = InstanceNorm(name=f"{name}_norm")(x)
+        x = InstanceNorm(initial_scale=scale, name=f"{name}_norm")(x)
         return jax.nn.relu(x) if relu else x
 
 
 def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_BLOCKS) -> Params:
-    """Random weights and the neutral style (scale 1, bias 0).
+    """Random weights and a neutral style (bias 0; scale 1, but 0 at the end of a residual block).
+
+    Residual blocks that begin as the identity (Goyal et al. 2017, section 5.1) and a last layer
+    that begins near grey let a young network learn to keep the content; from an initialisation
+    without them meta-training fell into lattices and blobs (docs/results.md).
 
     Returns:
       `{"weights": {layer: {"kernel", "bias"}}, "style": {layer: {"scale", "bias"}}}`, float32,

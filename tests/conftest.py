@@ -1,4 +1,4 @@
-"""A strict session: several virtual devices, no implicit rank or dtype promotion, no old binaries."""
+"""A strict session: virtual devices, no implicit rank or dtype promotion, no old programs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _DEVICES = "--xla_force_host_platform_device_count"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -73,7 +73,7 @@ def test_style_ignores_where_things_are(weights):
         return parts["style"]
 
     np.testing.assert_allclose(style_error(styles), 0, atol=1e-6)
-    # a style is nearer to itself, cut in four and put together otherwise, than to any other sample style
+    # a style is nearer to itself, cut in four and put together anew, than to any other sample
     moved = np.asarray(style_error(np.roll(styles, (48, 48), axis=(1, 2))))
     for shift in range(1, len(styles)):
         assert (moved < np.asarray(style_error(np.roll(styles, shift, axis=0)))).all()

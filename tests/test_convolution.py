@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
 from derivatives import relative_error
+
 from metastyle_jax import convolution
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
@@ -38,9 +38,7 @@ def second_derivatives(function, x: jax.Array, kernel: jax.Array):
         return jnp.sin(function(*pair)).sum()
 
     def all_three(point, direction):
-        (value, slope), (_, curvature) = jax.jvp(
-            jax.value_and_grad(scalar), (point,), (direction,)
-        )
+        (value, slope), (_, curvature) = jax.jvp(jax.value_and_grad(scalar), (point,), (direction,))
         return value, slope, curvature
 
     point = (x, kernel)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
 from derivatives import relative_error
+
 from metastyle_jax import transformer
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -122,7 +122,11 @@ def test_a_constant_spatial_style_equals_the_style_per_sample(float64, full):
 
 
 def test_a_spatial_style_of_the_last_norm_acts_where_it_is(float64):
-    weights, x, (left, other) = tiny.parameters()["weights"], tiny.images(1, 16, 32), random_styles(2)
+    weights, x, (left, other) = (
+        tiny.parameters()["weights"],
+        tiny.images(1, 16, 32),
+        random_styles(2),
+    )
     right = {**left, "up2_norm": other["up2_norm"]}
     is_left = (jnp.arange(32) < 16)[None, None, :, None]
     mixed = jax.tree.map(
@@ -187,9 +191,7 @@ def test_statistics_are_float32_for_bfloat16_features():
     """Mean 300, deviation 1: bfloat16 holds integers exactly up to 256 only."""
     random = np.random.default_rng(0)
     x = jnp.asarray(300 + 2 * random.integers(-1, 2, (1, 64, 64, 2)), jnp.bfloat16)
-    y = transformer.InstanceNorm().apply(
-        {"style": {"scale": jnp.ones(2), "bias": jnp.zeros(2)}}, x
-    )
+    y = transformer.InstanceNorm().apply({"style": {"scale": jnp.ones(2), "bias": jnp.zeros(2)}}, x)
     wide = np.asarray(x, np.float64)
     expected = (wide - wide.mean((1, 2), keepdims=True)) / wide.std((1, 2), keepdims=True)
     assert y.dtype == jnp.bfloat16
@@ -200,9 +202,7 @@ def test_statistics_are_float32_for_bfloat16_features():
 def test_equals_an_independent_pytorch_network(float64, torch_reference, size):
     params, x = tiny.parameters(residual_blocks=2), tiny.images(2, *size)
     expected = torch_reference.channels_last(
-        torch_reference.johnson(
-            torch_reference.tensors(params), torch_reference.channels_first(x)
-        )
+        torch_reference.johnson(torch_reference.tensors(params), torch_reference.channels_first(x))
     )
     actual = stylize(params["weights"], params["style"], x)
     np.testing.assert_allclose(actual, expected, atol=1e-12)

@@ -127,7 +127,7 @@ def perceptual_loss(
     style_layers: Sequence[str],
     style_weight: float,
 ) -> torch.Tensor:
-    """Mean over `outputs` of content error + style_weight * Gram error to one style (1, 3, H, W)."""
+    """Content error + style_weight * Gram error to one style (1, 3, H, W); mean over outputs."""
     seen, wanted, painted = (vgg_features(network, x) for x in (outputs, contents, style))
     loss = torch.zeros((), dtype=torch.float64)
     for layer in content_layers:
@@ -177,7 +177,7 @@ def meta_gradient(
     loss = torch.stack(losses).mean()
     gradient = torch.autograd.grad(loss, leaves)
     moved = {id(leaf): slope for leaf, slope in zip(leaves, gradient, strict=True)}
-    return float(loss), arrays(_replace(start, moved))
+    return loss.item(), arrays(_replace(start, moved))
 
 
 def _leaves(tree: Any) -> list[torch.Tensor]:

@@ -26,7 +26,7 @@ def contact_sheet(
     Args:
       rows: of pictures (h, w, 3), uint8 or floats in [0, 1] (clipped), of any sizes; None leaves
         its cell empty, and so does a row that is shorter than the others.
-      column_titles: drawn above the columns, cut to the width of a cell; fewer than columns is fine.
+      column_titles: drawn above the columns, cut to the width of a cell; may be fewer than those.
       row_titles: drawn left of the rows, cut likewise.
       cell: side of the squares in pixels.
 

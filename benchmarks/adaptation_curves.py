@@ -1,0 +1,168 @@
+"""Loss along adaptation from several initialisations, for docs/results.md.
+
+    python benchmarks/adaptation_curves.py --start meta=runs/small --start random=random \
+        --styles ../shared/images/style/val --contents ../shared/images/content/val \
+        --features vgg16:FILE --out runs/curves
+
+For each of `--count` styles (spread evenly over the folder) and each start: Adam on the norm
+parameters and on all parameters; the loss is the mean over centre crops of all contents. `random`
+with all parameters goes on to 1,000 and 2,000 steps: a network trained from scratch. What was
+measured is kept in OUT/curves.json after each curve, so a stopped run continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import adaptation, feature_weights, initialization, settings, transformer
+from metastyle_jax.atomic import atomic_path
+from metastyle_jax.data import pipeline
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.data.images import list_images, read_image, write_png
+from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.media.sheet import contact_sheet
+
+STEPS = (0, 10, 50, 100, 200)
+SCRATCH_STEPS = (0, 10, 50, 100, 200, 1000, 2000)
+EVALUATION_BATCH = 8
+SHEET_CONTENTS = 2
+
+
+def main() -> None:
+    args = parse()
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "curves.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    starts = dict(start.split("=", 1) for start in args.start)
+    trained = next(spec for spec in starts.values() if spec != "random")
+    goal = settings.recorded_objective(initialization.load(trained).settings)
+    _, features = feature_weights.load(args.features, goal.layers)
+    goal = dataclasses.replace(goal, architecture=args.features.partition(":")[0])
+    features = jax.tree.map(jnp.asarray, features)
+    contents = np.stack(
+        [
+            center_crop_resized(read_image(file), args.size)
+            for file in list_images(args.contents, "content folder")
+        ]
+    )
+    files = list_images(args.styles, "style folder")
+    for style in files[:: len(files) // args.count][: args.count]:
+        for name, spec in starts.items():
+            for parameters in ("norm", "all"):
+                key = f"{style.stem}/{name}/{parameters}"
+                if key in results:
+                    continue
+                results[key] = curve(args, goal, features, contents, style, name, spec, parameters)
+                with atomic_path(path) as temporary:
+                    Path(temporary).write_text(json.dumps(results, indent=1))
+    print(markdown(results, starts))
+    (args.out / "curves.md").write_text(markdown(results, starts))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--start", action="append", required=True, help="NAME=random|WORKDIR|FILE")
+    parser.add_argument("--styles", type=Path, required=True)
+    parser.add_argument("--contents", type=Path, required=True)
+    parser.add_argument("--training-contents", type=Path, required=True)
+    parser.add_argument("--features", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=5, help="styles")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--norm-rate", type=float, default=1e-2, help="Adam, norm parameters")
+    parser.add_argument("--all-rate", type=float, default=1e-3, help="Adam, all parameters")
+    return parser.parse_args()
+
+
+def curve(args, goal, features, contents, style, name, spec, parameters) -> dict:
+    """{"loss", "content", "style": {steps: mean over contents}, "seconds": ...}"""
+    if spec == "random":
+        params = transformer.init(jax.random.key(0))
+    else:
+        params = jax.tree.map(jnp.asarray, initialization.load(spec).params)
+    steps = SCRATCH_STEPS if spec == "random" and parameters == "all" else STEPS
+    image = center_crop_resized(read_image(style), args.size)
+    targets = adaptation.make_style_targets(image, features, goal=goal)
+    measured: dict[str, dict[int, float]] = {"loss": {}, "content": {}, "style": {}}
+
+    def measure(step, params, metrics=None, seconds=0.0):
+        if step not in steps:
+            return
+        parts = [
+            adaptation.evaluate_batch(params, chunk, targets, features, goal=goal)
+            for chunk in np.split(contents, len(contents) // EVALUATION_BATCH)
+        ]
+        for part in measured:
+            measured[part][step] = float(np.mean([values[part] for values in parts]))
+        rows = [
+            [picture, image, np.asarray(adaptation_output(params, picture))]
+            for picture in contents[:SHEET_CONTENTS]
+        ]
+        sheet = contact_sheet(rows, cell=args.size)
+        write_png(args.out / f"{style.stem}_{name}_{parameters}_{step:04d}.png", sheet)
+        print(f"{style.stem} {name} {parameters} {step}: {measured['loss'][step]:.4f}", flush=True)
+
+    measure(0, params)
+    result = adaptation.adapt(
+        params,
+        image,
+        pipeline.crops(
+            FolderSource(args.training_contents, "content folder"),
+            image_size=args.size,
+            count=args.batch,
+            seed=0,
+            threads=1,
+        ),
+        features,
+        adaptation.AdaptationSettings(
+            objective=goal,
+            steps=max(steps),
+            learning_rate=args.norm_rate if parameters == "norm" else args.all_rate,
+            parameters=parameters,
+        ),
+        on_step=measure,
+    )
+    return {**measured, "seconds": result.seconds}
+
+
+def adaptation_output(params, picture):
+    return transformer_jit(params["weights"], params["style"], picture[None])[0]
+
+
+transformer_jit = jax.jit(transformer.stylize)
+
+
+def markdown(results: dict, starts: dict[str, str]) -> str:
+    """A table of mean losses over the styles."""
+    lines = [
+        f"{platform.machine()}, {jax.devices()[0].device_kind}, jax {jax.__version__}",
+        "",
+        "| start | moves | " + " | ".join(str(step) for step in SCRATCH_STEPS) + " |",
+        "|---|---|" + "---|" * len(SCRATCH_STEPS),
+    ]
+    for name in starts:
+        for parameters in ("norm", "all"):
+            curves = [
+                {int(step): loss for step, loss in value["loss"].items()}
+                for key, value in results.items()
+                if key.endswith(f"/{name}/{parameters}")
+            ]
+            cells = [
+                f"{np.mean([c[step] for c in curves]):.3f}" if curves and step in curves[0] else ""
+                for step in SCRATCH_STEPS
+            ]
+            lines.append(f"| {name} ({len(curves)} styles) | {parameters} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

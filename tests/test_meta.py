@@ -1,0 +1,262 @@
+"""The meta-gradient of MetaStyle itself, in float64 on a tiny network with real ReLUs.
+
+Expectations: finite differences, reverse-over-reverse, a loop over styles, and an independent
+implementation of the whole step in PyTorch (`create_graph=True`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+from derivatives import central_difference, flat, promoting, relative_error
+
+from metastyle_jax import bilevel, meta, objective, transformer
+
+pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+
+GOAL = objective.Objective(
+    architecture="compact",
+    pooling="average",
+    content_layers=("relu2_2",),
+    style_layers=("relu1_2", "relu2_2"),
+    style_weight=20.0,
+)
+# the two inner subsets, each with another pooling and number of steps
+PROBLEMS = {
+    "norm": meta.MetaProblem(objective=GOAL, subset="norm", steps=2),
+    "all": meta.MetaProblem(
+        objective=dataclasses.replace(GOAL, pooling="max"), subset="all", steps=1
+    ),
+}
+RATE = 0.05
+
+
+def case() -> tuple[Any, dict[str, jax.Array], Any]:
+    """(params, batch, feature weights); a light and a dark style, two contents of each kind."""
+    light_and_dark = jnp.asarray([1.0, 0.3])[:, None, None, None]
+    batch = {
+        "styles": light_and_dark * tiny.images(2, 16, 16, seed=1),
+        "support": tiny.images(2, 16, 16, seed=2),
+        "query": tiny.images(2, 16, 16, seed=3),
+    }
+    return tiny.parameters(), batch, tiny.feature_weights(GOAL.layers)
+
+
+@functools.cache
+def compiled(problem: meta.MetaProblem):
+    """(params, batch, feature weights, inner rate) -> ((loss, metrics), gradient)."""
+
+    def loss_fn(params, batch, feature_weights, rate):
+        return meta.meta_loss(problem, params, batch, feature_weights, optax.sgd(rate))
+
+    return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+
+
+def value_and_gradient(problem: meta.MetaProblem, *arguments: Any, rate: float = RATE):
+    return compiled(problem)(*arguments, rate)
+
+
+@functools.cache
+def value(problem: meta.MetaProblem):
+    def loss_fn(params, batch, feature_weights):
+        return meta.meta_loss(problem, params, batch, feature_weights, optax.sgd(RATE))[0]
+
+    return jax.jit(loss_fn)
+
+
+def with_estimator(problem: meta.MetaProblem, name: str, **options: Any) -> meta.MetaProblem:
+    return dataclasses.replace(problem, estimator=bilevel.ESTIMATORS[name], **options)
+
+
+@pytest.mark.parametrize("subset", PROBLEMS)
+def test_exact_equals_reverse_over_reverse(subset):
+    """The oracle also runs its steps unrolled and its convolutions directly."""
+    problem = PROBLEMS[subset]
+    (loss, _), exact = value_and_gradient(problem, *case())
+    oracle = with_estimator(problem, "reverse", unroll=True, rewrite=False)
+    (expected_loss, _), expected = value_and_gradient(oracle, *case())
+    assert float(loss) == pytest.approx(float(expected_loss), rel=1e-11)
+    assert relative_error(exact, expected) < 1e-9
+
+
+@pytest.mark.parametrize("subset", PROBLEMS)
+def test_meta_gradient_equals_finite_differences(subset):
+    """Steps of 1e-7 and less stay clear of the kinks of ReLU and maximum."""
+    params, *rest = case()
+    _, gradient = value_and_gradient(PROBLEMS[subset], params, *rest)
+    for part in ("weights", "style"):
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        direction = {**nothing, part: tiny.like(params[part], seed=5)}
+        expected = central_difference(
+            lambda params: value(PROBLEMS[subset])(params, *rest), params, direction, 1e-7
+        )
+        actual = flat(gradient) @ flat(direction)
+        assert actual == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("subset", PROBLEMS)
+def test_meta_gradient_equals_that_of_an_independent_pytorch_step(torch_reference, subset):
+    problem = PROBLEMS[subset]
+    params, batch, feature_weights = case()
+    (loss, _), gradient = value_and_gradient(problem, params, batch, feature_weights)
+    expected_loss, expected = torch_reference.meta_gradient(
+        params,
+        batch,
+        feature_weights,
+        architecture="compact",
+        pooling=problem.objective.pooling,
+        subset=subset,
+        steps=problem.steps,
+        rate=RATE,
+        content_layers=GOAL.content_layers,
+        style_layers=GOAL.style_layers,
+        style_weight=GOAL.style_weight,
+    )
+    assert float(loss) == pytest.approx(expected_loss, rel=1e-10)
+    for part in ("weights", "style"):
+        assert relative_error(gradient[part], expected[part]) < 1e-8
+
+
+def test_styles_folded_into_one_batch_equal_a_loop_over_styles():
+    """For subset "all" the loop is the code itself, and the PyTorch step loops for both."""
+    problem = PROBLEMS["norm"]
+    params, batch, feature_weights = case()
+    (loss, metrics), gradient = value_and_gradient(problem, params, batch, feature_weights)
+    single = [
+        value_and_gradient(
+            problem, params, {**batch, "styles": batch["styles"][s : s + 1]}, feature_weights
+        )
+        for s in range(2)
+    ]
+    losses = [float(value[0]) for value, _ in single]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-2)
+    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-12)
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *(gradient for _, gradient in single))
+    assert relative_error(gradient, mean) < 1e-11
+    for name in metrics:
+        values = [float(value[1][name]) for value, _ in single]
+        if name == "inner_gradient_norm":
+            expected = np.sqrt(np.mean(np.square(values)))
+        else:
+            expected = np.mean(values)
+        assert float(metrics[name]) == pytest.approx(expected, rel=1e-11), name
+
+
+def test_first_order_has_the_loss_of_exact_and_another_gradient():
+    problem = PROBLEMS["norm"]
+    (exact_loss, _), exact = value_and_gradient(problem, *case())
+    approximate = with_estimator(problem, "first_order")
+    (loss, _), first = value_and_gradient(approximate, *case())
+    assert float(loss) == pytest.approx(float(exact_loss), rel=1e-12)
+    assert relative_error(first, exact) > 1e-3
+    _, exact = value_and_gradient(problem, *case(), rate=0.0)
+    _, first = value_and_gradient(approximate, *case(), rate=0.0)
+    assert relative_error(first, exact) < 1e-11
+
+
+def test_metrics_are_the_losses_before_and_after_adaptation():
+    problem = PROBLEMS["norm"]
+    params, batch, feature_weights = case()
+    (loss, metrics), _ = value_and_gradient(problem, params, batch, feature_weights)
+    assert set(metrics) == {
+        "outer_loss",
+        "outer_content",
+        "outer_style",
+        "inner_loss_0",
+        "inner_loss_1",
+        "inner_gradient_norm",
+    }
+    assert float(metrics["outer_loss"]) == float(loss)
+    parts = metrics["outer_content"] + metrics["outer_style"]
+    assert float(parts) == pytest.approx(float(loss), rel=1e-12)
+    assert metrics["inner_loss_1"] < metrics["inner_loss_0"]
+    # the first inner loss is that of the shared start on the support contents
+    swapped = {**batch, "query": batch["support"]}
+    start = value(dataclasses.replace(problem, steps=0))(params, swapped, feature_weights)
+    assert float(metrics["inner_loss_0"]) == pytest.approx(float(start), rel=1e-12)
+
+
+def test_preview_shows_the_first_query_before_and_after_the_inner_loop():
+    problem = dataclasses.replace(PROBLEMS["norm"], steps=1)
+    params, batch, feature_weights = case()
+    show = jax.jit(lambda *arguments: meta.preview(problem, *arguments, optax.sgd(RATE)))
+    before, after = show(params, batch, feature_weights)
+    assert before.shape == after.shape == (2, 16, 16, 3)
+    stylize = jax.jit(transformer.stylize)
+    expected = stylize(params["weights"], params["style"], batch["query"][:1])
+    np.testing.assert_allclose(before, np.concatenate([expected] * 2), atol=1e-12)
+    difference = np.abs(np.asarray(after - before)).max((1, 2, 3))
+    assert (difference > 1e-4).all()
+    assert np.abs(after[0] - after[1]).max() > 1e-4
+
+
+def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
+    """Compiled once, without grouped convolutions and select-and-scatter."""
+    problem = PROBLEMS["norm"]
+    params, batch, feature_weights = case()
+    optimizer = promoting(optax.adam(0.1, eps=1e-3))
+    traces = []
+
+    @jax.jit
+    def train_step(state, batch, feature_weights):
+        traces.append(None)
+        return meta.train_step(
+            state,
+            batch,
+            feature_weights,
+            problem=problem,
+            # at step 0 the rate of the other tests
+            inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float64"))),
+            outer_optimizer=optimizer,
+        )
+
+    start = meta.init_state(params, optimizer)
+    state, metrics = train_step(start, batch, feature_weights)
+    (loss, _), gradient = value_and_gradient(problem, params, batch, feature_weights)
+    # the first step of Adam (Kingma & Ba 2015): the corrected moments are g and g^2
+    expected = jax.tree.map(lambda x, g: x - 0.1 * g / (abs(g) + 1e-3), params, gradient)
+    np.testing.assert_allclose(flat(state.params), flat(expected), atol=1e-8)
+    assert float(metrics["outer_loss"]) == pytest.approx(float(loss), rel=1e-11)
+    for part in ("weights", "style"):
+        norm = np.linalg.norm(flat(gradient[part]))
+        assert float(metrics[f"gradient_norm_{part}"]) == pytest.approx(norm, rel=1e-10)
+
+    state, metrics = train_step(state, batch, feature_weights)
+    assert state.step.dtype == jnp.int32
+    assert int(state.step) == 2
+    assert np.isfinite(flat(metrics)).all()
+    assert len(traces) == 1
+
+    program = train_step.lower(state, batch, feature_weights).compile().as_text()
+    assert "convolution(" in program
+    assert "feature_group_count" not in program
+    assert "batch_group_count" not in program
+    assert "select-and-scatter(" not in program
+
+
+@pytest.mark.parametrize("subset", PROBLEMS)
+def test_train_step_stays_in_single_precision(subset):
+    with jax.enable_x64(False):
+        params, batch, feature_weights = case()
+        optimizer = promoting(optax.adam(1e-3))
+        state, metrics = jax.eval_shape(
+            functools.partial(
+                meta.train_step,
+                problem=PROBLEMS[subset],
+                inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float32"))),
+                outer_optimizer=optimizer,
+            ),
+            meta.init_state(params, optimizer),
+            batch,
+            feature_weights,
+        )
+    types = {leaf.dtype for leaf in jax.tree.leaves((state.params, metrics))}
+    assert types == {np.dtype(np.float32)}

@@ -1,0 +1,93 @@
+"""Both wrappers on several virtual devices against the same step on one device."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import tiny
+from metastyle_jax import bilevel, meta, objective, parallel
+from metastyle_jax.errors import UserError
+
+LAYERS = ("relu1_2", "relu2_2")
+STYLES, CONTENTS, SIZE = 4, 2, 16
+
+pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+
+
+def make_step(axis: str | None):
+    goal = objective.Objective(
+        architecture="compact",
+        content_layers=("relu2_2",),
+        style_layers=LAYERS,
+        style_weight=10.0,
+    )
+    return functools.partial(
+        meta.train_step,
+        problem=meta.MetaProblem(goal, steps=2, estimator=bilevel.exact),
+        inner_optimizer=lambda step: optax.sgd(0.1),
+        # plain descent: the parameters then show the gradient itself
+        outer_optimizer=optax.sgd(1.0),
+        axis=axis,
+    )
+
+
+@pytest.fixture
+def arguments():
+    state = meta.init_state(tiny.parameters(), optax.sgd(1.0))
+    batch = {
+        "styles": tiny.images(STYLES, SIZE, SIZE, seed=1),
+        "support": tiny.images(CONTENTS, SIZE, SIZE, seed=2),
+        "query": tiny.images(CONTENTS, SIZE, SIZE, seed=3),
+    }
+    return state, jax.device_get(batch), tiny.feature_weights(LAYERS)
+
+
+@pytest.mark.parametrize("kind", parallel.KINDS)
+@pytest.mark.parametrize("count", [2, 4])
+def test_equals_the_single_device_step(kind, count, arguments):
+    state, batch, features = arguments
+    expected, expected_metrics = jax.device_get(jax.jit(make_step(None))(state, batch, features))
+    wrapped = parallel.parallelize(
+        make_step(parallel.AXIS), kind=kind, devices=jax.devices()[:count]
+    )
+    found, metrics = wrapped.step(
+        wrapped.replicate(state), wrapped.place_batch(batch), wrapped.replicate(features)
+    )
+    # virtual devices on few cores can deadlock with a step still in flight
+    found, metrics = jax.device_get(jax.block_until_ready((found, metrics)))
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, found.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), found, expected
+    )
+    for name in ("outer_loss", "outer_style", "inner_loss_0", "gradient_norm_weights"):
+        np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-9)
+
+
+def test_second_step_continues_from_the_replicated_state(arguments):
+    state, batch, features = arguments
+    wrapped = parallel.parallelize(
+        make_step(parallel.AXIS), kind="shard_map", devices=jax.devices()[:2]
+    )
+    features = wrapped.replicate(features)
+    current = wrapped.replicate(state)
+    for _ in range(2):
+        current, _ = jax.block_until_ready(
+            wrapped.step(current, wrapped.place_batch(batch), features)
+        )
+    assert int(current.step) == 2
+
+
+def test_styles_must_divide():
+    with pytest.raises(UserError, match=r"batch\.styles=3 .* 2 devices"):
+        parallel.check_divisible(3, 2)
+
+
+def test_unknown_kind_names_the_known_ones():
+    with pytest.raises(UserError, match="shard_map or pmap"):
+        parallel.parallelize(lambda *args: args, kind="pjit", devices=jax.devices()[:1])

@@ -1,0 +1,261 @@
+"""Whole trainings of a shrunken default configuration: stopped, killed, damaged, resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import default
+from metastyle_jax import checkpoint, meta, settings, training
+from metastyle_jax.digest import leaf_digests
+from metastyle_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {
+    "data.content": "procedural:6",
+    "data.style": "procedural:6",
+    "data.image_size": 24,
+    "data.threads": 0,
+    "batch.styles": 2,
+    "batch.contents": 1,
+    "model.width": 4,
+    "model.residual_blocks": 1,
+    "features.network": "compact",
+    "objective.style_layers": ("relu1_2", "relu2_2"),
+    "objective.style_weight": 1.0,
+    "objective.normalize": True,
+    "inner.learning_rate": 1e-2,
+    "outer.learning_rate": 1e-3,
+    "outer.steps": 6,
+    "parallel.devices": 1,
+    "log.every": 1,
+    "log.sheet_every": 0,
+    "checkpoint.every": 2,
+}
+
+pytestmark = pytest.mark.usefixtures("standard_promotion", "quick_compile")
+
+
+def tiny_config(**changes):
+    config = default.get_config()
+    config.update_from_flattened_dict(
+        {**TINY, **{k.replace("__", "."): v for k, v in changes.items()}}
+    )
+    return config
+
+
+def steps_in(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    with jax.numpy_dtype_promotion("standard"):
+        state = training.train(tiny_config(log__sheet_every=6), workdir)
+    return workdir, state
+
+
+def test_writes_what_it_promises(uninterrupted):
+    workdir, state = uninterrupted
+    assert int(state.step) == 6
+    assert steps_in(workdir) == [1, 2, 3, 4, 5, 6]
+    assert json.loads((workdir / "config.json").read_text())["model.width"] == 4
+    assert list((workdir / "tensorboard").iterdir())
+    with Image.open(workdir / "sheets" / "step_0000006.png") as sheet:
+        assert sheet.width > 4 * 24
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"inner_loss_0", "outer_loss", "steps_per_second", "images_per_second"} <= set(last)
+    assert all(np.isfinite(value) for value in last.values())
+
+
+def test_all_parameters_move(uninterrupted):
+    _, state = uninterrupted
+    start = training.transformer.init(jax.random.key(0), width=4, residual_blocks=1)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), start, state.params)
+    assert min(jax.tree.leaves(moved)) > 0
+
+
+def test_resumed_in_process_equals_uninterrupted(uninterrupted, tmp_path):
+    _, expected = uninterrupted
+    training.train(tiny_config(outer__steps=3), tmp_path)
+    found = training.train(tiny_config(), tmp_path, resume=True)
+    assert leaf_digests(jax.device_get(found)) == leaf_digests(jax.device_get(expected))
+    assert steps_in(tmp_path) == [1, 2, 3, 4, 5, 6]
+
+
+def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
+    uninterrupted, tmp_path, caplog
+):
+    _, expected = uninterrupted
+    training.train(tiny_config(outer__steps=4), tmp_path)
+    newest = tmp_path / checkpoint.DIRECTORY_NAME / "4"
+    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    found = training.train(tiny_config(), tmp_path, resume=True)
+    assert "4 is damaged" in caplog.text
+    assert leaf_digests(jax.device_get(found)) == leaf_digests(jax.device_get(expected))
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"(is nan|is inf) at step \d+; the checkpoint of step 2"):
+        training.train(tiny_config(outer__steps=2), tmp_path)
+        config = tiny_config(outer__steps=40, inner__learning_rate=1e-2)
+        # what the checkpoint holds is made to overflow, not the settings, which must agree
+        state, _ = _restore(config, tmp_path)
+        huge = jax.tree.map(lambda x: x * 1e30, state.params["weights"])
+        _overwrite(config, tmp_path, state.replace(params={**state.params, "weights": huge}))
+        training.train(config, tmp_path, resume=True)
+    params, _ = checkpoint.read_params(tmp_path)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+def _restore(config, workdir):
+    optimizer = settings.make_outer_optimizer(config)
+    params = training.transformer.init(jax.random.key(0), width=4, residual_blocks=1)
+    with _checkpoints(config, workdir) as checkpoints:
+        return checkpoints.restore_latest(meta.init_state(params, optimizer), {})
+
+
+def _overwrite(config, workdir, state):
+    import shutil
+
+    shutil.rmtree(workdir / checkpoint.DIRECTORY_NAME)
+    with _checkpoints(config, workdir) as checkpoints:
+        checkpoints.save(2, state)
+
+
+def _checkpoints(config, workdir):
+    return checkpoint.Checkpoints(
+        workdir / checkpoint.DIRECTORY_NAME, configuration=settings.flatten(config)
+    )
+
+
+def test_another_configuration_is_refused(uninterrupted):
+    workdir, _ = uninterrupted
+    with pytest.raises(UserError, match=r"inner\.learning_rate is 0\.01 there and 0\.5 now"):
+        training.train(tiny_config(inner__learning_rate=0.5), workdir, resume=True)
+    with pytest.raises(UserError, match=r"model\.width is 4 there and 8 now"):
+        training.train(tiny_config(model__width=8), workdir, resume=True)
+
+
+def test_a_used_workdir_needs_resume(uninterrupted):
+    workdir, _ = uninterrupted
+    with pytest.raises(UserError, match="continue that run with --resume"):
+        training.train(tiny_config(), workdir)
+
+
+def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    for index in range(4):
+        Image.fromarray(pixels).save(folder / f"good{index}.jpg", quality=95)
+    whole = (folder / "good0.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("not a picture")
+    config = tiny_config(data__content=str(folder), outer__steps=4)
+    training.train(config, tmp_path / "run")
+    listed = (tmp_path / "run" / "skipped_images.txt").read_text()
+    assert "truncated.jpg" in listed and "text.png" in listed
+    assert "skipped 2 of 6 files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data__content": "/no/such/folder"}, "/no/such/folder"),
+        ({"batch__styles": 3, "parallel__devices": 2}, r"batch\.styles=3"),
+        ({"parallel__devices": 99}, r"parallel\.devices=99"),
+        ({"outer__estimator": "second"}, r"outer\.estimator='second' is unknown: use one of exact"),
+        ({"objective__style_layers": ("relu9_9",)}, "relu9_9"),
+        ({"features__network": "alexnet"}, "alexnet"),
+        ({"data__image_size": 8}, r"data\.image_size=8 is too small"),
+        ({"inner__learning_rate": float("nan")}, r"inner\.learning_rate=nan"),
+    ],
+)
+def test_unusable_settings_name_themselves(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        training.train(tiny_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def command(workdir: Path, *extra: str) -> list[str]:
+    overrides = [f"--config.{name}={value}" for name, value in {**TINY, "outer.steps": 40}.items()]
+    config = f"--config={ROOT / 'configs' / 'default.py'}"
+    return [
+        sys.executable,
+        str(ROOT / "train.py"),
+        config,
+        f"--workdir={workdir}",
+        *overrides,
+        *extra,
+    ]
+
+
+def wait_for_checkpoint(process: subprocess.Popen, workdir: Path) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if any((workdir / checkpoint.DIRECTORY_NAME).glob("[0-9]*/record.json")):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"no checkpoint was written; exit code {process.poll()}")
+
+
+@pytest.mark.slow
+def test_killed_and_interrupted_runs_resume_bit_for_bit(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run = dict(env=environment, capture_output=True, text=True)
+    first = subprocess.Popen(command(stopped), env=environment)
+    wait_for_checkpoint(first, stopped)
+    first.kill()
+    first.wait()
+    second = subprocess.Popen(command(stopped, "--resume"), env=environment)
+    time.sleep(6)
+    second.send_signal(signal.SIGINT)
+    assert second.wait(240) in (0, 130)
+    third = subprocess.run(command(stopped, "--resume"), **run)
+    assert third.returncode == 0, third.stderr
+    fourth = subprocess.run(command(whole), **run)
+    assert fourth.returncode == 0, fourth.stderr
+    records = [checkpoint.read_params(path)[1] for path in (whole, stopped)]
+    assert records[0]["step"] == records[1]["step"] == 40
+    # digests of every array of the state, Adam's moments included
+    assert records[0]["arrays"] == records[1]["arrays"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config.inner.stepz=3"], "stepz"),
+        (["--config.inner.steps=three"], "inner.steps"),
+        (["--wokdir=x"], "wokdir"),
+        (["inner.steps=3"], "inner.steps=3"),
+        (["--config.batch.styles=3", "--config.parallel.devices=2"], "batch.styles=3"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_sentence(arguments, message, tmp_path):
+    result = subprocess.run(
+        command(tmp_path / "run", *arguments),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
