@@ -1,0 +1,29 @@
+"""Export the parameters of a training run as one float16 safetensors file.
+
+    python scripts/export_params.py WORKDIR FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from metastyle_jax import checkpoint
+from metastyle_jax.errors import UserError, exit_cleanly
+from metastyle_jax.export import style_file
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise UserError("give a workdir and a file: export_params.py WORKDIR FILE")
+    workdir, target = map(Path, arguments)
+    params, record = checkpoint.read_params(workdir)
+    settings = {**record["configuration"], "step": record["step"]}
+    command = "scripts/export_params.py"
+    style_file.save_params(target, params, settings=settings, command=command, dtype="float16")
+    print(f"{target}: step {record['step']}, {target.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    with exit_cleanly():
+        main(sys.argv[1:])

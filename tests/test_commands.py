@@ -1,0 +1,207 @@
+"""The commands of the README as a user runs them, and their answers to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SAMPLES = ROOT / "metastyle_jax" / "assets"
+# small pictures and few steps: these tests are about the command, not about quality
+QUICK = ["--steps=2", "--size=32", "--style-size=32", "--batch=1"]
+
+
+def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def adapt(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return run([str(ROOT / "adapt.py"), *arguments], cwd)
+
+
+def picture(path: Path, width: int = 40, height: int = 33) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def readme_command(beginning: str) -> list[str]:
+    """The arguments of the README's command that begins so, after `python`."""
+    text = README.replace("\\\n", " ")
+    (line,) = (line for line in text.splitlines() if line.startswith(beginning))
+    return shlex.split(line.split("&&")[-1])[1:]
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("adapted")
+    picture(folder / "photo.png")
+    result = adapt(
+        folder, f"--style={SAMPLES / 'styles' / 'dots.jpg'}", "--content=photo.png", *QUICK
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_first_readme_command_runs_the_embedded_demonstration(tmp_path):
+    command = readme_command("pip install -e . &&")
+    assert command == ["adapt.py"]
+    result = adapt(tmp_path, *command[1:])
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["steps"] == 100 and len(report["history"]) == 100
+    assert report["loss_after"] < report["loss_before"]
+    assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 4
+
+
+@pytest.mark.slow
+def test_readme_smoke_training(tmp_path):
+    command = readme_command("python train.py --config=configs/smoke.py --workdir=runs/smoke")
+    command = [part.replace("runs/", f"{tmp_path}/") for part in command]
+    result = run(command, ROOT)
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "smoke" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["outer_loss"] for line in lines]
+    assert json.loads(lines[-1])["step"] == 60
+    assert losses[-1] < losses[0]
+
+
+def test_second_readme_command_is_this_suite():
+    assert re.search(r"^pip install -e '\.\[test\]' && pytest$", README, re.MULTILINE)
+
+
+def test_adapt_writes_what_the_readme_promises(adapted):
+    out = adapted / "out"
+    style = safetensors.numpy.load_file(out / "style.safetensors")
+    assert sum(array.nbytes for array in style.values()) == 12_800
+    report = json.loads((out / "report.json").read_text())
+    wanted = {"steps", "seconds", "compile_seconds", "loss_before", "loss_after"}
+    assert wanted <= set(report)
+    assert all(np.isfinite(report[name]) for name in wanted)
+    with Image.open(out / "images" / "photo.png") as image:
+        assert image.size == (40, 33)
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.width > 4 * 256
+
+
+def test_stylize_repeats_what_adapt_drew_and_takes_any_size(adapted):
+    style = adapted / "out" / "style.safetensors"
+    other = picture(adapted / "other.png", 17, 50)
+    result = run(
+        ["-m", "metastyle_jax", "stylize", str(style), "photo.png", str(other), "--out=applied"],
+        adapted,
+    )
+    assert result.returncode == 0, result.stderr
+    drawn = [
+        np.asarray(Image.open(adapted / folder / "photo.png"), np.int16)
+        for folder in ("out/images", "applied")
+    ]
+    assert np.abs(drawn[0] - drawn[1]).max() <= 1
+    with Image.open(adapted / "applied" / "other.png") as image:
+        assert image.size == (17, 50)
+
+
+def test_all_parameters_give_a_file_that_stylizes_alone(tmp_path):
+    picture(tmp_path / "photo.png")
+    result = adapt(
+        tmp_path, "--style=photo.png", "--content=photo.png", "--parameters=all", *QUICK
+    )
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "out" / "style.safetensors").exists()
+    applied = run(
+        ["-m", "metastyle_jax", "stylize", "out/params.safetensors", "photo.png", "--out=applied"],
+        tmp_path,
+    )
+    assert applied.returncode == 0, applied.stderr
+    # and a further adaptation can start from it
+    again = adapt(
+        tmp_path,
+        "--style=photo.png",
+        "--content=photo.png",
+        "--init=out/params.safetensors",
+        "--out=again",
+        *QUICK,
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_style_made_for_other_weights_is_refused(adapted, tmp_path):
+    picture(tmp_path / "photo.png")
+    made = adapt(tmp_path, "--style=photo.png", "--content=photo.png", "--parameters=all", *QUICK)
+    assert made.returncode == 0, made.stderr
+    result = run(
+        [
+            "-m",
+            "metastyle_jax",
+            "stylize",
+            str(adapted / "out" / "style.safetensors"),
+            "photo.png",
+            "--init=out/params.safetensors",
+            "--out=applied",
+        ],
+        tmp_path,
+    )
+    assert_one_sentence(result, "made for other weights")
+    assert not (tmp_path / "applied").exists()
+
+
+def assert_one_sentence(result: subprocess.CompletedProcess, *fragments: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    for fragment in fragments:
+        assert fragment in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (["--style=missing.jpg"], ["missing.jpg"]),
+        (["--style=text.jpg"], ["text.jpg"]),
+        (["--style=pixel.png"], ["pixel.png", "16"]),
+        (["--content=empty"], ["empty"]),
+        (["--content=pixel.png"], ["pixel.png"]),
+        (["--init=nowhere"], ["nowhere"]),
+        (["--init=photo.png"], ["photo.png"]),
+        (["--features=vgg16:nowhere.safetensors"], ["nowhere.safetensors"]),
+        (["--features=alexnet"], ["alexnet"]),
+        (["--out=text.jpg"], ["text.jpg"]),
+        (["--steps=0"], ["--steps=0"]),
+        (["--learning-rate=-1"], ["--learning-rate"]),
+        (["--training-contents=empty"], ["empty"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(arguments, fragments, tmp_path):
+    picture(tmp_path / "photo.png")
+    picture(tmp_path / "pixel.png", 1, 1)
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    defaults = ["--style=photo.png", "--content=photo.png", *QUICK]
+    result = adapt(tmp_path, *defaults, *arguments)
+    assert_one_sentence(result, *fragments)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_full_disk_is_one_sentence(tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    picture(tmp_path / "photo.png")
+    result = adapt(tmp_path, "--style=photo.png", "--content=photo.png", "--out=/dev/full", *QUICK)
+    assert_one_sentence(result, "/dev/full")
