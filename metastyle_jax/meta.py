@@ -125,7 +125,7 @@ def train_step(
 def _style_factor(problem: MetaProblem, step: jax.Array) -> jax.Array | float:
     if not problem.style_warmup:
         return 1.0
-    return jnp.minimum(1.0, step.astype(jnp.float32) / problem.style_warmup)
+    return jnp.minimum(1.0, step.astype(float) / problem.style_warmup)
 
 
 def make_targets(

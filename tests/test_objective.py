@@ -36,6 +36,10 @@ def loss(goal, weights, outputs, contents, styles):
     return objective.perceptual_loss(goal, weights, outputs, *targets)
 
 
+content_targets = jax.jit(objective.content_targets, static_argnums=0)
+style_targets = jax.jit(objective.style_targets, static_argnums=0)
+
+
 def extract(weights, images) -> dict[str, np.ndarray]:
     features = jax.jit(lambda w, x: vgg.features(w, x, LAYERS, architecture="compact"))
     return {layer: np.asarray(x) for layer, x in features(weights, images).items()}
@@ -65,13 +69,13 @@ def scaled(weights, factor: float):
 
 def test_targets_are_features_of_contents_and_gram_matrices_of_styles():
     weights, _, contents, styles = case(2, 3)
-    targets = objective.content_targets(GOAL, weights, contents)
+    targets = content_targets(GOAL, weights, contents)
     assert set(targets) == {"relu2_2"}
     expected = extract(weights, contents)["relu2_2"]
     np.testing.assert_allclose(targets["relu2_2"]["features"], expected, rtol=1e-12)
     np.testing.assert_array_equal(targets["relu2_2"]["scale"], np.ones(3))
 
-    targets = objective.style_targets(GOAL, weights, styles)
+    targets = style_targets(GOAL, weights, styles)
     assert set(targets) == set(LAYERS)
     for layer, features in extract(weights, styles).items():
         expected = [gram(x) for x in features]
@@ -136,10 +140,7 @@ def test_normalized_loss_of_an_output_without_features_is_the_sum_of_its_weights
     """Every relative error is then exactly 1."""
     goal = objective.Objective(**{**vars(NORMALIZED), "style_layers": LAYERS})
     weights, outputs, contents, styles = case(1, 1)
-    targets = (
-        objective.content_targets(goal, weights, contents),
-        objective.style_targets(goal, weights, styles),
-    )
+    targets = content_targets(goal, weights, contents), style_targets(goal, weights, styles)
     silent = jax.tree.map(jnp.zeros_like, weights)
     _, parts = jax.jit(objective.perceptual_loss, static_argnums=0)(goal, silent, outputs, *targets)
     np.testing.assert_allclose(parts["content"], [0.7], rtol=1e-12)
