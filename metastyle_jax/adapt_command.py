@@ -73,7 +73,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "pictures of --content, or the embedded samples",
     )
     add("--learning-rate", type=float, default=DEFAULT_RATE, help="of Adam")
-    add("--batch", type=int, default=2, help="contents per step")
+    add("--batch", type=int, default=1, help="contents per step")
     add("--size", type=int, default=256, help="side of the training crops in pixels")
     add("--style-size", type=int, default=512, help="short side of the style image in pixels")
     add("--content-weight", type=float, help="default: as the initialisation was trained")

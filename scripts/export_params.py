@@ -1,6 +1,6 @@
 """Export the parameters of a training run as one float16 safetensors file.
 
-    python scripts/export_params.py WORKDIR FILE
+python scripts/export_params.py WORKDIR FILE
 """
 
 from __future__ import annotations

@@ -102,10 +102,7 @@ def test_adapt_writes_what_the_readme_promises(adapted):
 def test_stylize_repeats_what_adapt_drew_and_takes_any_size(adapted):
     style = adapted / "out" / "style.safetensors"
     other = picture(adapted / "other.png", 17, 50)
-    result = run(
-        ["-m", "metastyle_jax", "stylize", str(style), "photo.png", str(other), "--out=applied"],
-        adapted,
-    )
+    result = stylize(adapted, str(style), "photo.png", str(other), "--out=applied")
     assert result.returncode == 0, result.stderr
     drawn = [
         np.asarray(Image.open(adapted / folder / "photo.png"), np.int16)
@@ -116,48 +113,37 @@ def test_stylize_repeats_what_adapt_drew_and_takes_any_size(adapted):
         assert image.size == (17, 50)
 
 
-def test_all_parameters_give_a_file_that_stylizes_alone(tmp_path):
-    picture(tmp_path / "photo.png")
-    result = adapt(
-        tmp_path, "--style=photo.png", "--content=photo.png", "--parameters=all", *QUICK
-    )
+@pytest.fixture(scope="module")
+def adapted_all(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("adapted_all")
+    picture(folder / "photo.png")
+    result = adapt(folder, "--style=photo.png", "--content=photo.png", "--parameters=all", *QUICK)
     assert result.returncode == 0, result.stderr
-    assert not (tmp_path / "out" / "style.safetensors").exists()
-    applied = run(
-        ["-m", "metastyle_jax", "stylize", "out/params.safetensors", "photo.png", "--out=applied"],
-        tmp_path,
-    )
-    assert applied.returncode == 0, applied.stderr
-    # and a further adaptation can start from it
-    again = adapt(
-        tmp_path,
-        "--style=photo.png",
-        "--content=photo.png",
+    return folder
+
+
+def stylize(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return run(["-m", "metastyle_jax", "stylize", *arguments], cwd)
+
+
+def test_all_parameters_give_a_file_that_stylizes_alone(adapted_all):
+    assert not (adapted_all / "out" / "style.safetensors").exists()
+    result = stylize(adapted_all, "out/params.safetensors", "photo.png", "--out=applied")
+    assert result.returncode == 0, result.stderr
+    with Image.open(adapted_all / "applied" / "photo.png") as image:
+        assert image.size == (40, 33)
+
+
+def test_a_style_made_for_other_weights_is_refused(adapted, adapted_all):
+    result = stylize(
+        adapted_all,
+        str(adapted / "out" / "style.safetensors"),
+        "photo.png",
         "--init=out/params.safetensors",
-        "--out=again",
-        *QUICK,
-    )
-    assert again.returncode == 0, again.stderr
-
-
-def test_a_style_made_for_other_weights_is_refused(adapted, tmp_path):
-    picture(tmp_path / "photo.png")
-    made = adapt(tmp_path, "--style=photo.png", "--content=photo.png", "--parameters=all", *QUICK)
-    assert made.returncode == 0, made.stderr
-    result = run(
-        [
-            "-m",
-            "metastyle_jax",
-            "stylize",
-            str(adapted / "out" / "style.safetensors"),
-            "photo.png",
-            "--init=out/params.safetensors",
-            "--out=applied",
-        ],
-        tmp_path,
+        "--out=refused",
     )
     assert_one_sentence(result, "made for other weights")
-    assert not (tmp_path / "applied").exists()
+    assert not (adapted_all / "refused").exists()
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess, *fragments: str) -> None:

@@ -39,15 +39,17 @@ PROBLEMS = {
 RATE = 0.05
 
 
-def case() -> tuple[Any, dict[str, jax.Array], Any]:
+def case(subset: str = "norm") -> tuple[Any, dict[str, jax.Array], Any]:
     """(params, batch, feature weights); a light and a dark style, two contents of each kind."""
+    # for "all", the larger program, without a residual block: a quarter less to compile
+    params = tiny.parameters(residual_blocks=1 if subset == "norm" else 0)
     light_and_dark = jnp.asarray([1.0, 0.3])[:, None, None, None]
     batch = {
         "styles": light_and_dark * tiny.images(2, 16, 16, seed=1),
         "support": tiny.images(2, 16, 16, seed=2),
         "query": tiny.images(2, 16, 16, seed=3),
     }
-    return tiny.parameters(), batch, tiny.feature_weights(GOAL.layers)
+    return params, batch, tiny.feature_weights(GOAL.layers)
 
 
 @functools.cache
@@ -83,33 +85,37 @@ def with_estimator(problem: meta.MetaProblem, name: str, **options: Any) -> meta
 def test_exact_equals_reverse_over_reverse(subset):
     """The oracle also runs its convolutions directly, and for "norm" its steps unrolled."""
     problem = PROBLEMS[subset]
-    (loss, _), exact = value_and_gradient(problem, *case())
+    (loss, _), exact = value_and_gradient(problem, *case(subset))
     oracle = with_estimator(problem, "reverse", unroll=subset == "norm", rewrite=False)
-    (expected_loss, _), expected = value_and_gradient(oracle, *case())
+    (expected_loss, _), expected = value_and_gradient(oracle, *case(subset))
     assert float(loss) == pytest.approx(float(expected_loss), rel=1e-11)
     assert relative_error(exact, expected) < 1e-9
 
 
 @pytest.mark.parametrize("subset", PROBLEMS)
 def test_meta_gradient_equals_finite_differences(subset):
-    """Of the loss with unrolled steps. 2e-7 stays clear of the kinks of ReLU and maximum."""
-    params, *rest = case()
+    """Of the loss with unrolled steps.
+
+    Where ReLU and maximum have kinks the inner gradient, hence the outer loss, jumps: the steps are
+    so small that none is crossed, and what float64 then leaves is the tolerance.
+    """
+    params, *rest = case(subset)
     _, gradient = value_and_gradient(PROBLEMS[subset], params, *rest)
     unrolled = dataclasses.replace(PROBLEMS[subset], unroll=True)
     for part in ("weights", "style"):
         nothing = jax.tree.map(jnp.zeros_like, params)
         direction = {**nothing, part: tiny.like(params[part], seed=5)}
         expected = central_difference(
-            lambda params: value(unrolled)(params, *rest), params, direction, 1e-7
+            lambda params: value(unrolled)(params, *rest), params, direction, 1e-8
         )
         actual = flat(gradient) @ flat(direction)
-        assert actual == pytest.approx(float(expected), rel=1e-5)
+        assert actual == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("subset", PROBLEMS)
 def test_meta_gradient_equals_that_of_an_independent_pytorch_step(torch_reference, subset):
     problem = PROBLEMS[subset]
-    params, batch, feature_weights = case()
+    params, batch, feature_weights = case(subset)
     (loss, _), gradient = value_and_gradient(problem, params, batch, feature_weights)
     expected_loss, expected = torch_reference.meta_gradient(
         params,
@@ -182,17 +188,6 @@ def test_metrics_are_the_losses_before_and_after_adaptation():
     parts = metrics["outer_content"] + metrics["outer_style"]
     assert float(parts) == pytest.approx(float(loss), rel=1e-12)
     assert metrics["inner_loss_1"] < metrics["inner_loss_0"]
-    # weights of the style and factors on them are the same thing
-    lighter = dataclasses.replace(
-        problem, steps=0, objective=dataclasses.replace(GOAL, style_weight=5.0)
-    )
-    _, metrics_of_factor = jax.jit(
-        lambda *arguments: meta.meta_loss(
-            dataclasses.replace(problem, steps=0), *arguments, optax.sgd(RATE), 0.25
-        )
-    )(params, batch, feature_weights)
-    expected = value(lighter)(params, batch, feature_weights)
-    assert float(metrics_of_factor["outer_loss"]) == pytest.approx(float(expected), rel=1e-12)
     # the first inner loss is that of the shared start on the support contents
     swapped = {**batch, "query": batch["support"]}
     start = value(dataclasses.replace(problem, steps=0))(params, swapped, feature_weights)
@@ -252,6 +247,18 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
     assert "feature_group_count" not in text
     assert "batch_group_count" not in text
     assert "select-and-scatter(" not in text
+
+
+def test_style_factor_multiplies_the_scale_of_style_targets_only():
+    _, batch, feature_weights = case()
+    make = jax.jit(
+        lambda factor: meta.make_targets(PROBLEMS["norm"], feature_weights, batch, factor)
+    )
+    whole, part = make(1.0), make(0.25)
+    for layer in GOAL.style_layers:
+        np.testing.assert_array_equal(part["styles"][layer]["scale"], [0.25, 0.25])
+        part["styles"][layer]["scale"] = whole["styles"][layer]["scale"]
+    np.testing.assert_array_equal(flat(part), flat(whole))
 
 
 @pytest.mark.parametrize("subset", PROBLEMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,8 +62,13 @@ def steps_in(path: Path) -> list[int]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted")
+    # compiled as the tests are: other optimisations would round differently
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, True)
     with jax.numpy_dtype_promotion("standard"):
         state = training.train(tiny_config(log__sheet_every=6), workdir)
+    jax.config.update(name, before)
     return workdir, state
 
 
@@ -110,16 +116,17 @@ def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
 
 
 def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
-    with pytest.raises(UserError, match=r"(is nan|is inf) at step \d+; the checkpoint of step 2"):
-        training.train(tiny_config(outer__steps=2), tmp_path)
-        config = tiny_config(outer__steps=40, inner__learning_rate=1e-2)
-        # what the checkpoint holds is made to overflow, not the settings, which must agree
-        state, _ = _restore(config, tmp_path)
-        huge = jax.tree.map(lambda x: x * 1e30, state.params["weights"])
-        _overwrite(config, tmp_path, state.replace(params={**state.params, "weights": huge}))
+    config = tiny_config(outer__steps=40)
+    training.train(tiny_config(outer__steps=2), tmp_path)
+    state, _ = _restore(config, tmp_path)
+    # finite numbers whose sums are not
+    weights = dict(state.params["weights"])
+    weights["conv1"] = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), weights["conv1"])
+    _overwrite(config, tmp_path, state.replace(params={**state.params, "weights": weights}))
+    with pytest.raises(UserError, match="inner_loss_0 is nan at step 3; the checkpoint of step 2"):
         training.train(config, tmp_path, resume=True)
-    params, _ = checkpoint.read_params(tmp_path)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    _, record = checkpoint.read_params(tmp_path)
+    assert record["step"] == 2
 
 
 def _restore(config, workdir):
@@ -130,8 +137,6 @@ def _restore(config, workdir):
 
 
 def _overwrite(config, workdir, state):
-    import shutil
-
     shutil.rmtree(workdir / checkpoint.DIRECTORY_NAME)
     with _checkpoints(config, workdir) as checkpoints:
         checkpoints.save(2, state)
