@@ -158,7 +158,7 @@ def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_
     """
     network = Transformer(width=width, residual_blocks=residual_blocks)
     # the smallest picture: parameters do not depend on its size
-    variables = network.init(key, jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3)))
+    variables = jax.jit(network.init)(key, jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3)))
     return {"weights": variables["params"], "style": variables["style"]}
 
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 import tiny
 from derivatives import central_difference, flat, promoting, relative_error
-
 from metastyle_jax import bilevel
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 import tiny
 from derivatives import relative_error
-
 from metastyle_jax import convolution
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")

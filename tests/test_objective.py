@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from metastyle_jax import losses, objective, vgg
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")

@@ -223,7 +223,7 @@ def wait_for_checkpoint(process: subprocess.Popen, workdir: Path) -> None:
 def test_killed_and_interrupted_runs_resume_bit_for_bit(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    run = dict(env=environment, capture_output=True, text=True)
+    run = {"env": environment, "capture_output": True, "text": True}
     first = subprocess.Popen(command(stopped), env=environment)
     wait_for_checkpoint(first, stopped)
     first.kill()

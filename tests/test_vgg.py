@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 import tiny
 from derivatives import central_difference, relative_error
-
 from metastyle_jax import vgg
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -1,0 +1,79 @@
+"""Seconds, compile seconds and bytes of one outer step, per estimator, side by side in one run.
+
+    python benchmarks/outer_step.py --features vgg16:FILE --size 128 --styles 1 --contents 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import platform
+import time
+
+import jax
+import numpy as np
+import optax
+
+from metastyle_jax import bilevel, feature_weights, meta, objective, transformer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--features", default="compact")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--styles", type=int, default=1)
+    parser.add_argument("--contents", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=1, help="inner steps T")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--loop", action="store_true", help="inner steps as a loop too")
+    args = parser.parse_args()
+    print(f"{platform.machine()}, {jax.devices()[0].device_kind}, jax {jax.__version__}: {args}")
+    print("| estimator | inner loop | step | compile | temporary |")
+    print("|---|---|---|---|---|")
+    for unroll in (True, False) if args.loop else (True,):
+        for name, estimator in bilevel.ESTIMATORS.items():
+            seconds, compiling, size = measure(args, estimator, unroll)
+            form = "unrolled" if unroll else "loop"
+            print(
+                f"| {name} | {form} | {seconds * 1e3:.0f} ms | {compiling:.1f} s "
+                f"| {size / 1e6:.0f} MB |",
+                flush=True,
+            )
+
+
+def measure(
+    args: argparse.Namespace, estimator: bilevel.Estimator, unroll: bool
+) -> tuple[float, float, int]:
+    """(median seconds of a step, seconds of its compilation, temporary bytes)."""
+    architecture = args.features.partition(":")[0]
+    goal = objective.Objective(
+        architecture=architecture, style_layers=("relu1_2", "relu2_2", "relu3_3")
+    )
+    _, features = feature_weights.load(args.features, goal.layers)
+    random = np.random.default_rng(0)
+    counts = {"styles": args.styles, "support": args.contents, "query": args.contents}
+    batch = {
+        name: random.uniform(size=(count, args.size, args.size, 3)).astype(np.float32)
+        for name, count in counts.items()
+    }
+    optimizer = optax.adam(1e-5)
+    state = meta.init_state(transformer.init(jax.random.key(0)), optimizer)
+    step = functools.partial(
+        meta.train_step,
+        problem=meta.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),
+        inner_optimizer=lambda step: optax.sgd(1e-5),
+        outer_optimizer=optimizer,
+    )
+    start = time.perf_counter()
+    compiled = jax.jit(step).lower(state, batch, features).compile()
+    compiling = time.perf_counter() - start
+    times = []
+    for _ in range(args.repeat + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(state, batch, features))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:])), compiling, compiled.memory_analysis().temp_size_in_bytes
+
+
+if __name__ == "__main__":
+    main()
