@@ -1,6 +1,6 @@
 """Seconds, compile seconds and bytes of one outer step, per estimator, side by side in one run.
 
-    python benchmarks/outer_step.py --features vgg16:FILE --size 128 --styles 1 --contents 1
+python benchmarks/outer_step.py --features vgg16:FILE --size 128 --styles 1 --contents 1
 """
 
 from __future__ import annotations
