@@ -72,7 +72,6 @@ class RunLog:
 
     def sheet(self, step: int, image: np.ndarray) -> None:
         """Record a picture sheet, (H, W, 3) in [0, 1]."""
-        self._sheets.mkdir(exist_ok=True)
         write_png(self._sheets / f"step_{step:07d}.png", image)
         self._board.add_image("sheet", image, step, dataformats="HWC")
 

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from metastyle_jax import transformer
-from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import check_minimum_size, read_image, write_png
 
 
@@ -55,7 +54,6 @@ def stylize_files(
       UserError: a picture cannot be read or written; those before it are there.
     """
     paths = list(paths)
-    folder = prepare_folder(folder)
     written = []
     for path, name in zip(paths, output_names(paths), strict=True):
         target = folder / f"{name}.png"

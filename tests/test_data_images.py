@@ -284,7 +284,7 @@ def test_write_png_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatc
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UserError) as error:
         images.write_png(path, noisy(4, 4))
-    assert_one_sentence(error, str(path), "No space left on device")
+    assert_one_sentence(error, str(path), "no space left on device")
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
 
@@ -302,7 +302,7 @@ def test_write_png_leaves_nothing_behind_when_interrupted(tmp_path, monkeypatch)
 def test_write_png_names_what_is_wrong_with_the_path(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "taken.png").mkdir()
-    for name in ("file/a.png", "absent/a.png", "taken.png", "a.jpg"):
+    for name in ("file/a.png", "taken.png", "a.jpg"):
         with pytest.raises(UserError) as error:
             images.write_png(tmp_path / name, noisy(4, 4))
         assert_one_sentence(error, str(tmp_path / name))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data import decoding
 from metastyle_jax.errors import UserError
 
@@ -73,33 +72,19 @@ def check_minimum_size(
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Writes (H, W, 3), uint8 or floats in [0, 1] (clipped, rounded), as a PNG file.
 
-    The file appears whole or not at all: it is written under a temporary name beside `path`, which
-    is removed upon failure, and then renamed. An existing file is replaced.
+    The file appears whole or not at all, in a folder that is made if needed. An existing file is
+    replaced.
 
     Raises:
-      UserError: one sentence naming the file, if its name does not end in .png, its folder does
-        not exist, or writing fails (no space, no permission).
+      UserError: one sentence naming the file, if its name does not end in .png or writing fails (no
+        space, no permission).
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: pictures are written as PNG; give a name that ends in .png")
-    if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: {path.parent} is not an existing folder; create it")
     picture = Image.fromarray(as_uint8(image))
-    # Not `tempfile`: its files are private to the owner, and the rename would keep them so.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            picture.save(file, format="PNG")
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        picture.save(file, format="PNG")
 
 
 def list_images(path: str | os.PathLike[str], what: str) -> list[Path]:
