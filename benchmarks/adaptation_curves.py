@@ -2,6 +2,7 @@
 
     python benchmarks/adaptation_curves.py --start meta=runs/small --start random=random \
         --styles ../shared/images/style/val --contents ../shared/images/content/val \
+        --training-contents ../shared/images/content/train \
         --features vgg16:FILE --out runs/curves
 
 For each of `--count` styles (spread evenly over the folder) and each start: Adam on the norm
@@ -22,7 +23,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import adaptation, feature_weights, initialization, settings, transformer
+from metastyle_jax import (
+    adaptation,
+    feature_weights,
+    initialization,
+    settings,
+    stylization,
+    transformer,
+)
 from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
@@ -104,7 +112,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         for part in measured:
             measured[part][step] = float(np.mean([values[part] for values in parts]))
         rows = [
-            [picture, image, np.asarray(adaptation_output(params, picture))]
+            [picture, image, stylization.stylize_image(params, picture)]
             for picture in contents[:SHEET_CONTENTS]
         ]
         sheet = contact_sheet(rows, cell=args.size)
@@ -132,13 +140,6 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         on_step=measure,
     )
     return {**measured, "seconds": result.seconds}
-
-
-def adaptation_output(params, picture):
-    return transformer_jit(params["weights"], params["style"], picture[None])[0]
-
-
-transformer_jit = jax.jit(transformer.stylize)
 
 
 def markdown(results: dict, starts: dict[str, str]) -> str:

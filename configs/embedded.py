@@ -3,7 +3,7 @@
     python train.py --config=configs/embedded.py --workdir=runs/embedded
     python scripts/export_params.py runs/embedded metastyle_jax/assets/init.safetensors
 
-Two CPU cores, about 10 minutes. A first form: it has never seen a photograph.
+Two CPU cores, about 6 minutes. A first form: it has never seen a photograph.
 """
 
 import ml_collections
