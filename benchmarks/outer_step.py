@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import bilevel, feature_weights, meta, objective, transformer
+from metastyle_jax import bilevel, feature_weights, meta, objective, outer_step, transformer
 
 
 def main() -> None:
@@ -57,9 +57,9 @@ def measure(
         for name, count in counts.items()
     }
     optimizer = optax.adam(1e-5)
-    state = meta.init_state(transformer.init(jax.random.key(0)), optimizer)
+    state = outer_step.init_state(transformer.init(jax.random.key(0)), optimizer)
     step = functools.partial(
-        meta.train_step,
+        outer_step.train_step,
         problem=meta.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),
         inner_optimizer=lambda step: optax.sgd(1e-5),
         outer_optimizer=optimizer,

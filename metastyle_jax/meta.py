@@ -9,10 +9,10 @@ usual norm-only inner loop runs ordinary convolutions.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -48,84 +48,7 @@ class MetaProblem:
     rewrite: bool = True
 
 
-@flax.struct.dataclass
-class TrainState:
-    """Everything that training carries from step to step.
-
-    Attributes:
-      step: () int32, outer steps taken.
-      params: `{"weights": ..., "style": ...}`.
-      opt_state: of the outer optimizer.
-    """
-
-    step: jax.Array
-    params: transformer.Params
-    opt_state: Any
-
-
-InnerOptimizer = Callable[[jax.Array], optax.GradientTransformation]
 Finish = Callable[[Any, Any, objective.Targets], Any]
-
-
-def init_state(params: transformer.Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first outer step."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params)
-    )
-
-
-def train_step(
-    state: TrainState,
-    batch: Batch,
-    feature_weights: Any,
-    *,
-    problem: MetaProblem,
-    inner_optimizer: InnerOptimizer,
-    outer_optimizer: optax.GradientTransformation,
-    axis: str | None = None,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One outer step.
-
-    Args:
-      state: before the step.
-      batch: {"styles": (S, H, W, 3), "support": (B, H, W, 3), "query": (B, H, W, 3)} in [0, 1];
-        on each replica its share of the styles.
-      feature_weights: of the feature network.
-      problem: static description.
-      inner_optimizer: outer step () -> the inner optimizer, whose rate may decay with it.
-      outer_optimizer: of all parameters.
-      axis: name of the mapped axis to average over; None on a single device.
-
-    Returns:
-      (state after the step, metrics of `meta_loss` and the norms "gradient_norm_weights" and
-      "gradient_norm_style", scalars).
-    """
-
-    def loss_fn(params: transformer.Params):
-        return meta_loss(
-            problem,
-            params,
-            batch,
-            feature_weights,
-            inner_optimizer(state.step),
-            style_factor=_style_factor(problem, state.step),
-        )
-
-    # the gradient of this replica's loss first, then the mean: see `parallel`
-    gradient, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
-    if axis is not None:
-        gradient, metrics = jax.lax.pmean((gradient, metrics), axis)
-    for part, tree in gradient.items():
-        metrics[f"gradient_norm_{part}"] = optax.tree.norm(tree)
-    updates, opt_state = outer_optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state), metrics
-
-
-def _style_factor(problem: MetaProblem, step: jax.Array) -> jax.Array | float:
-    if not problem.style_warmup:
-        return 1.0
-    return jnp.minimum(1.0, step.astype(float) / problem.style_warmup)
 
 
 def make_targets(
@@ -221,14 +144,15 @@ def preview(
     """The first query content in each style before and after the inner loop: (S, H, W, 3) twice."""
     support, _ = _support_and_query(problem, batch, feature_weights)
     content = batch["query"][:1]
+    stylize = functools.partial(transformer.stylize, dtype=problem.dtype, rewrite=problem.rewrite)
 
     def outputs(weights: Any, style: Any, style_targets: objective.Targets) -> jax.Array:
         del style_targets
         count = jax.tree.leaves(style)[0].shape[0]
         contents = objective.tile_contents(content, count)
-        return transformer.stylize(weights, style, contents, rewrite=problem.rewrite)
+        return stylize(weights, style, contents)
 
-    before = transformer.stylize(params["weights"], params["style"], content)
+    before = stylize(params["weights"], params["style"], content)
     problem = dataclasses.replace(problem, estimator=bilevel.first_order)
     after, _ = adapt_styles(problem, params, support, inner_optimizer, outputs)
     return jnp.broadcast_to(before, after.shape), after

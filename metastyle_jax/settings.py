@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import optax
 
-from metastyle_jax import bilevel, meta, objective, parallel, vgg
+from metastyle_jax import bilevel, meta, objective, outer_step, parallel, vgg
 from metastyle_jax.errors import UserError
 
 # what must not change when a run is resumed; the rest (lengths, intervals, devices) may
@@ -179,7 +179,7 @@ def _dtype(name: str) -> str | None:
     return None if name == "float32" else name
 
 
-def make_inner_optimizer(config: ml_collections.ConfigDict) -> meta.InnerOptimizer:
+def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerOptimizer:
     """Outer step -> gradient descent with the decayed inner rate, clipped where asked for."""
     rate, decay, clip = config.inner.learning_rate, config.inner.decay, config.inner.clip
     clip_by_norm = (

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,16 +18,18 @@ from metastyle_jax import (
     checkpoint,
     feature_weights,
     meta,
+    outer_step,
     parallel,
     settings,
     transformer,
 )
-from metastyle_jax.atomic import atomic_path, write_error
+from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource, batches
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.run_control import FiniteWatch, stop_requests
 from metastyle_jax.run_log import RunLog
 
 SHEET_STYLES = 4  # rows of a picture sheet
@@ -38,7 +38,7 @@ SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batc
 
 def train(
     config: ml_collections.ConfigDict, workdir: str | Path, *, resume: bool = False
-) -> meta.TrainState:
+) -> outer_step.TrainState:
     """Meta-train as `config` says; everything is written below `workdir`.
 
     Args:
@@ -71,7 +71,7 @@ def train(
         state = _initial_state(config, checkpoints, optimizer, resume)
         _write_json(workdir / "config.json", settings.flatten(config))
         step = functools.partial(
-            meta.train_step,
+            outer_step.train_step,
             problem=settings.make_problem(config),
             inner_optimizer=settings.make_inner_optimizer(config),
             outer_optimizer=optimizer,
@@ -134,13 +134,13 @@ def _initial_state(
     checkpoints: checkpoint.Checkpoints,
     optimizer: Any,
     resume: bool,
-) -> meta.TrainState:
+) -> outer_step.TrainState:
     params = transformer.init(
         jax.random.key(config.seed),
         width=config.model.width,
         residual_blocks=config.model.residual_blocks,
     )
-    state = meta.init_state(params, optimizer)
+    state = outer_step.init_state(params, optimizer)
     if not resume:
         if steps := checkpoints.steps():
             raise UserError(
@@ -160,11 +160,11 @@ def _loop(
     config: ml_collections.ConfigDict,
     workdir: Path,
     wrapped: parallel.Parallel,
-    state: meta.TrainState,
+    state: outer_step.TrainState,
     features: Any,
     sources: dict[str, ImageSource],
     checkpoints: checkpoint.Checkpoints,
-) -> meta.TrainState:
+) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(features)
@@ -173,8 +173,13 @@ def _loop(
     main = jax.process_index() == 0
     watch = FiniteWatch(checkpoints)
     with (
-        _open_log(workdir, start, total, images_per_step) as log,
-        _stop_requests() as stop_requested,
+        RunLog(
+            prepare_folder(workdir),
+            start_step=start,
+            total_steps=total,
+            images_per_step=images_per_step,
+        ) as log,
+        stop_requests() as stop_requested,
     ):
         for step in range(start + 1, total + 1):
             state, metrics = wrapped.step(state, wrapped.place_batch(next(data)), on_devices)
@@ -195,80 +200,6 @@ def _loop(
                 log.sheet(step, draw(jax.device_get(state.params)))
                 log.start_clock(step)
     return state
-
-
-def _open_log(workdir: Path, start: int, total: int, images_per_step: int) -> RunLog:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        return RunLog(workdir, start_step=start, total_steps=total, images_per_step=images_per_step)
-    except OSError as error:
-        raise write_error(workdir, error) from error
-
-
-class FiniteWatch:
-    """Looks for metrics that are not finite, one step late so that the device never waits."""
-
-    def __init__(self, checkpoints: checkpoint.Checkpoints) -> None:
-        self._checkpoints = checkpoints
-        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
-        self._last: dict[str, float] = {}
-
-    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Take the metrics of a step that may still be running; check the one before it."""
-        self._pending.append((step, metrics))
-        while len(self._pending) > 1:
-            self._check()
-
-    def check_all(self) -> dict[str, float]:
-        """Wait for all steps and return the metrics of the last one.
-
-        Raises:
-          UserError: naming the step and the first part that is not finite.
-        """
-        while self._pending:
-            self._check()
-        return self._last
-
-    def _check(self) -> None:
-        step, metrics = self._pending.pop(0)
-        self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        # in the order in which a step computes them, so that the first one is the cause
-        order = ("inner_loss", "inner_gradient", "outer_content", "outer_style", "outer_loss", "")
-        for prefix in order:
-            for name, value in sorted(self._last.items()):
-                if name.startswith(prefix) and not np.isfinite(value):
-                    saved = self._checkpoints.steps()
-                    kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "no "
-                    kept += "" if saved else "checkpoint had been written"
-                    raise UserError(
-                        f"{name} is {value} at step {step}; {kept}: lower config.inner."
-                        "learning_rate or config.outer.learning_rate, or set config.outer.clip"
-                    )
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once."""
-    received: list[int] = []
-
-    def handler(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        print("finishing this step, then writing a checkpoint ...", file=sys.stderr, flush=True)
-
-    try:
-        previous = {number: signal.signal(number, handler) for number in _SIGNALS}
-    except ValueError:  # not the main thread: nothing will arrive here
-        previous = {}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _sheet_drawer(

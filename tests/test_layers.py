@@ -18,12 +18,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("convolution", "losses", "vgg", "bilevel"),
     ("transformer", "objective"),
     ("meta",),
+    ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
     ("data", "parallel", "safetensors_file", "checkpoint_files"),
     ("checkpoint", "hub_weights", "export", "media", "run_log", "stylization"),
     ("feature_weights", "evaluation", "initialization"),
     ("settings",),
     # the loops
+    ("run_control",),
     ("training", "adaptation"),
     # flags and commands
     ("adapt_command", "cli", "command_line"),
@@ -40,6 +42,7 @@ PURE: dict[str, set[str]] = {
     "transformer": {"convolution"},
     "objective": {"losses", "vgg"},
     "meta": {"bilevel", "objective", "transformer"},
+    "outer_step": {"meta", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}
 WORLD |= {"ml_collections", "random", "tensorboardX", "orbax", "grain", "PIL", "safetensors"}

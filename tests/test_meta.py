@@ -18,7 +18,7 @@ import pytest
 
 import tiny
 from derivatives import central_difference, flat, promoting, relative_error
-from metastyle_jax import bilevel, meta, objective, transformer
+from metastyle_jax import bilevel, meta, objective, outer_step, transformer
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -214,12 +214,12 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
     params, batch, feature_weights = case()
     optimizer = promoting(optax.adam(0.1, eps=1e-3))
     step = functools.partial(
-        meta.train_step,
+        outer_step.train_step,
         problem=dataclasses.replace(problem, style_warmup=4),
         inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float64"))),
         outer_optimizer=optimizer,
     )
-    start = meta.init_state(params, optimizer)
+    start = outer_step.init_state(params, optimizer)
     assert int(start.step) == 0
     start = start.replace(step=jnp.asarray(3, jnp.int32))
     program = jax.jit(step).lower(start, batch, feature_weights).compile()
@@ -268,12 +268,12 @@ def test_train_step_stays_in_single_precision(subset):
         optimizer = promoting(optax.adam(1e-3))
         state, metrics = jax.eval_shape(
             functools.partial(
-                meta.train_step,
+                outer_step.train_step,
                 problem=PROBLEMS[subset],
                 inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float32"))),
                 outer_optimizer=optimizer,
             ),
-            meta.init_state(params, optimizer),
+            outer_step.init_state(params, optimizer),
             batch,
             feature_weights,
         )

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import tiny
-from metastyle_jax import bilevel, meta, objective, parallel
+from metastyle_jax import bilevel, meta, objective, outer_step, parallel
 from metastyle_jax.errors import UserError
 
 LAYERS = ("relu1_2", "relu2_2")
@@ -27,7 +27,7 @@ def make_step(axis: str | None):
         style_weight=10.0,
     )
     return functools.partial(
-        meta.train_step,
+        outer_step.train_step,
         problem=meta.MetaProblem(goal, steps=2, estimator=bilevel.exact),
         inner_optimizer=lambda step: optax.sgd(0.1),
         # plain descent: the parameters then show the gradient itself
@@ -38,7 +38,7 @@ def make_step(axis: str | None):
 
 @pytest.fixture
 def arguments():
-    state = meta.init_state(tiny.parameters(), optax.sgd(1.0))
+    state = outer_step.init_state(tiny.parameters(), optax.sgd(1.0))
     batch = {
         "styles": tiny.images(STYLES, SIZE, SIZE, seed=1),
         "support": tiny.images(CONTENTS, SIZE, SIZE, seed=2),

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from configs import default
-from metastyle_jax import checkpoint, meta, settings, training
+from metastyle_jax import checkpoint, outer_step, settings, training
 from metastyle_jax.digest import leaf_digests
 from metastyle_jax.errors import UserError
 
@@ -133,7 +133,7 @@ def _restore(config, workdir):
     optimizer = settings.make_outer_optimizer(config)
     params = training.transformer.init(jax.random.key(0), width=4, residual_blocks=1)
     with _checkpoints(config, workdir) as checkpoints:
-        return checkpoints.restore_latest(meta.init_state(params, optimizer), {})
+        return checkpoints.restore_latest(outer_step.init_state(params, optimizer), {})
 
 
 def _overwrite(config, workdir, state):

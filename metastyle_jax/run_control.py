@@ -1,0 +1,79 @@
+"""What ends a training run early: numbers that are not finite, and requests to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from metastyle_jax import checkpoint
+from metastyle_jax.errors import UserError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class FiniteWatch:
+    """Looks for metrics that are not finite, one step late so that the device never waits."""
+
+    def __init__(self, checkpoints: checkpoint.Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self._last: dict[str, float] = {}
+
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Take the metrics of a step that may still be running; check the one before it."""
+        self._pending.append((step, metrics))
+        while len(self._pending) > 1:
+            self._check()
+
+    def check_all(self) -> dict[str, float]:
+        """Wait for all steps and return the metrics of the last one.
+
+        Raises:
+          UserError: naming the step and the first part that is not finite.
+        """
+        while self._pending:
+            self._check()
+        return self._last
+
+    def _check(self) -> None:
+        step, metrics = self._pending.pop(0)
+        self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        # in the order in which a step computes them, so that the first one is the cause
+        order = ("inner_loss", "inner_gradient", "outer_content", "outer_style", "outer_loss", "")
+        for prefix in order:
+            for name, value in sorted(self._last.items()):
+                if name.startswith(prefix) and not np.isfinite(value):
+                    saved = self._checkpoints.steps()
+                    kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "no "
+                    kept += "" if saved else "checkpoint had been written"
+                    raise UserError(
+                        f"{name} is {value} at step {step}; {kept}: lower config.inner."
+                        "learning_rate or config.outer.learning_rate, or set config.outer.clip"
+                    )
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once."""
+    received: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("finishing this step, then writing a checkpoint ...", file=sys.stderr, flush=True)
+
+    try:
+        previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    except ValueError:  # not the main thread: nothing will arrive here
+        previous = {}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
