@@ -72,17 +72,30 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="contents to train on: a folder, tfds:NAME:SPLIT or procedural:COUNT; default: the "
         "pictures of --content, or the embedded samples",
     )
-    add("--learning-rate", type=float, default=DEFAULT_RATE, help="of Adam")
+    add(
+        "--learning-rate",
+        type=float,
+        help="of Adam, the largest; default: 0.01 (norm) or 0.001 (all)",
+    )
+    add(
+        "--schedule",
+        choices=("constant", "cosine"),
+        default="cosine",
+        help="of the rate: constant, or up over the first tenth of the steps and down to nearly 0",
+    )
     add("--batch", type=int, default=1, help="contents per step")
     add("--size", type=int, default=256, help="side of the training crops in pixels")
     add("--style-size", type=int, default=512, help="short side of the style image in pixels")
     add("--content-weight", type=float, help="default: as the initialisation was trained")
     add("--style-weight", type=float, help="default: as the initialisation was trained")
     add("--seed", type=int, default=0, help="of the order and crops of the training contents")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.learning_rate is None:
+        args.learning_rate = DEFAULT_RATES[args.parameters]
+    return args
 
 
-DEFAULT_RATE = 1e-2
+DEFAULT_RATES = {"norm": 1e-2, "all": 1e-3}
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -105,6 +118,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         objective=goal,
         steps=args.steps,
         learning_rate=args.learning_rate,
+        schedule=args.schedule,
         parameters=args.parameters,
     )
     params = jax.tree.map(jnp.asarray, init.params)
@@ -219,6 +233,7 @@ def _report(args, style_path, init, result, before, after) -> dict[str, Any]:
         "parameters": args.parameters,
         "steps": args.steps,
         "learning_rate": args.learning_rate,
+        "schedule": args.schedule,
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "loss_before": before["loss"],
@@ -237,6 +252,7 @@ def _write(args, out, init, goal, before, result, style_image, contents, report)
         "features.network": args.features or init.settings.get("features.network", "compact"),
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
+        "adaptation.schedule": args.schedule,
         **settings.record_objective(goal),
     }
     command = shlex.join(["adapt.py", *sys.argv[1:]])

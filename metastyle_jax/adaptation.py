@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,8 @@ import optax
 from metastyle_jax import meta, objective, transformer
 from metastyle_jax.errors import UserError
 
+Schedule = Literal["constant", "cosine"]
+
 
 @dataclasses.dataclass(frozen=True)
 class AdaptationSettings:
@@ -22,7 +24,8 @@ class AdaptationSettings:
 
     Attributes:
       steps: of Adam.
-      learning_rate: of Adam.
+      learning_rate: of Adam, the largest.
+      schedule: how the rate changes, see `learning_rates`.
       parameters: "norm", the style alone, or "all".
       objective: what is minimised.
       dtype: of the transformer's convolutions; None for float32.
@@ -31,6 +34,7 @@ class AdaptationSettings:
     objective: objective.Objective
     steps: int = 100
     learning_rate: float = 1e-3
+    schedule: Schedule = "constant"
     parameters: meta.Subset = "norm"
     dtype: str | None = None
 
@@ -81,21 +85,26 @@ def adapt(
     """
     targets = make_style_targets(style_image, feature_weights, goal=settings.objective)
     fast, slow = split(params, settings.parameters)
-    opt_state = optax.adam(settings.learning_rate).init(fast)
+    opt_state = _ADAM.init(fast)
+    rates = learning_rates(settings)
+    take_step = functools.partial(
+        adaptation_step,
+        slow=slow,
+        style_targets=targets,
+        feature_weights=feature_weights,
+        goal=settings.objective,
+        dtype=settings.dtype,
+    )
     batch = next(contents)
     start = time.perf_counter()
     # the result is thrown away: this compiles, unless an earlier adaptation has
-    jax.block_until_ready(
-        adaptation_step(fast, opt_state, slow, batch, targets, feature_weights, settings=settings)
-    )
+    jax.block_until_ready(take_step(fast, opt_state, batch, rates[0]))
     compile_seconds = time.perf_counter() - start
     start = time.perf_counter()
     history = []
     # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
     for step in range(1, settings.steps + 1):
-        fast, opt_state, metrics = adaptation_step(
-            fast, opt_state, slow, batch, targets, feature_weights, settings=settings
-        )
+        fast, opt_state, metrics = take_step(fast, opt_state, batch, rates[step - 1])
         if step < settings.steps:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
@@ -112,26 +121,46 @@ def make_style_targets(
     return objective.style_targets(goal, feature_weights, style_image[None])
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+_ADAM = optax.scale_by_adam()
+
+
+def learning_rates(settings: AdaptationSettings) -> np.ndarray:
+    """The rate of each step, (steps,) float32.
+
+    "cosine" rises linearly over the first tenth, because Adam's first steps move every parameter by
+    the full rate whatever its gradient, and falls to nearly 0, because a rate that moves fast at
+    first leaves the result jumping at the end.
+    """
+    peak, steps = settings.learning_rate, settings.steps
+    if settings.schedule == "constant":
+        return np.full(steps, peak, np.float32)
+    schedule = optax.schedules.warmup_cosine_decay_schedule(
+        init_value=0.0, peak_value=peak, warmup_steps=-(-steps // 10), decay_steps=steps + 1
+    )
+    return np.asarray(schedule(np.arange(1, steps + 1, dtype=np.float32)), np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("goal", "dtype"))
 def adaptation_step(
     fast: Any,
     opt_state: Any,
-    slow: Any,
     contents: jax.Array,
+    learning_rate: jax.Array,
+    *,
+    slow: Any,
     style_targets: objective.Targets,
     feature_weights: Any,
-    *,
-    settings: AdaptationSettings,
+    goal: objective.Objective,
+    dtype: str | None = None,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step)."""
-    content_targets = objective.content_targets(settings.objective, feature_weights, contents)
     data = {
         "contents": contents,
-        "content_targets": content_targets,
+        "content_targets": objective.content_targets(goal, feature_weights, contents),
         "style_targets": style_targets,
         "feature_weights": feature_weights,
     }
-    problem = meta.MetaProblem(settings.objective, dtype=settings.dtype)
+    problem = meta.MetaProblem(goal, dtype=dtype)
 
     def loss_fn(fast: Any):
         params = join(fast, slow)
@@ -139,8 +168,9 @@ def adaptation_step(
         return meta.stylization_loss(problem, params["weights"], style, data)
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
-    updates, opt_state = optax.adam(settings.learning_rate).update(gradient, opt_state, fast)
-    return optax.apply_updates(fast, updates), opt_state, {k: v[0] for k, v in metrics.items()}
+    updates, opt_state = _ADAM.update(gradient, opt_state, fast)
+    fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
+    return fast, opt_state, {name: part[0] for name, part in metrics.items()}
 
 
 def split(params: transformer.Params, parameters: meta.Subset) -> tuple[Any, Any]:
