@@ -11,16 +11,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metastyle_jax import bilevel, objective, transformer
+from metastyle_jax import bilevel, objective, subsets, transformer
 
 Batch = Mapping[str, jax.Array]
-Subset = Literal["norm", "all"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +30,23 @@ class MetaProblem:
       objective: of both levels.
       style_warmup: outer steps over which the weight of the style rises from 0 to its full value.
         A network that first learns to keep the content does not fall into lattices and blobs.
-      subset: what the inner loop moves: "norm", the style, or "all", every parameter.
+      subset: what the inner loop moves: "norm", the style; "all"; or patterns, see `subsets.split`.
       steps: T, inner steps.
+      random_steps: take 1 to T steps, drawn anew for every outer step (from `seed`).
+      multi_step: outer steps over which the outer loss goes over from the mean of the query losses
+        after each inner step to that after the last (MAML++, Antoniou et al. 2019, section 4); 0
+        for the last alone.
       estimator: how inner gradients are differentiated, see `bilevel`.
       unroll: of the inner loop, see `bilevel.inner_loop`.
       dtype, rewrite: of the transformer, see `transformer.stylize`.
     """
 
     objective: objective.Objective
-    subset: Subset = "norm"
+    subset: str = "norm"
     steps: int = 1
+    random_steps: bool = False
+    multi_step: int = 0
+    seed: int = 0
     estimator: bilevel.Estimator = bilevel.exact
     style_warmup: int = 0
     unroll: bool = False
@@ -112,9 +118,22 @@ def meta_loss(
     batch: Batch,
     feature_weights: Any,
     inner_optimizer: optax.GradientTransformation,
+    *,
     style_factor: jax.Array | float = 1.0,
+    taken: jax.Array | None = None,
+    step_weights: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean over styles of the query loss after the inner loop on the support contents.
+
+    Args:
+      problem: static description.
+      params: where every style starts.
+      batch: see `outer_step.train_step`.
+      feature_weights: of the feature network.
+      inner_optimizer: of the inner loop.
+      style_factor: multiplies the weight of the style.
+      taken: () int32, how many of the T inner steps are taken; None for all.
+      step_weights: (T,), of the query loss after each inner step; None for the last alone.
 
     Returns:
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
@@ -123,15 +142,25 @@ def meta_loss(
     support, query = _support_and_query(problem, batch, feature_weights, style_factor)
 
     def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
-        return stylization_loss(problem, weights, style, {**query, "style_targets": style_targets})
+        data = {**query, "style_targets": style_targets}
+        return stylization_loss(problem, weights, style, data)[1]
 
-    (_, parts), inner = adapt_styles(problem, params, support, inner_optimizer, query_loss)
-    metrics = {f"outer_{name}": part.mean() for name, part in parts.items()}
+    parts, inner = adapt_styles(
+        problem,
+        params,
+        support,
+        inner_optimizer,
+        query_loss,
+        taken=taken,
+        step_weights=step_weights,
+    )
+    means = {name: part.mean() for name, part in parts.items()}
+    metrics = {f"outer_{name}": mean for name, mean in means.items() if name != "weighted"}
     for step in range(problem.steps):
         metrics[f"inner_loss_{step}"] = inner["loss"][step]
     if problem.steps:
         metrics["inner_gradient_norm"] = inner["gradient_norm"][0]
-    return parts["loss"].mean(), metrics
+    return means.get("weighted", means["loss"]), metrics
 
 
 def preview(
@@ -182,6 +211,9 @@ def adapt_styles(
     support: Mapping[str, Any],
     inner_optimizer: optax.GradientTransformation,
     finish: Finish,
+    *,
+    taken: jax.Array | None = None,
+    step_weights: jax.Array | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
     """Run the inner loop for every style and hand what it reached to `finish`.
 
@@ -191,67 +223,97 @@ def adapt_styles(
       support: data of `stylization_loss` with S styles.
       inner_optimizer: of the inner loop.
       finish: (weights, style with leaves (S', C), targets of these S' styles) -> result; called
-        once with all styles (subset "norm") or with one style at a time ("all").
+        once with all styles if nothing but the style moves, else with one style at a time.
+      taken: () int32, how many steps are taken; None for all.
+      step_weights: (T,); if given, the result is a dict and gets "weighted", the sum over inner
+        steps of the "loss" that `finish` finds after each.
 
     Returns:
       (result of `finish`, its leaves of all styles along the first axis, {"loss": (T,),
       "gradient_norm": (T,)}, means over styles).
     """
-    run = _adapt_norm if problem.subset == "norm" else _adapt_all
-    return run(problem, params, support, inner_optimizer, finish)
+    fast, slow = subsets.split(params, problem.subset)
+    tasks = jax.tree.leaves(support["style_targets"])[0].shape[0]
+    run = functools.partial(
+        _adapt,
+        problem,
+        inner_optimizer=inner_optimizer,
+        finish=finish,
+        tasks=tasks,
+        taken=taken,
+        step_weights=step_weights,
+    )
+    if subsets.folds(problem.subset):
+        # all styles at once: their parameters are the rows of one (S, C) style
+        fast = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), fast)
+        result, inner = run(fast, slow, support)
+        loss, norm = inner["loss"] / tasks, inner["gradient_norm"] / tasks**0.5
+        return result, {"loss": loss, "gradient_norm": norm}
+
+    # one style after the other: a kernel per style would turn into grouped convolutions
+    def adapt_one(style_targets: objective.Targets):
+        return run(fast, slow, {**support, "style_targets": style_targets})
+
+    one_each = jax.tree.map(lambda x: x[:, None], support["style_targets"])
+    result, inner = _map(adapt_one, one_each, unroll=problem.unroll)
+    # (S, 1, ...) to (S, ...)
+    result = jax.tree.map(lambda x: x[:, 0], result)
+    return result, {name: inner[name].mean(axis=0) for name in ("loss", "gradient_norm")}
 
 
-def _adapt_norm(problem, params, support, inner_optimizer, finish):
-    """All styles at once: their parameters are the rows of one (S, C) style."""
+def _adapt(
+    problem: MetaProblem,
+    fast: Any,
+    slow: Any,
+    support: Mapping[str, Any],
+    *,
+    inner_optimizer: optax.GradientTransformation,
+    finish: Finish,
+    tasks: int,
+    taken: jax.Array | None,
+    step_weights: jax.Array | None,
+) -> tuple[Any, dict[str, Any]]:
+    """The inner loop of the styles in `support`, and `finish` of what it reached."""
     count = jax.tree.leaves(support["style_targets"])[0].shape[0]
-    style = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), params["style"])
 
-    def loss_fn(fast, slow, data):
-        return stylization_loss(problem, slow, fast, data)
+    def joined(fast: Any, slow: Any) -> tuple[Any, Any]:
+        params = subsets.join(fast, slow)
+        rows = jax.tree.map(
+            lambda x: x if x.ndim > 1 else jnp.broadcast_to(x, (count, *x.shape)), params["style"]
+        )
+        return params["weights"], rows
 
-    style, inner = bilevel.inner_loop(
+    def loss_fn(fast: Any, slow: Any, data: Mapping[str, Any]):
+        return stylization_loss(problem, *joined(fast, slow), data)
+
+    reached, inner = bilevel.inner_loop(
         loss_fn,
-        style,
-        params["weights"],
+        fast,
+        slow,
         support,
         optimizer=inner_optimizer,
         steps=problem.steps,
         estimator=problem.estimator,
         unroll=problem.unroll,
+        taken=taken,
+        trajectory=step_weights is not None,
+        tasks=tasks,
     )
-    means = {"loss": inner["loss"] / count, "gradient_norm": inner["gradient_norm"] / count**0.5}
-    return finish(params["weights"], style, support["style_targets"]), means
-
-
-def _adapt_all(problem, params, support, inner_optimizer, finish):
-    """One style after the other: a kernel per style would turn into grouped convolutions."""
-
-    def loss_fn(fast, slow, data):
-        del slow
-        style = jax.tree.map(lambda x: x[None], fast["style"])
-        return stylization_loss(problem, fast["weights"], style, data)
-
-    def adapt_one(style_targets):
-        fast, inner = bilevel.inner_loop(
-            loss_fn,
-            params,
-            {},
-            {**support, "style_targets": style_targets},
-            optimizer=inner_optimizer,
-            steps=problem.steps,
-            estimator=problem.estimator,
+    result = finish(*joined(reached, slow), support["style_targets"])
+    if step_weights is not None:
+        after_each = _map(
+            lambda fast: finish(*joined(fast, slow), support["style_targets"])["loss"],
+            inner.pop("fast"),
             unroll=problem.unroll,
         )
-        style = jax.tree.map(lambda x: x[None], fast["style"])
-        return finish(fast["weights"], style, style_targets), inner
+        result["weighted"] = (step_weights[:, None] * after_each).sum(axis=0)
+    return result, inner
 
-    one_each = jax.tree.map(lambda x: x[:, None], support["style_targets"])
-    if problem.unroll:
-        count = jax.tree.leaves(one_each)[0].shape[0]
-        each = [adapt_one(jax.tree.map(lambda x: x[i], one_each)) for i in range(count)]  # noqa: B023
-        result, inner = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    else:
-        result, inner = jax.lax.map(adapt_one, one_each)
-    # (S, 1, ...) to (S, ...); scalars are one per style
-    result = jax.tree.map(lambda x: x[:, 0] if x.ndim > 1 else x, result)
-    return result, {name: inner[name].mean(axis=0) for name in ("loss", "gradient_norm")}
+
+def _map(function: Callable, tree: Any, *, unroll: bool) -> Any:
+    """`jax.lax.map`, or the same without a loop: see `bilevel.inner_loop`."""
+    if not unroll:
+        return jax.lax.map(function, tree)
+    count = jax.tree.leaves(tree)[0].shape[0]
+    each = [function(jax.tree.map(lambda x: x[i], tree)) for i in range(count)]  # noqa: B023
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("atomic", "digest", "versions"),
     ("convolution", "losses", "vgg", "inner_gradients"),
     ("bilevel",),
-    ("transformer", "objective"),
+    ("transformer", "objective", "subsets", "learned_rates"),
     ("meta",),
     ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
@@ -43,7 +43,9 @@ PURE: dict[str, set[str]] = {
     "bilevel": {"inner_gradients"},
     "transformer": {"convolution"},
     "objective": {"losses", "vgg"},
-    "meta": {"bilevel", "objective", "transformer"},
+    "subsets": set(),
+    "learned_rates": set(),
+    "meta": {"bilevel", "objective", "subsets", "transformer"},
     "outer_step": {"meta", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}
