@@ -50,7 +50,7 @@ def main() -> None:
     path = args.out / "curves.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     starts = dict(start.split("=", 1) for start in args.start)
-    trained = next(spec for spec in starts.values() if spec != "random")
+    trained = args.objective or next(spec for spec in starts.values() if spec != "random")
     goal = settings.recorded_objective(initialization.load(trained).settings)
     _, features = feature_weights.load(args.features, goal.layers)
     goal = dataclasses.replace(goal, architecture=args.features.partition(":")[0])
@@ -64,7 +64,7 @@ def main() -> None:
     files = list_images(args.styles, "style folder")
     for style in files[:: len(files) // args.count][: args.count]:
         for name, spec in starts.items():
-            for parameters in ("norm", "all"):
+            for parameters in args.moves.split(","):
                 key = f"{style.stem}/{name}/{parameters}"
                 if key in results:
                     continue
@@ -78,11 +78,13 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", action="append", required=True, help="NAME=random|WORKDIR|FILE")
+    parser.add_argument("--objective", help="initialisation whose objective judges; default: first")
     parser.add_argument("--styles", type=Path, required=True)
     parser.add_argument("--contents", type=Path, required=True)
     parser.add_argument("--training-contents", type=Path, required=True)
     parser.add_argument("--features", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--moves", default="norm,all", help="norm, all or both: which curves")
     parser.add_argument("--count", type=int, default=5, help="styles")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=1)
@@ -161,7 +163,9 @@ def markdown(results: dict, starts: dict[str, str]) -> str:
                 f"{np.mean([c[step] for c in curves]):.3f}" if curves and step in curves[0] else ""
                 for step in SCRATCH_STEPS
             ]
-            lines.append(f"| {name} ({len(curves)} styles) | {parameters} | {' | '.join(cells)} |")
+            if curves:
+                label = f"{name} ({len(curves)} styles)"
+                lines.append(f"| {label} | {parameters} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

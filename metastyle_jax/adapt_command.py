@@ -75,13 +75,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--learning-rate",
         type=float,
-        help="of Adam, the largest; default: 0.01 (norm) or 0.001 (all)",
-    )
-    add(
-        "--schedule",
-        choices=("constant", "cosine"),
-        default="cosine",
-        help="of the rate: constant, or up over the first tenth of the steps and down to nearly 0",
+        help="of Adam; default: 0.01 (norm) or 0.001 (all)",
     )
     add("--batch", type=int, default=1, help="contents per step")
     add("--size", type=int, default=256, help="side of the training crops in pixels")
@@ -118,7 +112,6 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         objective=goal,
         steps=args.steps,
         learning_rate=args.learning_rate,
-        schedule=args.schedule,
         parameters=args.parameters,
     )
     params = jax.tree.map(jnp.asarray, init.params)
@@ -233,7 +226,6 @@ def _report(args, style_path, init, result, before, after) -> dict[str, Any]:
         "parameters": args.parameters,
         "steps": args.steps,
         "learning_rate": args.learning_rate,
-        "schedule": args.schedule,
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "loss_before": before["loss"],
@@ -252,7 +244,6 @@ def _write(args, out, init, goal, before, result, style_image, contents, report)
         "features.network": args.features or init.settings.get("features.network", "compact"),
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
-        "adaptation.schedule": args.schedule,
         **settings.record_objective(goal),
     }
     command = shlex.join(["adapt.py", *sys.argv[1:]])

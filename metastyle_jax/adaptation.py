@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ import optax
 from metastyle_jax import meta, objective, subsets, transformer
 from metastyle_jax.errors import UserError
 
-Schedule = Literal["constant", "cosine"]
+_ADAM = optax.scale_by_adam()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,7 @@ class AdaptationSettings:
 
     Attributes:
       steps: of Adam.
-      learning_rate: of Adam, the largest.
-      schedule: how the rate changes, see `learning_rates`.
+      learning_rate: of Adam.
       parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
       objective: what is minimised.
       dtype: of the transformer's convolutions; None for float32.
@@ -34,7 +33,6 @@ class AdaptationSettings:
     objective: objective.Objective
     steps: int = 100
     learning_rate: float = 1e-3
-    schedule: Schedule = "constant"
     parameters: str = "norm"
     dtype: str | None = None
 
@@ -86,9 +84,9 @@ def adapt(
     targets = make_style_targets(style_image, feature_weights, goal=settings.objective)
     fast, slow = subsets.split(params, settings.parameters)
     opt_state = _ADAM.init(fast)
-    rates = learning_rates(settings)
     take_step = functools.partial(
         adaptation_step,
+        learning_rate=np.float32(settings.learning_rate),
         slow=slow,
         style_targets=targets,
         feature_weights=feature_weights,
@@ -98,13 +96,13 @@ def adapt(
     batch = next(contents)
     start = time.perf_counter()
     # the result is thrown away: this compiles, unless an earlier adaptation has
-    jax.block_until_ready(take_step(fast, opt_state, batch, rates[0]))
+    jax.block_until_ready(take_step(fast, opt_state, batch))
     compile_seconds = time.perf_counter() - start
     start = time.perf_counter()
     history = []
     # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
     for step in range(1, settings.steps + 1):
-        fast, opt_state, metrics = take_step(fast, opt_state, batch, rates[step - 1])
+        fast, opt_state, metrics = take_step(fast, opt_state, batch)
         if step < settings.steps:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
@@ -121,32 +119,13 @@ def make_style_targets(
     return objective.style_targets(goal, feature_weights, style_image[None])
 
 
-_ADAM = optax.scale_by_adam()
-
-
-def learning_rates(settings: AdaptationSettings) -> np.ndarray:
-    """The rate of each step, (steps,) float32.
-
-    "cosine" rises linearly over the first tenth, because Adam's first steps move every parameter by
-    the full rate whatever its gradient, and falls to nearly 0, because a rate that moves fast at
-    first leaves the result jumping at the end.
-    """
-    peak, steps = settings.learning_rate, settings.steps
-    if settings.schedule == "constant":
-        return np.full(steps, peak, np.float32)
-    schedule = optax.schedules.warmup_cosine_decay_schedule(
-        init_value=0.0, peak_value=peak, warmup_steps=-(-steps // 10), decay_steps=steps + 1
-    )
-    return np.asarray(schedule(np.arange(1, steps + 1, dtype=np.float32)), np.float32)
-
-
 @functools.partial(jax.jit, static_argnames=("goal", "dtype"))
 def adaptation_step(
     fast: Any,
     opt_state: Any,
     contents: jax.Array,
-    learning_rate: jax.Array,
     *,
+    learning_rate: jax.Array,
     slow: Any,
     style_targets: objective.Targets,
     feature_weights: Any,

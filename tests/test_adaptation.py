@@ -1,4 +1,4 @@
-"""Adaptation against Adam written out, and its learning rates against their closed form."""
+"""Adaptation against Adam written out."""
 
 from __future__ import annotations
 
@@ -68,24 +68,3 @@ def test_equals_adam_written_out(
             np.testing.assert_allclose(leaf, reached, atol=1e-10, err_msg=str(path))
     if parameters == "norm":
         assert result.params["weights"] is params["weights"]
-
-
-def test_constant_rate() -> None:
-    settings = adaptation.AdaptationSettings(objective=GOAL, steps=5, learning_rate=0.25)
-    np.testing.assert_array_equal(adaptation.learning_rates(settings), [0.25] * 5)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 10, 25, 100])
-def test_cosine_rate(steps: int) -> None:
-    settings = adaptation.AdaptationSettings(
-        objective=GOAL, steps=steps, learning_rate=0.5, schedule="cosine"
-    )
-    rates = adaptation.learning_rates(settings)
-    rise = int(np.ceil(steps / 10))
-    step = np.arange(1, steps + 1)
-    fall = 0.5 * (1 + np.cos(np.pi * (step - rise) / (steps + 1 - rise)))
-    expected = 0.5 * np.where(step <= rise, step / rise, fall)
-    np.testing.assert_allclose(rates, expected, atol=1e-6)  # float32
-    assert rates.shape == (steps,)
-    assert (rates > 0).all()
-    assert rates.max() == 0.5
