@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import meta, objective, subsets, transformer
+from metastyle_jax import objective, style_tasks, subsets, transformer
 from metastyle_jax.errors import UserError
 
 _ADAM = optax.scale_by_adam()
@@ -139,12 +139,12 @@ def adaptation_step(
         "style_targets": style_targets,
         "feature_weights": feature_weights,
     }
-    problem = meta.MetaProblem(goal, dtype=dtype)
+    problem = style_tasks.MetaProblem(goal, dtype=dtype)
 
     def loss_fn(fast: Any):
         params = subsets.join(fast, slow)
         style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-        return meta.stylization_loss(problem, params["weights"], style, data)
+        return style_tasks.stylization_loss(problem, params["weights"], style, data)
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
@@ -181,5 +181,7 @@ def evaluate_batch(
         "feature_weights": feature_weights,
     }
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-    _, parts = meta.stylization_loss(meta.MetaProblem(goal), params["weights"], style, data)
+    _, parts = style_tasks.stylization_loss(
+        style_tasks.MetaProblem(goal), params["weights"], style, data
+    )
     return {name: part[0] for name, part in parts.items()}

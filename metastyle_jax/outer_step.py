@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metastyle_jax import meta, transformer
+from metastyle_jax import meta, style_tasks, transformer
 
 InnerOptimizer = Callable[[jax.Array, Any], optax.GradientTransformation]
 
@@ -39,10 +39,10 @@ def init_state(params: transformer.Params, optimizer: optax.GradientTransformati
 
 def train_step(
     state: TrainState,
-    batch: meta.Batch,
+    batch: style_tasks.Batch,
     feature_weights: Any,
     *,
-    problem: meta.MetaProblem,
+    problem: style_tasks.MetaProblem,
     inner_optimizer: InnerOptimizer,
     outer_optimizer: optax.GradientTransformation,
     axis: str | None = None,
@@ -72,8 +72,8 @@ def train_step(
             feature_weights,
             inner_optimizer(state.step, params.get("inner_rates")),
             style_factor=_style_factor(problem, state.step),
-            taken=_taken_steps(problem, state.step),
-            step_weights=_step_weights(problem, state.step),
+            taken=taken_steps(problem, state.step),
+            step_weights=multi_step_weights(problem, state.step),
         )
 
     # the gradient of this replica's loss first, then the mean: see `parallel`
@@ -87,21 +87,22 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state), metrics
 
 
-def _style_factor(problem: meta.MetaProblem, step: jax.Array) -> jax.Array | float:
+def _style_factor(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | float:
     if not problem.style_warmup:
         return 1.0
     return jnp.minimum(1.0, step.astype(float) / problem.style_warmup)
 
 
-def _taken_steps(problem: meta.MetaProblem, step: jax.Array) -> jax.Array | None:
+def taken_steps(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:
+    """() int32 from 1 to T, a function of the seed and the outer step; None for always T."""
     if not problem.random_steps:
         return None
     key = jax.random.fold_in(jax.random.key(problem.seed), step)
     return jax.random.randint(key, (), 1, problem.steps + 1, jnp.int32)
 
 
-def _step_weights(problem: meta.MetaProblem, step: jax.Array) -> jax.Array | None:
-    """(T,): from the mean over inner steps to the last one alone."""
+def multi_step_weights(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:
+    """(T,): from the mean over inner steps to the last one alone; None for always that."""
     if not problem.multi_step:
         return None
     last = jnp.minimum(1.0, step.astype(float) / problem.multi_step)

@@ -13,10 +13,10 @@ import optax
 from metastyle_jax import (
     bilevel,
     learned_rates,
-    meta,
     objective,
     outer_step,
     parallel,
+    style_tasks,
     subsets,
     transformer,
     vgg,
@@ -198,10 +198,10 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def make_problem(config: ml_collections.ConfigDict) -> meta.MetaProblem:
+def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
     """The bilevel problem that a configuration describes."""
     unroll = config.inner.unroll
-    return meta.MetaProblem(
+    return style_tasks.MetaProblem(
         objective=make_objective(config),
         subset=config.inner.subset,
         steps=config.inner.steps,

@@ -23,6 +23,7 @@ from metastyle_jax import (
     outer_step,
     parallel,
     settings,
+    style_tasks,
     transformer,
 )
 from metastyle_jax.atomic import atomic_path, prepare_folder
@@ -89,7 +90,7 @@ def _wrap_steps(
     problem = settings.make_problem(config)
     cheap = dataclasses.replace(problem, estimator=bilevel.first_order)
 
-    def wrap(problem: meta.MetaProblem) -> parallel.Parallel:
+    def wrap(problem: style_tasks.MetaProblem) -> parallel.Parallel:
         step = functools.partial(
             outer_step.train_step,
             problem=problem,

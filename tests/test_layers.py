@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("convolution", "losses", "vgg", "inner_gradients"),
     ("bilevel",),
     ("transformer", "objective", "subsets", "learned_rates"),
+    ("style_tasks",),
     ("meta",),
     ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
@@ -45,8 +46,9 @@ PURE: dict[str, set[str]] = {
     "objective": {"losses", "vgg"},
     "subsets": set(),
     "learned_rates": set(),
-    "meta": {"bilevel", "objective", "subsets", "transformer"},
-    "outer_step": {"meta", "transformer"},
+    "style_tasks": {"bilevel", "objective", "subsets", "transformer"},
+    "meta": {"bilevel", "objective", "style_tasks", "transformer"},
+    "outer_step": {"meta", "style_tasks", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}
 WORLD |= {"ml_collections", "random", "tensorboardX", "orbax", "grain", "PIL", "safetensors"}
