@@ -68,7 +68,7 @@ def measure(
     step = functools.partial(
         outer_step.train_step,
         problem=style_tasks.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),
-        inner_optimizer=lambda step: optax.sgd(1e-5),
+        inner_optimizer=lambda step, rates: optax.sgd(1e-5),
         outer_optimizer=optimizer,
     )
     start = time.perf_counter()

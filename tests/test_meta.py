@@ -58,7 +58,9 @@ def compiled(problem: style_tasks.MetaProblem):
 
     def loss_fn(params, batch, feature_weights, rate, style_factor):
         optimizer = optax.sgd(rate)
-        return meta.meta_loss(problem, params, batch, feature_weights, optimizer, style_factor)
+        return meta.meta_loss(
+            problem, params, batch, feature_weights, optimizer, style_factor=style_factor
+        )
 
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
 
@@ -218,7 +220,7 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
     step = functools.partial(
         outer_step.train_step,
         problem=dataclasses.replace(problem, style_warmup=4),
-        inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float64"))),
+        inner_optimizer=lambda step, rates: optax.sgd(RATE / (1 + step.astype("float64"))),
         outer_optimizer=optimizer,
     )
     start = outer_step.init_state(params, optimizer)
@@ -272,7 +274,7 @@ def test_train_step_stays_in_single_precision(subset):
             functools.partial(
                 outer_step.train_step,
                 problem=PROBLEMS[subset],
-                inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float32"))),
+                inner_optimizer=lambda step, rates: optax.sgd(RATE / (1 + step.astype("float32"))),
                 outer_optimizer=optimizer,
             ),
             outer_step.init_state(params, optimizer),

@@ -29,7 +29,7 @@ def make_step(axis: str | None):
     return functools.partial(
         outer_step.train_step,
         problem=style_tasks.MetaProblem(goal, steps=2, estimator=bilevel.exact),
-        inner_optimizer=lambda step: optax.sgd(0.1),
+        inner_optimizer=lambda step, rates: optax.sgd(0.1),
         # plain descent: the parameters then show the gradient itself
         outer_optimizer=optax.sgd(1.0),
         axis=axis,
