@@ -86,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--moves", default="norm,all", help="norm, all or both: which curves")
     parser.add_argument("--count", type=int, default=5, help="styles")
+    parser.add_argument("--scratch-steps", type=int, default=2000, help="1000 or 2000")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--norm-rate", type=float, default=1e-2, help="Adam, norm parameters")
@@ -99,7 +100,9 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         params = transformer.init(jax.random.key(0))
     else:
         params = jax.tree.map(jnp.asarray, initialization.load(spec).params)
-    steps = SCRATCH_STEPS if spec == "random" and parameters == "all" else STEPS
+    steps = STEPS
+    if spec == "random" and parameters == "all":
+        steps = tuple(step for step in SCRATCH_STEPS if step <= args.scratch_steps)
     image = center_crop_resized(read_image(style), args.size)
     targets = adaptation.make_style_targets(image, features, goal=goal)
     measured: dict[str, dict[int, float]] = {"loss": {}, "content": {}, "style": {}}
@@ -159,14 +162,15 @@ def markdown(results: dict, starts: dict[str, str]) -> str:
                 for key, value in results.items()
                 if key.endswith(f"/{name}/{parameters}")
             ]
-            cells = [
-                f"{np.mean([c[step] for c in curves]):.3f}" if curves and step in curves[0] else ""
-                for step in SCRATCH_STEPS
-            ]
+            cells = [mean_cell([c[step] for c in curves if step in c]) for step in SCRATCH_STEPS]
             if curves:
-                label = f"{name} ({len(curves)} styles)"
-                lines.append(f"| {label} | {parameters} | {' | '.join(cells)} |")
+                lines.append(f"| {name} | {parameters} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def mean_cell(values: list[float]) -> str:
+    """The mean and, in brackets, over how many styles."""
+    return f"{np.mean(values):.3f} ({len(values)})" if values else ""
 
 
 if __name__ == "__main__":

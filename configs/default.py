@@ -8,7 +8,7 @@ fetches it, or give a file as `vgg16:FILE`).
 
 At the published inner rate of 1e-5 one inner step changes the loss by about 0.01 %: the inner loop
 is all but absent and this is joint training over styles. `configs/bilevel.py` is the same with a
-rate at which the bilevel problem is meant to be real; the two are not compared yet.
+rate at which the bilevel problem is real; docs/results.md compares the two at 128 px.
 """
 
 import ml_collections
