@@ -12,18 +12,21 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 KINDS = ("one", "layer", "layer_step", "parameter")
-Multipliers = dict[str, jax.Array]
+Multipliers = dict[str, Any]
 
 
 def init(kind: str, fast: dict[str, Any], steps: int) -> Multipliers:
-    """Ones, by name: "all", "style/conv1_norm" or "style/conv1_norm/scale".
+    """Ones, in a nested dict as deep as what they are for: `{"style": {"conv1_norm": ...}}`.
 
     Args:
       kind: one of `KINDS`.
@@ -32,11 +35,13 @@ def init(kind: str, fast: dict[str, Any], steps: int) -> Multipliers:
     """
     if kind == "one":
         return {"all": jnp.ones(())}
-    leaves = jax.tree_util.tree_leaves_with_path(fast)
+    leaves = traverse_util.flatten_dict(fast)
     if kind == "parameter":
-        return {_name(path): jnp.ones(leaf.shape) for path, leaf in leaves}
-    shape = (steps,) if kind == "layer_step" else ()
-    return {_name(path[:-1]): jnp.ones(shape) for path, _ in leaves}
+        ones = {path: jnp.ones(leaf.shape) for path, leaf in leaves.items()}
+    else:
+        shape = (steps,) if kind == "layer_step" else ()
+        ones = {path[:-1]: jnp.ones(shape) for path in leaves}
+    return traverse_util.unflatten_dict(ones)
 
 
 def scale_by_multipliers(kind: str, multipliers: Multipliers) -> optax.GradientTransformation:
@@ -53,19 +58,12 @@ def scale_by_multipliers(kind: str, multipliers: Multipliers) -> optax.GradientT
         del params
 
         def scale(path: tuple, gradient: jax.Array) -> jax.Array:
-            if kind == "parameter":
-                factor = multipliers[_name(path)]
-            elif kind == "one":
-                factor = multipliers["all"]
-            else:
-                factor = multipliers[_name(path[:-1])]
-                factor = factor[step] if kind == "layer_step" else factor
+            keys = [key.key for key in path]
+            where = {"one": ["all"], "parameter": keys}.get(kind, keys[:-1])
+            factor = functools.reduce(operator.getitem, where, multipliers)
+            factor = factor[step] if kind == "layer_step" else factor
             return gradient * factor.reshape((1,) * (gradient.ndim - factor.ndim) + factor.shape)
 
         return jax.tree_util.tree_map_with_path(scale, gradients), step + 1
 
     return optax.GradientTransformation(start, update)
-
-
-def _name(path: tuple) -> str:
-    return "/".join(key.key for key in path)

@@ -108,6 +108,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.outer.implicit_damping={damping!r} must be positive")
     _check_combinations(flat)
     _check_layers(config)
+    _check_subset(config)
 
 
 def _check_combinations(flat: Mapping[str, Any]) -> None:
@@ -137,6 +138,14 @@ def _check_layers(config: ml_collections.ConfigDict) -> None:
             raise UserError(f"config.{setting}: {error}") from error
         if config.data.image_size >> (int(convs[-1][4]) - 1) < 1:
             raise UserError(f"config.data.image_size is too small for config.objective.{name}")
+
+
+def _check_subset(config: ml_collections.ConfigDict) -> None:
+    shapes = jax.eval_shape(lambda: _init_transformer(config, jax.random.key(0)))
+    try:
+        subsets.split(shapes, config.inner.subset)
+    except ValueError as error:
+        raise UserError(f"config.inner.subset: {error}") from error
 
 
 def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
@@ -263,21 +272,18 @@ def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerO
 
 
 def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> dict[str, Any]:
-    """What the outer optimizer moves: weights, style, and inner rates if they are learned.
-
-    Raises:
-      UserError: config.inner.subset names no parameter.
-    """
-    params = transformer.init(
-        key, width=config.model.width, residual_blocks=config.model.residual_blocks
-    )
-    try:
-        fast, _ = subsets.split(params, config.inner.subset)
-    except ValueError as error:
-        raise UserError(f"config.inner.subset={config.inner.subset!r}: {error}") from error
+    """What the outer optimizer moves: weights, style, and inner rates if they are learned."""
+    params = _init_transformer(config, key)
     if kind := config.inner.learned_rates:
+        fast, _ = subsets.split(params, config.inner.subset)
         return {**params, "inner_rates": learned_rates.init(kind, fast, config.inner.steps)}
     return params
+
+
+def _init_transformer(config: ml_collections.ConfigDict, key: jax.Array) -> transformer.Params:
+    return transformer.init(
+        key, width=config.model.width, residual_blocks=config.model.residual_blocks
+    )
 
 
 def make_outer_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:

@@ -199,7 +199,7 @@ def test_multipliers_scale_stacked_gradients(kind, expected):
     multipliers = learned_rates.init(kind, fast, steps=2)
     assert flat(multipliers).tolist() == [1.0] * flat(multipliers).size
     value = {"layer_step": [0.5, 5.0]}.get(kind, expected)
-    multipliers = {name: jnp.asarray(value) for name in multipliers}
+    multipliers = jax.tree.map(lambda leaf: jnp.asarray(value), multipliers)
     transformation = learned_rates.scale_by_multipliers(kind, multipliers)
     gradient = {"style": {"a_norm": {"scale": jnp.asarray([[1.0, 2.0], [3.0, 4.0]])}}}
     state = transformation.init(gradient)
