@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metastyle_jax import bilevel, feature_weights, initialization, meta, settings, transformer
+from metastyle_jax import (
+    bilevel,
+    feature_weights,
+    initialization,
+    meta,
+    settings,
+    style_tasks,
+    transformer,
+)
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 
@@ -35,7 +43,7 @@ def main() -> None:
         params, recorded = jax.tree.map(jnp.asarray, init.params), init.settings
     goal = settings.recorded_objective(recorded)
     _, features = feature_weights.load(args.features, goal.layers)
-    problem = meta.MetaProblem(goal, estimator=bilevel.first_order, unroll=True)
+    problem = style_tasks.MetaProblem(goal, estimator=bilevel.first_order, unroll=True)
 
     @jax.jit
     def losses(rate: jax.Array, params, batch, features):

@@ -14,7 +14,14 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import bilevel, feature_weights, meta, objective, outer_step, transformer
+from metastyle_jax import (
+    bilevel,
+    feature_weights,
+    objective,
+    outer_step,
+    style_tasks,
+    transformer,
+)
 
 
 def main() -> None:
@@ -60,8 +67,8 @@ def measure(
     state = outer_step.init_state(transformer.init(jax.random.key(0)), optimizer)
     step = functools.partial(
         outer_step.train_step,
-        problem=meta.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),
-        inner_optimizer=lambda step: optax.sgd(1e-5),
+        problem=style_tasks.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),
+        inner_optimizer=lambda step, rates: optax.sgd(1e-5),
         outer_optimizer=optimizer,
     )
     start = time.perf_counter()

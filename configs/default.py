@@ -53,10 +53,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.inner = ml_collections.ConfigDict()
     config.inner.steps = 1  # T; the paper uses 1 to 5
-    config.inner.learning_rate = 1e-5  # of plain gradient descent
+    config.inner.random_steps = False  # take 1 to T steps, drawn anew for every outer step
+    config.inner.optimizer = "sgd"  # or momentum (0.9), adam
+    config.inner.learning_rate = 1e-5  # of that optimizer
+    # factors of the rate that the outer loop learns: one, layer (a factor each), layer_step (one
+    # per layer and inner step, LSLR of MAML++), parameter (Meta-SGD); empty for none
+    config.inner.learned_rates = ""
     config.inner.decay = 2.5e-5  # the rate at outer step n is learning_rate / (1 + decay * n)
     config.inner.clip = 0.0  # norm that the gradient of each style is clipped to; 0 does not clip
-    config.inner.subset = "norm"  # what moves: norm (the style) or all
+    # what moves: norm (the style), all, or patterns of names: "style/residual*,weights/conv4/*"
+    config.inner.subset = "norm"
     # compile the inner steps one after the other, or as a loop; auto unrolls on CPU, where XLA has
     # no fast convolutions inside loops
     config.inner.unroll = "auto"
@@ -68,8 +74,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.outer.warmup = 0  # steps over which the rate rises from 0
     config.outer.style_warmup = 0  # steps over which the style weight rises from 0
     config.outer.clip = 0.0  # global norm that gradients are clipped to; 0 does not clip
-    # exact, reverse, reverse_remat (all the same gradient, second order) or first_order
+    # exact, reverse, reverse_remat: the same gradient, second order; first_order (FOMAML),
+    # truncated (exact for the last steps), implicit (iMAML), reptile; ablations: hessian_only,
+    # mixed_only
     config.outer.estimator = "exact"
+    config.outer.first_order_steps = 0  # outer steps at the beginning that use first_order instead
+    # outer steps over which the outer loss goes over from the mean over inner steps to the last one
+    # (MAML++); 0 for the last one alone
+    config.outer.multi_step = 0
+    config.outer.truncation = 1  # inner steps that truncated differentiates exactly
+    config.outer.implicit_damping = 1.0  # lambda of the proximal term of implicit
+    config.outer.implicit_solver_steps = 10  # of its conjugate gradients
 
     config.parallel = ml_collections.ConfigDict()
     config.parallel.kind = "shard_map"  # or pmap

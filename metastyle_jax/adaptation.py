@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import meta, objective, transformer
+from metastyle_jax import objective, style_tasks, subsets, transformer
 from metastyle_jax.errors import UserError
 
 _ADAM = optax.scale_by_adam()
@@ -25,7 +25,7 @@ class AdaptationSettings:
     Attributes:
       steps: of Adam.
       learning_rate: of Adam.
-      parameters: "norm", the style alone, or "all".
+      parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
       objective: what is minimised.
       dtype: of the transformer's convolutions; None for float32.
     """
@@ -33,7 +33,7 @@ class AdaptationSettings:
     objective: objective.Objective
     steps: int = 100
     learning_rate: float = 1e-3
-    parameters: meta.Subset = "norm"
+    parameters: str = "norm"
     dtype: str | None = None
 
 
@@ -82,7 +82,7 @@ def adapt(
       UserError: the loss is not finite.
     """
     targets = make_style_targets(style_image, feature_weights, goal=settings.objective)
-    fast, slow = split(params, settings.parameters)
+    fast, slow = subsets.split(params, settings.parameters)
     opt_state = _ADAM.init(fast)
     take_step = functools.partial(
         adaptation_step,
@@ -106,9 +106,9 @@ def adapt(
         if step < settings.steps:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
-        on_step(step, join(fast, slow), history[-1], time.perf_counter() - start)
+        on_step(step, subsets.join(fast, slow), history[-1], time.perf_counter() - start)
     seconds = time.perf_counter() - start
-    return Adaptation(join(fast, slow), history, seconds, compile_seconds)
+    return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
 
 
 @functools.partial(jax.jit, static_argnames="goal")
@@ -139,29 +139,17 @@ def adaptation_step(
         "style_targets": style_targets,
         "feature_weights": feature_weights,
     }
-    problem = meta.MetaProblem(goal, dtype=dtype)
+    problem = style_tasks.MetaProblem(goal, dtype=dtype)
 
     def loss_fn(fast: Any):
-        params = join(fast, slow)
+        params = subsets.join(fast, slow)
         style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-        return meta.stylization_loss(problem, params["weights"], style, data)
+        return style_tasks.stylization_loss(problem, params["weights"], style, data)
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
     fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
     return fast, opt_state, {name: part[0] for name, part in metrics.items()}
-
-
-def split(params: transformer.Params, parameters: meta.Subset) -> tuple[Any, Any]:
-    """(what moves, what stays) of `params`, both dicts of some of its entries."""
-    if parameters == "norm":
-        return {"style": params["style"]}, {"weights": params["weights"]}
-    return dict(params), {}
-
-
-def join(fast: Any, slow: Any) -> transformer.Params:
-    """The params that `split` took apart."""
-    return {**slow, **fast}
 
 
 def _checked(
@@ -193,5 +181,7 @@ def evaluate_batch(
         "feature_weights": feature_weights,
     }
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-    _, parts = meta.stylization_loss(meta.MetaProblem(goal), params["weights"], style, data)
+    _, parts = style_tasks.stylization_loss(
+        style_tasks.MetaProblem(goal), params["weights"], style, data
+    )
     return {name: part[0] for name, part in parts.items()}

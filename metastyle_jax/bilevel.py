@@ -4,86 +4,199 @@
 
 (MetaStyle, Zhang et al. 2019, eq. 3; MAML, Finn et al. 2017). Nothing here knows of images.
 
-An estimator decides how the inner gradient itself is differentiated by the outer one. It is a
-function from a loss to a value-and-gradient function, so a new one is a new function beside these:
+An estimator runs the inner loop and decides how what it reached depends on where it began and on
+the slow parameters. All have one signature, so that a new one is a new function beside these:
 
-    estimator(loss_fn) -> gradient_fn
-    gradient_fn(fast, slow, data) -> ((loss, aux), gradient with respect to fast)
+    estimator(loss_fn, fast, slow, data, loop) -> (fast after the loop, metrics)
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.scipy.sparse.linalg import cg
+
+from metastyle_jax import inner_gradients
+from metastyle_jax.inner_gradients import GradientFn, LossFn, Rule
 
 PyTree = Any
-LossFn = Callable[[PyTree, PyTree, PyTree], tuple[jax.Array, PyTree]]
-GradientFn = Callable[[PyTree, PyTree, PyTree], tuple[tuple[jax.Array, PyTree], PyTree]]
-Estimator = Callable[[LossFn], GradientFn]
 
 
-def reverse(loss_fn: LossFn) -> GradientFn:
-    """Second order by plain reverse-over-reverse; memory grows with the number of steps."""
-    return jax.value_and_grad(loss_fn, has_aux=True)
+class Loop(NamedTuple):
+    """What an inner loop does, beside how it is differentiated.
 
-
-def reverse_remat(loss_fn: LossFn) -> GradientFn:
-    """`reverse` with each step recomputed in the backward pass: keeps only the steps' inputs."""
-    return jax.checkpoint(reverse(loss_fn))
-
-
-def first_order(loss_fn: LossFn) -> GradientFn:
-    """FOMAML (Finn et al. 2017, section 5.2): inner gradients are constants."""
-    gradient_fn = reverse(loss_fn)
-
-    def gradient(fast: PyTree, slow: PyTree, data: PyTree):
-        return jax.lax.stop_gradient(gradient_fn(fast, slow, data))
-
-    return gradient
-
-
-def exact(loss_fn: LossFn) -> GradientFn:
-    """Second order by forward-over-reverse products; memory stays flat in the number of steps.
-
-    The backward pass of a step needs v^T H and v^T d(gradient)/d(slow) for a vector v over the fast
-    parameters. By symmetry of second derivatives both are the derivative of the loss's gradient
-    with respect to (fast, slow) in direction v: one `jvp` of one `grad`, whose residuals are the
-    step's inputs (mixed-mode differentiation, arXiv 2505.00793). It also avoids the transposed
-    weight-gradient convolutions of reverse-over-reverse, which XLA compiles badly on CPU.
-
-    `data` and `aux` are not differentiated: their derivatives are zero.
+    Attributes:
+      optimizer: of the inner loop, for example `optax.sgd(rate)`.
+      steps: T >= 0.
+      unroll: compile the steps one after the other instead of as a loop.
+      taken: () int32, how many of the `steps` are taken; the others leave everything as it is.
+        None for all.
+      trajectory: whether the metrics hold the fast parameters after every step.
+      tasks: how many tasks the outer loss is a mean over; only `reptile` needs to know.
     """
 
-    def gradient(fast: PyTree, slow: PyTree, data: PyTree):
-        return reverse(loss_fn)(fast, slow, data)
-
-    def forward(fast: PyTree, slow: PyTree, data: PyTree):
-        return gradient(fast, slow, data), (fast, slow, data)
-
-    def backward(residuals: tuple[PyTree, PyTree, PyTree], cotangents: PyTree):
-        fast, slow, data = residuals
-        (loss_cotangent, _), direction = cotangents
-
-        def both(point: PyTree):
-            return jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(point, slow, data)[0]
-
-        first, second = jax.jvp(both, (fast,), (direction,))
-        total = jax.tree.map(lambda g, h: loss_cotangent * g + h, first, second)
-        return *total, jax.tree.map(_zero_cotangent, data)
-
-    differentiable = jax.custom_vjp(gradient)
-    differentiable.defvjp(forward, backward)
-    return differentiable
+    optimizer: optax.GradientTransformation
+    steps: int
+    unroll: bool = False
+    taken: jax.Array | None = None
+    trajectory: bool = False
+    tasks: int = 1
 
 
-def _zero_cotangent(leaf: jax.Array):
-    if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-        return jnp.zeros_like(leaf)
-    return jnp.zeros(jnp.shape(leaf), jax.dtypes.float0)
+Estimator = Callable[[LossFn, PyTree, PyTree, PyTree, Loop], tuple[PyTree, dict[str, PyTree]]]
+
+
+def inner_loop(
+    loss_fn: LossFn,
+    fast: PyTree,
+    slow: PyTree,
+    data: PyTree,
+    *,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    estimator: Estimator,
+    unroll: bool = False,
+    taken: jax.Array | None = None,
+    trajectory: bool = False,
+    tasks: int = 1,
+) -> tuple[PyTree, dict[str, PyTree]]:
+    """Take `steps` steps of `optimizer` on `loss_fn`, differentiable as `estimator` says.
+
+    Args:
+      loss_fn: (fast, slow, data) -> (scalar loss, aux pytree of arrays).
+      fast: parameters that move.
+      slow: parameters that do not move, but that the outer gradient reaches.
+      data: everything else the loss reads (targets, images, feature weights): a constant.
+      estimator: one of `ESTIMATORS`, or another function of that signature.
+      optimizer, steps, taken, trajectory, tasks: see `Loop`.
+      unroll: XLA:CPU needs it to be fast: inside a loop it does not rewrite convolutions for its
+        fast kernels (12 times slower at 128 px); elsewhere a loop compiles sooner.
+
+    Returns:
+      (fast after the loop, {"loss": (T,), "aux": leaves (T, ...), "gradient_norm": (T,)}), where
+      entry t was measured before step t was taken and carries no gradient; with `trajectory` also
+      "fast", leaves (T, ...), entry t after step t, which does.
+    """
+    loop = Loop(optimizer, steps, unroll, taken, trajectory, tasks)
+    return estimator(loss_fn, fast, slow, data, loop)
+
+
+def unrolled(rule: Rule) -> Estimator:
+    """The estimator that differentiates every step, its inner gradient by `rule`."""
+
+    @functools.wraps(rule, assigned=("__name__", "__qualname__", "__doc__"), updated=())
+    def estimator(loss_fn: LossFn, fast: PyTree, slow: PyTree, data: PyTree, loop: Loop):
+        carry = (fast, loop.optimizer.init(fast))
+        (fast, _), metrics = _take_steps(rule(loss_fn), carry, slow, data, loop, 0, loop.steps)
+        return fast, metrics
+
+    return estimator
+
+
+exact = unrolled(inner_gradients.exact)
+reverse = unrolled(inner_gradients.reverse)
+reverse_remat = unrolled(inner_gradients.reverse_remat)
+first_order = unrolled(inner_gradients.first_order)
+hessian_only = unrolled(inner_gradients.hessian_only)
+mixed_only = unrolled(inner_gradients.mixed_only)
+
+
+def truncated(
+    loss_fn: LossFn, fast: PyTree, slow: PyTree, data: PyTree, loop: Loop, *, last: int = 1
+) -> tuple[PyTree, dict[str, PyTree]]:
+    """`exact` for the last steps, `first_order` for those before.
+
+    Truncated back-propagation (Shaban et al. 2019) for an initialisation: the Jacobians of the
+    steps before the last ones count as the identity.
+
+    Args:
+      last: how many steps are differentiated exactly.
+    """
+    first = max(0, loop.steps - last)
+    carry = (fast, loop.optimizer.init(fast))
+    parts = []
+    for rule, begin, end in (
+        (inner_gradients.first_order, 0, first),
+        (inner_gradients.exact, first, loop.steps),
+    ):
+        carry, metrics = _take_steps(rule(loss_fn), carry, slow, data, loop, begin, end)
+        parts.append(metrics)
+    return carry[0], jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def reptile(
+    loss_fn: LossFn, fast: PyTree, slow: PyTree, data: PyTree, loop: Loop
+) -> tuple[PyTree, dict[str, PyTree]]:
+    """Reptile (Nichol et al. 2018): the gradient with respect to the start is start minus end.
+
+    It ignores the outer loss, of which only the direct dependence on the slow parameters is left,
+    as in `first_order`. With every parameter fast this is Reptile as published.
+    """
+
+    def run(fast: PyTree, slow: PyTree, data: PyTree):
+        return first_order(loss_fn, fast, slow, data, loop)
+
+    def backward(start: PyTree, slow: PyTree, data: PyTree, adapted: PyTree, cotangent: PyTree):
+        del slow, data, cotangent
+        return jax.tree.map(lambda a, b: (a - b) / loop.tasks, start, adapted), None
+
+    return _with_backward(run, backward, fast, slow, data)
+
+
+def implicit(
+    loss_fn: LossFn,
+    fast: PyTree,
+    slow: PyTree,
+    data: PyTree,
+    loop: Loop,
+    *,
+    damping: float = 1.0,
+    solver_steps: int = 10,
+) -> tuple[PyTree, dict[str, PyTree]]:
+    """iMAML (Rajeswaran et al. 2019): the gradient at the solution of a proximal inner problem.
+
+        w(theta) = argmin_w loss(w) + damping / 2 |w - theta|^2
+        d w / d theta = (I + H / damping)^-1                                  (their lemma 1)
+
+    The loop minimises the proximal loss; what it reached is taken for the solution, however many
+    steps it took and by whatever optimizer, so memory and time of the backward pass do not depend
+    on them. The linear system is solved by conjugate gradients, on the fast parameters only, with
+    the products of `inner_gradients.products`; it needs damping > -lambda_min(H).
+
+    Args:
+      damping: lambda of the proximal term.
+      solver_steps: most iterations of conjugate gradients.
+    """
+
+    def proximal(point: PyTree, slow: PyTree, data: PyTree):
+        data, start = data
+        loss, aux = loss_fn(point, slow, data)
+        distance = optax.tree.norm(optax.tree.sub(point, start), squared=True)
+        return loss + damping / 2 * distance, (loss, aux)
+
+    def run(fast: PyTree, slow: PyTree, data: PyTree):
+        adapted, metrics = first_order(proximal, fast, slow, (data, fast), loop)
+        loss, aux = metrics["aux"]
+        return adapted, {**metrics, "loss": loss, "aux": aux}
+
+    def backward(start: PyTree, slow: PyTree, data: PyTree, adapted: PyTree, cotangent: PyTree):
+        del start
+
+        def system(vector: PyTree) -> PyTree:
+            _, (product, _) = inner_gradients.products(loss_fn, adapted, slow, data, vector)
+            return jax.tree.map(lambda v, h: v + h / damping, vector, product)
+
+        solution, _ = cg(system, cotangent, tol=1e-10, maxiter=solver_steps)
+        _, (_, mixed) = inner_gradients.products(loss_fn, adapted, slow, data, solution)
+        return solution, jax.tree.map(lambda leaf: -leaf / damping, mixed)
+
+    return _with_backward(run, backward, fast, slow, data)
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -91,7 +204,77 @@ ESTIMATORS: dict[str, Estimator] = {
     "reverse": reverse,
     "reverse_remat": reverse_remat,
     "first_order": first_order,
+    "hessian_only": hessian_only,
+    "mixed_only": mixed_only,
+    "truncated": truncated,
+    "reptile": reptile,
+    "implicit": implicit,
 }
+
+
+def _with_backward(
+    run: Callable, backward: Callable, fast: PyTree, slow: PyTree, data: PyTree
+) -> tuple[PyTree, dict[str, PyTree]]:
+    """`run(fast, slow, data)` with another derivative of what the loop reached.
+
+    `backward(start, slow, data, reached, cotangent)` returns the cotangents of fast and slow; None
+    for zero. Whatever else the loop depends on, such as a learned inner rate, gets none.
+    """
+    run, constants = jax.closure_convert(run, fast, slow, data)
+
+    @jax.custom_vjp
+    def adapt(*arguments: PyTree):
+        return run(*arguments)
+
+    def forward(*arguments: PyTree):
+        reached, metrics = run(*arguments)
+        return (reached, metrics), (arguments, reached)
+
+    def pull_back(residuals: tuple, cotangents: PyTree):
+        arguments, reached = residuals
+        found = backward(*arguments[:3], reached, cotangents[0])
+        zero = jax.tree.map(inner_gradients.zero_cotangent, arguments)
+        return *(z if f is None else f for z, f in zip(zero[:2], found, strict=True)), *zero[2:]
+
+    adapt.defvjp(forward, pull_back)
+    return adapt(fast, slow, data, *constants)
+
+
+def _take_steps(
+    gradient_fn: GradientFn,
+    carry: tuple[PyTree, PyTree],
+    slow: PyTree,
+    data: PyTree,
+    loop: Loop,
+    begin: int,
+    end: int,
+) -> tuple[tuple[PyTree, PyTree], dict[str, PyTree]]:
+    """Steps `begin` to `end` from `carry`, (fast, state of the optimizer)."""
+
+    def step(carry: tuple[PyTree, PyTree], number: jax.Array):
+        fast, state = carry
+        (loss, aux), gradient = gradient_fn(fast, slow, data)
+        metrics = {"loss": loss, "aux": aux, "gradient_norm": optax.tree.norm(gradient)}
+        metrics = jax.lax.stop_gradient(metrics)
+        updates, state = loop.optimizer.update(gradient, state, fast)
+        moved = (optax.apply_updates(fast, updates), state)
+        if loop.taken is not None:
+            moved = jax.tree.map(lambda a, b: jnp.where(number < loop.taken, a, b), moved, carry)
+        if loop.trajectory:
+            metrics["fast"] = moved[0]
+        return moved, metrics
+
+    scan = _unrolled_scan if loop.unroll and end > begin else jax.lax.scan
+    return scan(step, carry, np.arange(begin, end, dtype=np.int32))
+
+
+def _unrolled_scan(step: Callable, carry: PyTree, numbers: np.ndarray) -> tuple:
+    # not `lax.scan(unroll=length)`: with one step that still makes a loop
+    outputs = []
+    for number in numbers:
+        carry, output = step(carry, number)
+        outputs.append(output)
+    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
 
 
 def clip_by_task_norm(max_norm: float) -> optax.GradientTransformation:
@@ -117,55 +300,3 @@ def clip_by_task_norm(max_norm: float) -> optax.GradientTransformation:
         return jax.tree.map(clip, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def inner_loop(
-    loss_fn: LossFn,
-    fast: PyTree,
-    slow: PyTree,
-    data: PyTree,
-    *,
-    optimizer: optax.GradientTransformation,
-    steps: int,
-    estimator: Estimator,
-    unroll: bool = False,
-) -> tuple[PyTree, dict[str, PyTree]]:
-    """Take `steps` steps of `optimizer` on `loss_fn`, differentiable as `estimator` says.
-
-    Args:
-      loss_fn: (fast, slow, data) -> (scalar loss, aux pytree of arrays).
-      fast: parameters that move.
-      slow: parameters that do not move, but that the outer gradient reaches.
-      data: everything else the loss reads (targets, images, feature weights): a constant.
-      optimizer: of the inner loop, for example `optax.sgd(rate)`.
-      steps: T >= 0.
-      estimator: `exact`, `reverse`, `reverse_remat` or `first_order`.
-      unroll: compile the steps one after the other instead of as a loop. XLA:CPU needs it to be
-        fast: inside a loop it does not rewrite convolutions for its fast kernels (12 times slower
-        at 128 px); elsewhere a loop compiles sooner.
-
-    Returns:
-      (fast after T steps, {"loss": (T,), "aux": leaves (T, ...), "gradient_norm": (T,)}), where
-      entry t was measured before step t was taken.
-    """
-    gradient_fn = estimator(loss_fn)
-
-    def step(carry: tuple[PyTree, PyTree], _: None):
-        fast, state = carry
-        (loss, aux), gradient = gradient_fn(fast, slow, data)
-        updates, state = optimizer.update(gradient, state, fast)
-        metrics = {"loss": loss, "aux": aux, "gradient_norm": optax.tree.norm(gradient)}
-        return (optax.apply_updates(fast, updates), state), jax.lax.stop_gradient(metrics)
-
-    scan = _unrolled_scan if unroll and steps else jax.lax.scan
-    (fast, _), metrics = scan(step, (fast, optimizer.init(fast)), None, length=steps)
-    return fast, metrics
-
-
-def _unrolled_scan(step: Callable, carry: PyTree, _: None, *, length: int) -> tuple:
-    # not `lax.scan(unroll=length)`: with one step that still makes a loop
-    outputs = []
-    for _ in range(length):
-        carry, output = step(carry, None)
-        outputs.append(output)
-    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)

@@ -59,6 +59,7 @@ def load(spec: str = EMBEDDED) -> Initialization:
 
 
 def _make(params: dict[str, Any], settings: Mapping[str, Any], name: str) -> Initialization:
+    params = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
     return Initialization(params, settings, name, tree_digest(params["weights"]))
 
 

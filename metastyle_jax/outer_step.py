@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metastyle_jax import meta, transformer
+from metastyle_jax import meta, style_tasks, transformer
 
-InnerOptimizer = Callable[[jax.Array], optax.GradientTransformation]
+InnerOptimizer = Callable[[jax.Array, Any], optax.GradientTransformation]
 
 
 @flax.struct.dataclass
@@ -21,7 +21,7 @@ class TrainState:
 
     Attributes:
       step: () int32, outer steps taken.
-      params: `{"weights": ..., "style": ...}`.
+      params: `{"weights": ..., "style": ...}`, and "inner_rates" if these are learned.
       opt_state: of the outer optimizer.
     """
 
@@ -39,10 +39,10 @@ def init_state(params: transformer.Params, optimizer: optax.GradientTransformati
 
 def train_step(
     state: TrainState,
-    batch: meta.Batch,
+    batch: style_tasks.Batch,
     feature_weights: Any,
     *,
-    problem: meta.MetaProblem,
+    problem: style_tasks.MetaProblem,
     inner_optimizer: InnerOptimizer,
     outer_optimizer: optax.GradientTransformation,
     axis: str | None = None,
@@ -55,23 +55,25 @@ def train_step(
         on each replica its share of the styles.
       feature_weights: of the feature network.
       problem: static description.
-      inner_optimizer: outer step () -> the inner optimizer, whose rate may decay with it.
+      inner_optimizer: (outer step (), learned inner rates or None) -> the inner optimizer.
       outer_optimizer: of all parameters.
       axis: name of the mapped axis to average over; None on a single device.
 
     Returns:
-      (state after the step, metrics of `meta.meta_loss` and the norms "gradient_norm_weights" and
-      "gradient_norm_style", scalars).
+      (state after the step, metrics of `meta.meta_loss` and the norms "gradient_norm_weights",
+      "gradient_norm_style" ..., scalars).
     """
 
     def loss_fn(params: transformer.Params):
         return meta.meta_loss(
             problem,
-            params,
+            {name: params[name] for name in ("weights", "style")},
             batch,
             feature_weights,
-            inner_optimizer(state.step),
+            inner_optimizer(state.step, params.get("inner_rates")),
             style_factor=_style_factor(problem, state.step),
+            taken=taken_steps(problem, state.step),
+            step_weights=multi_step_weights(problem, state.step),
         )
 
     # the gradient of this replica's loss first, then the mean: see `parallel`
@@ -85,7 +87,24 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state), metrics
 
 
-def _style_factor(problem: meta.MetaProblem, step: jax.Array) -> jax.Array | float:
+def _style_factor(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | float:
     if not problem.style_warmup:
         return 1.0
     return jnp.minimum(1.0, step.astype(float) / problem.style_warmup)
+
+
+def taken_steps(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:
+    """() int32 from 1 to T, a function of the seed and the outer step; None for always T."""
+    if not problem.random_steps:
+        return None
+    key = jax.random.fold_in(jax.random.key(problem.seed), step)
+    return jax.random.randint(key, (), 1, problem.steps + 1, jnp.int32)
+
+
+def multi_step_weights(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:
+    """(T,): from the mean over inner steps to the last one alone; None for always that."""
+    if not problem.multi_step:
+        return None
+    last = jnp.minimum(1.0, step.astype(float) / problem.multi_step)
+    mean = jnp.full((problem.steps,), (1 - last) / problem.steps)
+    return mean.at[-1].add(last)

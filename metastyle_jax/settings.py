@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import ml_collections
 import optax
 
-from metastyle_jax import bilevel, meta, objective, outer_step, parallel, vgg
+from metastyle_jax import (
+    bilevel,
+    learned_rates,
+    objective,
+    outer_step,
+    parallel,
+    style_tasks,
+    subsets,
+    transformer,
+    vgg,
+)
 from metastyle_jax.errors import UserError
 
 # what must not change when a run is resumed; the rest (lengths, intervals, devices) may
@@ -44,7 +55,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     flat = flatten(config)
     choices: Mapping[str, Any] = {
-        "inner.subset": ("norm", "all"),
+        "inner.optimizer": tuple(INNER_OPTIMIZERS),
+        "inner.learned_rates": ("", *learned_rates.KINDS),
         "inner.unroll": ("auto", True, False),
         "outer.estimator": tuple(bilevel.ESTIMATORS),
         "features.pooling": ("max", "average"),
@@ -73,6 +85,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         "outer.decay": 0,
         "outer.warmup": 0,
         "outer.style_warmup": 0,
+        "outer.first_order_steps": 0,
+        "outer.multi_step": 0,
+        "outer.truncation": 0,
+        "outer.implicit_solver_steps": 1,
         "outer.clip": 0,
         "objective.content_weight": 0,
         "objective.style_weight": 0,
@@ -87,7 +103,29 @@ def check(config: ml_collections.ConfigDict) -> None:
     for name, least in minimum.items():
         if not flat[name] >= least:
             raise UserError(f"config.{name}={flat[name]!r} is too small: use {least} or more")
+    if not flat["outer.implicit_damping"] > 0:
+        damping = flat["outer.implicit_damping"]
+        raise UserError(f"config.outer.implicit_damping={damping!r} must be positive")
+    _check_combinations(flat)
     _check_layers(config)
+    _check_subset(config)
+
+
+def _check_combinations(flat: Mapping[str, Any]) -> None:
+    """Refuse settings that one estimator would silently ignore."""
+    estimator = flat["outer.estimator"]
+    if estimator in ("reptile", "implicit"):
+        for name in ("outer.multi_step", "inner.learned_rates"):
+            if flat[name]:
+                raise UserError(
+                    f"config.{name}={flat[name]!r} has no effect with config.outer.estimator="
+                    f"{estimator!r}, which looks at the end of the inner loop only: use exact"
+                )
+    if estimator == "truncated" and flat["inner.random_steps"]:
+        raise UserError(
+            "config.inner.random_steps with config.outer.estimator='truncated' would often take "
+            "none of the steps that are differentiated: use exact"
+        )
 
 
 def _check_layers(config: ml_collections.ConfigDict) -> None:
@@ -100,6 +138,14 @@ def _check_layers(config: ml_collections.ConfigDict) -> None:
             raise UserError(f"config.{setting}: {error}") from error
         if config.data.image_size >> (int(convs[-1][4]) - 1) < 1:
             raise UserError(f"config.data.image_size is too small for config.objective.{name}")
+
+
+def _check_subset(config: ml_collections.ConfigDict) -> None:
+    shapes = jax.eval_shape(lambda: _init_transformer(config, jax.random.key(0)))
+    try:
+        subsets.split(shapes, config.inner.subset)
+    except ValueError as error:
+        raise UserError(f"config.inner.subset: {error}") from error
 
 
 def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
@@ -161,36 +207,83 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def make_problem(config: ml_collections.ConfigDict) -> meta.MetaProblem:
+def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
     """The bilevel problem that a configuration describes."""
     unroll = config.inner.unroll
-    return meta.MetaProblem(
+    return style_tasks.MetaProblem(
         objective=make_objective(config),
         subset=config.inner.subset,
         steps=config.inner.steps,
-        estimator=bilevel.ESTIMATORS[config.outer.estimator],
+        random_steps=config.inner.random_steps,
+        multi_step=config.outer.multi_step,
+        seed=config.seed,
+        estimator=make_estimator(config),
         style_warmup=config.outer.style_warmup,
         unroll=jax.default_backend() == "cpu" if unroll == "auto" else unroll,
         dtype=_dtype(config.model.dtype),
     )
 
 
+def make_estimator(config: ml_collections.ConfigDict) -> bilevel.Estimator:
+    """The meta-gradient estimator of a configuration with its settings."""
+    estimator = bilevel.ESTIMATORS[config.outer.estimator]
+    options = {
+        "truncated": {"last": config.outer.truncation},
+        "implicit": {
+            "damping": config.outer.implicit_damping,
+            "solver_steps": config.outer.implicit_solver_steps,
+        },
+    }
+    if config.outer.estimator in options:
+        return functools.partial(estimator, **options[config.outer.estimator])
+    return estimator
+
+
 def _dtype(name: str) -> str | None:
     return None if name == "float32" else name
 
 
-def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerOptimizer:
-    """Outer step -> gradient descent with the decayed inner rate, clipped where asked for."""
-    rate, decay, clip = config.inner.learning_rate, config.inner.decay, config.inner.clip
-    clip_by_norm = (
-        bilevel.clip_by_task_norm if config.inner.subset == "norm" else optax.clip_by_global_norm
-    )
+# eps_root keeps Adam's root differentiable where a gradient is zero
+INNER_OPTIMIZERS: Mapping[str, Callable[[jax.Array], optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": functools.partial(optax.sgd, momentum=0.9),
+    "adam": functools.partial(optax.adam, eps_root=1e-8),
+}
 
-    def make(step: jax.Array) -> optax.GradientTransformation:
-        descent = optax.sgd(rate / (1 + decay * step.astype("float32")))
-        return optax.chain(clip_by_norm(clip), descent) if clip else descent
+
+def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerOptimizer:
+    """(outer step, learned rates) -> the inner optimizer: clipping, the optimizer, learned rates.
+
+    The optimizer's own rate decays with the outer step; learned rates multiply what it returns.
+    """
+    rate, decay, clip = config.inner.learning_rate, config.inner.decay, config.inner.clip
+    folds, kind = subsets.folds(config.inner.subset), config.inner.learned_rates
+    clip_by_norm = bilevel.clip_by_task_norm if folds else optax.clip_by_global_norm
+
+    def make(step: jax.Array, multipliers: Any = None) -> optax.GradientTransformation:
+        parts = [clip_by_norm(clip)] if clip else []
+        now = rate / (1 + decay * step.astype("float32"))
+        parts.append(INNER_OPTIMIZERS[config.inner.optimizer](now))
+        if multipliers is not None:
+            parts.append(learned_rates.scale_by_multipliers(kind, multipliers))
+        return optax.chain(*parts)
 
     return make
+
+
+def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> dict[str, Any]:
+    """What the outer optimizer moves: weights, style, and inner rates if they are learned."""
+    params = _init_transformer(config, key)
+    if kind := config.inner.learned_rates:
+        fast, _ = subsets.split(params, config.inner.subset)
+        return {**params, "inner_rates": learned_rates.init(kind, fast, config.inner.steps)}
+    return params
+
+
+def _init_transformer(config: ml_collections.ConfigDict, key: jax.Array) -> transformer.Params:
+    return transformer.init(
+        key, width=config.model.width, residual_blocks=config.model.residual_blocks
+    )
 
 
 def make_outer_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -15,12 +16,14 @@ import ml_collections
 import numpy as np
 
 from metastyle_jax import (
+    bilevel,
     checkpoint,
     feature_weights,
     meta,
     outer_step,
     parallel,
     settings,
+    style_tasks,
     transformer,
 )
 from metastyle_jax.atomic import atomic_path, prepare_folder
@@ -70,18 +73,34 @@ def train(
     ) as checkpoints:
         state = _initial_state(config, checkpoints, optimizer, resume)
         _write_json(workdir / "config.json", settings.flatten(config))
+        steps = _wrap_steps(config, optimizer, devices)
+        try:
+            return _loop(config, workdir, steps, state, features, sources, checkpoints)
+        finally:
+            _list_skipped(workdir, sources)
+
+
+def _wrap_steps(
+    config: ml_collections.ConfigDict, optimizer: Any, devices: list[jax.Device]
+) -> tuple[parallel.Parallel, parallel.Parallel]:
+    """The outer step of the first `config.outer.first_order_steps` steps, and that of the others.
+
+    Two programs, not a conditional in one: XLA:CPU has no fast convolutions in conditionals.
+    """
+    problem = settings.make_problem(config)
+    cheap = dataclasses.replace(problem, estimator=bilevel.first_order)
+
+    def wrap(problem: style_tasks.MetaProblem) -> parallel.Parallel:
         step = functools.partial(
             outer_step.train_step,
-            problem=settings.make_problem(config),
+            problem=problem,
             inner_optimizer=settings.make_inner_optimizer(config),
             outer_optimizer=optimizer,
             axis=parallel.AXIS,
         )
-        wrapped = parallel.parallelize(step, kind=config.parallel.kind, devices=devices)
-        try:
-            return _loop(config, workdir, wrapped, state, features, sources, checkpoints)
-        finally:
-            _list_skipped(workdir, sources)
+        return parallel.parallelize(step, kind=config.parallel.kind, devices=devices)
+
+    return wrap(cheap), wrap(problem)
 
 
 def _devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
@@ -135,11 +154,7 @@ def _initial_state(
     optimizer: Any,
     resume: bool,
 ) -> outer_step.TrainState:
-    params = transformer.init(
-        jax.random.key(config.seed),
-        width=config.model.width,
-        residual_blocks=config.model.residual_blocks,
-    )
+    params = settings.init_params(config, jax.random.key(config.seed))
     state = outer_step.init_state(params, optimizer)
     if not resume:
         if steps := checkpoints.steps():
@@ -159,7 +174,7 @@ def _initial_state(
 def _loop(
     config: ml_collections.ConfigDict,
     workdir: Path,
-    wrapped: parallel.Parallel,
+    steps: tuple[parallel.Parallel, parallel.Parallel],
     state: outer_step.TrainState,
     features: Any,
     sources: dict[str, ImageSource],
@@ -167,7 +182,9 @@ def _loop(
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
+    _, wrapped = steps
     state, on_devices = wrapped.replicate(state), wrapped.replicate(features)
+    first_order_steps = config.outer.first_order_steps
     draw = _sheet_drawer(config, features, sources) if config.log.sheet_every else None
     images_per_step = config.batch.styles * config.batch.contents
     main = jax.process_index() == 0
@@ -182,9 +199,10 @@ def _loop(
         stop_requests() as stop_requested,
     ):
         for step in range(start + 1, total + 1):
-            state, metrics = wrapped.step(state, wrapped.place_batch(next(data)), on_devices)
+            run = steps[step > first_order_steps].step
+            state, metrics = run(state, wrapped.place_batch(next(data)), on_devices)
             watch.add(step, metrics)
-            if step == start + 1:
+            if step in (start + 1, first_order_steps + 1):
                 watch.check_all()
                 log.start_clock(step)  # compilation is over
             if main and (step % config.log.every == 0 or step == total):
@@ -209,12 +227,13 @@ def _sheet_drawer(
     batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
     batch["styles"] = batch["styles"][:SHEET_STYLES]
     problem = settings.make_problem(config)
-    inner_optimizer = settings.make_inner_optimizer(config)(jnp.zeros(()))
-    outputs = jax.jit(
-        lambda params, batch, features: meta.preview(
-            problem, params, batch, features, inner_optimizer
-        )
-    )
+    make_inner_optimizer = settings.make_inner_optimizer(config)
+
+    @jax.jit
+    def outputs(params: Any, batch: Any, features: Any):
+        inner_optimizer = make_inner_optimizer(jnp.zeros(()), params.get("inner_rates"))
+        return meta.preview(problem, params, batch, features, inner_optimizer)
+
     steps = config.inner.steps
     titles = ("content", "style", "0 steps", f"{steps} inner step{'s' if steps != 1 else ''}")
 

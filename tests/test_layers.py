@@ -15,8 +15,10 @@ PACKAGE = "metastyle_jax"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("atomic", "digest", "versions"),
-    ("convolution", "losses", "vgg", "bilevel"),
-    ("transformer", "objective"),
+    ("convolution", "losses", "vgg", "inner_gradients"),
+    ("bilevel",),
+    ("transformer", "objective", "subsets", "learned_rates"),
+    ("style_tasks",),
     ("meta",),
     ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
@@ -38,11 +40,15 @@ PURE: dict[str, set[str]] = {
     "convolution": set(),
     "vgg": set(),
     "losses": set(),
-    "bilevel": set(),
+    "inner_gradients": set(),
+    "bilevel": {"inner_gradients"},
     "transformer": {"convolution"},
     "objective": {"losses", "vgg"},
-    "meta": {"bilevel", "objective", "transformer"},
-    "outer_step": {"meta", "transformer"},
+    "subsets": set(),
+    "learned_rates": set(),
+    "style_tasks": {"bilevel", "objective", "subsets", "transformer"},
+    "meta": {"bilevel", "objective", "style_tasks", "transformer"},
+    "outer_step": {"meta", "style_tasks", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}
 WORLD |= {"ml_collections", "random", "tensorboardX", "orbax", "grain", "PIL", "safetensors"}

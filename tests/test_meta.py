@@ -18,7 +18,7 @@ import pytest
 
 import tiny
 from derivatives import central_difference, flat, promoting, relative_error
-from metastyle_jax import bilevel, meta, objective, outer_step, transformer
+from metastyle_jax import bilevel, meta, objective, outer_step, style_tasks, transformer
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -31,8 +31,8 @@ GOAL = objective.Objective(
 )
 # the two inner subsets, each with another pooling and number of steps
 PROBLEMS = {
-    "norm": meta.MetaProblem(objective=GOAL, subset="norm", steps=2),
-    "all": meta.MetaProblem(
+    "norm": style_tasks.MetaProblem(objective=GOAL, subset="norm", steps=2),
+    "all": style_tasks.MetaProblem(
         objective=dataclasses.replace(GOAL, pooling="max"), subset="all", steps=1
     ),
 }
@@ -53,31 +53,35 @@ def case(subset: str = "norm") -> tuple[Any, dict[str, jax.Array], Any]:
 
 
 @functools.cache
-def compiled(problem: meta.MetaProblem):
+def compiled(problem: style_tasks.MetaProblem):
     """(params, batch, feature weights, inner rate, factor) -> ((loss, metrics), gradient)."""
 
     def loss_fn(params, batch, feature_weights, rate, style_factor):
         optimizer = optax.sgd(rate)
-        return meta.meta_loss(problem, params, batch, feature_weights, optimizer, style_factor)
+        return meta.meta_loss(
+            problem, params, batch, feature_weights, optimizer, style_factor=style_factor
+        )
 
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
 
 
 def value_and_gradient(
-    problem: meta.MetaProblem, *arguments: Any, rate: float = RATE, style_factor: float = 1.0
+    problem: style_tasks.MetaProblem, *arguments: Any, rate: float = RATE, style_factor: float = 1.0
 ):
     return compiled(problem)(*arguments, rate, style_factor)
 
 
 @functools.cache
-def value(problem: meta.MetaProblem):
+def value(problem: style_tasks.MetaProblem):
     def loss_fn(params, batch, feature_weights):
         return meta.meta_loss(problem, params, batch, feature_weights, optax.sgd(RATE))[0]
 
     return jax.jit(loss_fn)
 
 
-def with_estimator(problem: meta.MetaProblem, name: str, **options: Any) -> meta.MetaProblem:
+def with_estimator(
+    problem: style_tasks.MetaProblem, name: str, **options: Any
+) -> style_tasks.MetaProblem:
     return dataclasses.replace(problem, estimator=bilevel.ESTIMATORS[name], **options)
 
 
@@ -216,7 +220,7 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
     step = functools.partial(
         outer_step.train_step,
         problem=dataclasses.replace(problem, style_warmup=4),
-        inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float64"))),
+        inner_optimizer=lambda step, rates: optax.sgd(RATE / (1 + step.astype("float64"))),
         outer_optimizer=optimizer,
     )
     start = outer_step.init_state(params, optimizer)
@@ -252,7 +256,7 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
 def test_style_factor_multiplies_the_scale_of_style_targets_only():
     _, batch, feature_weights = case()
     make = jax.jit(
-        lambda factor: meta.make_targets(PROBLEMS["norm"], feature_weights, batch, factor)
+        lambda factor: style_tasks.make_targets(PROBLEMS["norm"], feature_weights, batch, factor)
     )
     whole, part = make(1.0), make(0.25)
     for layer in GOAL.style_layers:
@@ -270,7 +274,7 @@ def test_train_step_stays_in_single_precision(subset):
             functools.partial(
                 outer_step.train_step,
                 problem=PROBLEMS[subset],
-                inner_optimizer=lambda step: optax.sgd(RATE / (1 + step.astype("float32"))),
+                inner_optimizer=lambda step, rates: optax.sgd(RATE / (1 + step.astype("float32"))),
                 outer_optimizer=optimizer,
             ),
             outer_step.init_state(params, optimizer),

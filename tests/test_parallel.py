@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import tiny
-from metastyle_jax import bilevel, meta, objective, outer_step, parallel
+from metastyle_jax import bilevel, objective, outer_step, parallel, style_tasks
 from metastyle_jax.errors import UserError
 
 LAYERS = ("relu1_2", "relu2_2")
@@ -28,8 +28,8 @@ def make_step(axis: str | None):
     )
     return functools.partial(
         outer_step.train_step,
-        problem=meta.MetaProblem(goal, steps=2, estimator=bilevel.exact),
-        inner_optimizer=lambda step: optax.sgd(0.1),
+        problem=style_tasks.MetaProblem(goal, steps=2, estimator=bilevel.exact),
+        inner_optimizer=lambda step, rates: optax.sgd(0.1),
         # plain descent: the parameters then show the gradient itself
         outer_optimizer=optax.sgd(1.0),
         axis=axis,

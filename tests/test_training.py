@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from configs import default
-from metastyle_jax import checkpoint, outer_step, settings, training
+from metastyle_jax import checkpoint, initialization, outer_step, settings, training
 from metastyle_jax.digest import leaf_digests
 from metastyle_jax.errors import UserError
 
@@ -189,12 +189,53 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
         ({"features__network": "alexnet"}, "alexnet"),
         ({"data__image_size": 8}, r"data\.image_size=8 is too small"),
         ({"inner__learning_rate": float("nan")}, r"inner\.learning_rate=nan"),
+        ({"inner__subset": "style/nothing*"}, r"inner\.subset: no parameter is called 'style/noth"),
+        ({"inner__learned_rates": "each"}, r"inner\.learned_rates='each' is unknown"),
+        ({"outer__implicit_damping": 0.0}, r"outer\.implicit_damping=0.0 must be positive"),
+        (
+            {"outer__estimator": "reptile", "outer__multi_step": 5},
+            r"outer\.multi_step=5 has no effect with config\.outer\.estimator='reptile'",
+        ),
+        (
+            {"outer__estimator": "truncated", "inner__random_steps": True},
+            r"inner\.random_steps with config\.outer\.estimator='truncated'",
+        ),
     ],
 )
 def test_unusable_settings_name_themselves(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         training.train(tiny_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_trains_with_every_inner_option_at_once(tmp_path):
+    """And the first step, first order, gives what a run of first order alone gives."""
+    config = tiny_config(
+        inner__steps=2,
+        inner__optimizer="momentum",
+        inner__clip=0.1,
+        inner__learned_rates="layer_step",
+        inner__random_steps=True,
+        inner__subset="style/*",
+        outer__first_order_steps=1,
+        outer__multi_step=2,
+        outer__steps=2,
+        log__sheet_every=2,
+    )
+    state = training.train(config, tmp_path / "run")
+    rates = np.stack(jax.tree.leaves(state.params["inner_rates"]))
+    assert rates.shape[1] == 2
+    assert np.isfinite(rates).all()
+    assert (rates != 1).any()
+    assert initialization.load(str(tmp_path / "run")).params.keys() == {"weights", "style"}
+    config.outer.estimator, config.outer.steps = "first_order", 1
+    config.log.sheet_every = 0
+    training.train(config, tmp_path / "first")
+    first, alone = (
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])
+        for name in ("run", "first")
+    )
+    assert first["gradient_norm_style"] == alone["gradient_norm_style"]
 
 
 def command(workdir: Path, *extra: str) -> list[str]:

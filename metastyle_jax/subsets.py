@@ -1,0 +1,58 @@
+"""Which parameters move: the style alone, all of them, or those whose names match a pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Any
+
+from flax import traverse_util
+
+SEPARATOR = "/"
+
+
+def split(params: dict[str, Any], subset: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what moves, what stays): nested dicts that hold some of the leaves of `params` each.
+
+    Args:
+      params: `{"weights": ..., "style": ...}`.
+      subset: "norm", the style; "all"; or shell patterns of names, separated by commas, such as
+        "style/residual*,weights/conv4/*".
+
+    Raises:
+      ValueError: no name matches a pattern.
+    """
+    if subset == "norm":
+        return {"style": params["style"]}, {"weights": params["weights"]}
+    if subset == "all":
+        return dict(params), {}
+    flat = traverse_util.flatten_dict(params, sep=SEPARATOR)
+    patterns = [pattern.strip() for pattern in subset.split(",")]
+    for pattern in patterns:
+        if not fnmatch.filter(flat, pattern):
+            raise ValueError(
+                f"no parameter is called {pattern!r}: use norm, all, or patterns of names such as "
+                + ", ".join(sorted(flat)[:: max(1, len(flat) // 3)])
+            )
+    moves = {
+        name: leaf
+        for name, leaf in flat.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    stays = {name: leaf for name, leaf in flat.items() if name not in moves}
+    return tuple(traverse_util.unflatten_dict(part, sep=SEPARATOR) for part in (moves, stays))
+
+
+def join(moves: dict[str, Any], stays: dict[str, Any]) -> dict[str, Any]:
+    """The nested dict that `split` took apart."""
+    merged = dict(stays)
+    for name, value in moves.items():
+        both = isinstance(value, dict) and isinstance(stays.get(name), dict)
+        merged[name] = join(value, stays[name]) if both else value
+    return merged
+
+
+def folds(subset: str) -> bool:
+    """Whether nothing but (a part of) the style moves, so that styles fold into one batch."""
+    return subset == "norm" or all(
+        pattern.strip().startswith(f"style{SEPARATOR}") for pattern in subset.split(",")
+    )
