@@ -4,8 +4,8 @@
         --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS \
         --config.features.network=vgg16:FILE
 
-Two cores: 0.55 steps/s, 30 minutes. Expect an outer loss of 3.5 (inner loss 4.6) over the last 500
-steps; docs/results.md has what came of it.
+Two cores: about 0.55 steps/s, half an hour. Expect an outer loss of 3.5 (inner loss 4.6) over the
+last 500 steps; docs/results.md has what came of it.
 """
 
 import ml_collections

@@ -104,13 +104,9 @@ def quadratic(size: int = 4):
     return inner, hessian, random(size, seed=1), random(size, seed=2), random(size, seed=3)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("estimator", SECOND_ORDER)
-def test_quadratic_meta_gradient_is_a_product_of_identity_minus_rate_times_hessian(
-    estimator, steps
-):
+def quadratic_gradient(estimator, steps: int, rate: float = 0.3, tasks: int = 1):
+    """(actual cotangents of fast and slow, adapted, everything of the problem as NumPy)."""
     inner, hessian, fast, slow, goal = quadratic()
-    rate = 0.3
 
     def outer(fast, slow):
         adapted, _ = bilevel.inner_loop(
@@ -120,18 +116,32 @@ def test_quadratic_meta_gradient_is_a_product_of_identity_minus_rate_times_hessi
             hessian,
             optimizer=optax.sgd(rate),
             steps=steps,
-            estimator=bilevel.ESTIMATORS[estimator],
+            estimator=estimator,
+            tasks=tasks,
         )
-        return jnp.square(adapted - goal).sum() / 2
+        return jnp.square(adapted - goal).sum() / 2, adapted
 
-    actual = jax.jit(jax.grad(outer, argnums=(0, 1)))(fast, slow)
+    gradient = jax.jit(jax.grad(outer, argnums=(0, 1), has_aux=True))
+    actual, adapted = gradient(fast, slow)
+    return actual, np.asarray(adapted), *map(np.asarray, (hessian, fast, slow, goal))
 
-    contraction = np.eye(4) - rate * np.asarray(hessian)
-    adapted = np.asarray(fast)
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("estimator", SECOND_ORDER)
+def test_quadratic_meta_gradient_is_a_product_of_identity_minus_rate_times_hessian(
+    estimator, steps
+):
+    rate = 0.3
+    actual, reached, hessian, fast, slow, goal = quadratic_gradient(
+        bilevel.ESTIMATORS[estimator], steps, rate
+    )
+    contraction = np.eye(4) - rate * hessian
+    adapted = fast
     for _ in range(steps):
-        adapted = contraction @ adapted + rate * np.asarray(slow)
+        adapted = contraction @ adapted + rate * slow
+    np.testing.assert_allclose(reached, adapted, rtol=1e-12)
     powers = [np.linalg.matrix_power(contraction, t) for t in range(steps + 1)]
-    difference = adapted - np.asarray(goal)
+    difference = adapted - goal
     np.testing.assert_allclose(actual[0], powers[steps] @ difference, rtol=1e-12)
     np.testing.assert_allclose(actual[1], rate * sum(powers[:steps]) @ difference, rtol=1e-12)
 
@@ -361,28 +371,6 @@ def test_clipping_by_task_has_finite_derivatives_where_the_gradient_is_zero():
         return bilevel.clip_by_task_norm(0.5).update(updates, optax.EmptyState())[0].sum()
 
     np.testing.assert_array_equal(jax.grad(summed)(jnp.zeros((2, 3))), 1)
-
-
-def quadratic_gradient(estimator, steps: int, rate: float = 0.3, tasks: int = 1):
-    """(actual cotangents of fast and slow, adapted, everything of the problem as NumPy)."""
-    inner, hessian, fast, slow, goal = quadratic()
-
-    def outer(fast, slow):
-        adapted, _ = bilevel.inner_loop(
-            inner,
-            fast,
-            slow,
-            hessian,
-            optimizer=optax.sgd(rate),
-            steps=steps,
-            estimator=estimator,
-            tasks=tasks,
-        )
-        return jnp.square(adapted - goal).sum() / 2, adapted
-
-    gradient = jax.jit(jax.grad(outer, argnums=(0, 1), has_aux=True))
-    actual, adapted = gradient(fast, slow)
-    return actual, np.asarray(adapted), *map(np.asarray, (hessian, fast, slow, goal))
 
 
 def test_truncated_multiplies_the_last_jacobians_only():
