@@ -64,20 +64,15 @@ def train_step(
       "gradient_norm_style" ..., scalars).
     """
 
-    def loss_fn(params: transformer.Params):
-        return meta.meta_loss(
-            problem,
-            {name: params[name] for name in ("weights", "style")},
-            batch,
-            feature_weights,
-            inner_optimizer(state.step, params.get("inner_rates")),
-            style_factor=_style_factor(problem, state.step),
-            taken=taken_steps(problem, state.step),
-            step_weights=multi_step_weights(problem, state.step),
-        )
-
     # the gradient of this replica's loss first, then the mean: see `parallel`
-    gradient, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
+    gradient, metrics = outer_gradient(
+        state.params,
+        state.step,
+        batch,
+        feature_weights,
+        problem=problem,
+        inner_optimizer=inner_optimizer,
+    )
     if axis is not None:
         gradient, metrics = jax.lax.pmean((gradient, metrics), axis)
     for part, tree in gradient.items():
@@ -85,6 +80,38 @@ def train_step(
     updates, opt_state = outer_optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), metrics
+
+
+def outer_gradient(
+    params: transformer.Params,
+    step: jax.Array,
+    batch: style_tasks.Batch,
+    feature_weights: Any,
+    *,
+    problem: style_tasks.MetaProblem,
+    inner_optimizer: InnerOptimizer,
+) -> tuple[transformer.Params, dict[str, jax.Array]]:
+    """The meta-gradient at outer step `step`, as `problem.estimator` estimates it.
+
+    Arguments as those of `train_step`; `params` may hold "inner_rates".
+
+    Returns:
+      (gradient in the shape of `params`, metrics of `meta.meta_loss`).
+    """
+
+    def loss_fn(params: transformer.Params):
+        return meta.meta_loss(
+            problem,
+            {name: params[name] for name in ("weights", "style")},
+            batch,
+            feature_weights,
+            inner_optimizer(step, params.get("inner_rates")),
+            style_factor=_style_factor(problem, step),
+            taken=taken_steps(problem, step),
+            step_weights=multi_step_weights(problem, step),
+        )
+
+    return jax.grad(loss_fn, has_aux=True)(params)
 
 
 def _style_factor(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | float:

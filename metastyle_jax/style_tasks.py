@@ -110,6 +110,16 @@ def stylization_loss(
     return parts["loss"].sum(), parts
 
 
+def inner_loss(
+    problem: MetaProblem, fast: Any, slow: Any, data: Mapping[str, Any]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """What the inner loop minimises: `stylization_loss` of parameters that `subsets.split` parted.
+
+    Leaves of the style are (C,), shared by all styles of `data`, or (S, C).
+    """
+    return stylization_loss(problem, *_join(fast, slow, data["style_targets"]), data)
+
+
 def adapt_styles(
     problem: MetaProblem,
     params: transformer.Params,
@@ -179,20 +189,9 @@ def _adapt(
     step_weights: jax.Array | None,
 ) -> tuple[Any, dict[str, Any]]:
     """The inner loop of the styles in `support`, and `finish` of what it reached."""
-    count = jax.tree.leaves(support["style_targets"])[0].shape[0]
-
-    def joined(fast: Any, slow: Any) -> tuple[Any, Any]:
-        params = subsets.join(fast, slow)
-        rows = jax.tree.map(
-            lambda x: x if x.ndim > 1 else jnp.broadcast_to(x, (count, *x.shape)), params["style"]
-        )
-        return params["weights"], rows
-
-    def loss_fn(fast: Any, slow: Any, data: Mapping[str, Any]):
-        return stylization_loss(problem, *joined(fast, slow), data)
-
+    joined = functools.partial(_join, style_targets=support["style_targets"])
     reached, inner = bilevel.inner_loop(
-        loss_fn,
+        functools.partial(inner_loss, problem),
         fast,
         slow,
         support,
@@ -213,6 +212,16 @@ def _adapt(
         )
         result["weighted"] = (step_weights[:, None] * after_each).sum(axis=0)
     return result, inner
+
+
+def _join(fast: Any, slow: Any, style_targets: objective.Targets) -> tuple[Any, Any]:
+    """(weights, style with a row for each of the S styles of the targets)."""
+    count = jax.tree.leaves(style_targets)[0].shape[0]
+    params = subsets.join(fast, slow)
+    rows = jax.tree.map(
+        lambda x: x if x.ndim > 1 else jnp.broadcast_to(x, (count, *x.shape)), params["style"]
+    )
+    return params["weights"], rows
 
 
 def _map(function: Callable, tree: Any, *, unroll: bool) -> Any:
