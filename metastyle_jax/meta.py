@@ -43,7 +43,7 @@ def meta_loss(
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
       "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm").
     """
-    support, query = _support_and_query(problem, batch, feature_weights, style_factor)
+    support, query = support_and_query(problem, batch, feature_weights, style_factor)
 
     def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
         data = {**query, "style_targets": style_targets}
@@ -75,7 +75,7 @@ def preview(
     inner_optimizer: optax.GradientTransformation,
 ) -> tuple[jax.Array, jax.Array]:
     """The first query content in each style before and after the inner loop: (S, H, W, 3) twice."""
-    support, _ = _support_and_query(problem, batch, feature_weights)
+    support, _ = support_and_query(problem, batch, feature_weights)
     content = batch["query"][:1]
     stylize = functools.partial(transformer.stylize, dtype=problem.dtype, rewrite=problem.rewrite)
 
@@ -91,12 +91,13 @@ def preview(
     return jnp.broadcast_to(before, after.shape), after
 
 
-def _support_and_query(
+def support_and_query(
     problem: style_tasks.MetaProblem,
     batch: style_tasks.Batch,
     feature_weights: Any,
     style_factor: jax.Array | float = 1.0,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data of `style_tasks.stylization_loss` for the inner and for the outer loss."""
     targets = style_tasks.make_targets(problem, feature_weights, batch, style_factor)
     return tuple(
         {

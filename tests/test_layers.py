@@ -29,8 +29,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the loops
     ("run_control",),
     ("training", "adaptation"),
+    ("study",),
     # flags and commands
-    ("adapt_command", "cli", "command_line"),
+    ("command_line",),
+    ("adapt_command", "study_command"),
+    ("cli",),
     ("__main__", "train.py", "adapt.py"),
 )
 LEVELS = {module: level for level, row in enumerate(LAYERS) for module in row}

@@ -1,0 +1,1 @@
+"""Studies: measurements that compare methods, written as CSV, Markdown and plots."""
