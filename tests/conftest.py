@@ -22,6 +22,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_enable_compilation_cache", False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests against PyTorch get the mark by which `.ci/run` chooses them."""
+    for item in items:
+        if "torch_reference" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.torch)
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """64-bit numbers within the test."""

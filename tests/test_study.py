@@ -31,6 +31,7 @@ def tiny_config():
     config.objective.content_layers = config.objective.style_layers = ("relu1_1",)
     config.inner.learning_rate = 0.3
     config.inner.clip = 0.0
+    config.parallel.devices = 1
     config.outer.style_warmup = 0
     return config
 
