@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--moves", default="norm,all", help="norm, all or both: which curves")
     parser.add_argument("--count", type=int, default=5, help="styles")
-    parser.add_argument("--scratch-steps", type=int, default=2000, help="1000 or 2000")
+    parser.add_argument("--last", type=int, default=2000, help="no curve goes beyond this step")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--norm-rate", type=float, default=1e-2, help="Adam, norm parameters")
@@ -100,9 +100,8 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         params = transformer.init(jax.random.key(0))
     else:
         params = jax.tree.map(jnp.asarray, initialization.load(spec).params)
-    steps = STEPS
-    if spec == "random" and parameters == "all":
-        steps = tuple(step for step in SCRATCH_STEPS if step <= args.scratch_steps)
+    scratch = spec == "random" and parameters == "all"
+    steps = [step for step in (SCRATCH_STEPS if scratch else STEPS) if step <= args.last]
     image = center_crop_resized(read_image(style), args.size)
     targets = adaptation.make_style_targets(image, features, goal=goal)
     measured: dict[str, dict[int, float]] = {"loss": {}, "content": {}, "style": {}}
