@@ -74,14 +74,19 @@ class Setting(NamedTuple):
 
 
 def random_params() -> Any:
-    """An initialisation with a random style: with the neutral one many gradients are zero."""
-    params = jax.tree.map(np.asarray, transformer.init(jax.random.key(0)))
+    """Every entry random, the style's too: with the neutral one many gradients are zero."""
     random = np.random.default_rng(1)
 
-    def draw(leaf: np.ndarray) -> np.ndarray:
-        return (leaf + 0.3 * random.standard_normal(leaf.shape)).astype(np.float32)
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        values = random.standard_normal(leaf.shape)
+        if path[-1].key == "kernel":
+            values /= np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = 0.2 * values + (path[-1].key == "scale")
+        return values.astype(np.float32)
 
-    return {**params, "style": jax.tree.map(draw, params["style"])}
+    shapes = jax.eval_shape(transformer.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def pictures(count: int, size: int, seed: int) -> np.ndarray:
