@@ -86,9 +86,49 @@ def test_upsampling_by_phases_equals_the_direct_form(height, width):
     np.testing.assert_allclose(actual, convolution.upsample_convolve(x, kernel), atol=1e-12)
 
 
+@pytest.mark.parametrize(("height", "width"), [(3, 6), (6, 10), (11, 8)])
+def test_winograd_convolution_equals_the_direct_one(height, width):
+    x, kernel = random(2, height, width, 4), random(3, 3, 4, 5, seed=1)
+    actual = convolution.convolve_winograd(x, kernel)
+    assert actual.shape == (2, height - 2, width - 2, 5)
+    np.testing.assert_allclose(actual, summed(x, kernel), atol=1e-12)
+
+
+def test_winograd_rounds_little_more_than_the_direct_sum():
+    x, kernel = random(1, 18, 18, 64), random(3, 3, 64, 32, seed=1)
+    exact = convolution.convolve(x, kernel)
+    small, narrow = x.astype(np.float32), kernel.astype(np.float32)
+    rounded = convolution.convolve(small.astype(float), narrow.astype(float))
+    actual = convolution.convolve_winograd(small, narrow)
+    assert actual.dtype == np.float32
+    assert relative_error(actual.astype(float), rounded) < 2e-6
+    assert relative_error(actual.astype(float), exact) < 3e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel_shape", "dtype", "winograd"),
+    [
+        ((1, 8, 9, 32), (3, 3, 32, 40), np.float64, True),
+        ((1, 8, 9, 3), (3, 3, 3, 64), np.float64, False),
+        ((1, 4, 9, 32), (3, 3, 32, 32), np.float64, False),
+        ((1, 8, 9, 32), (1, 1, 32, 32), np.float64, False),
+        ((1, 8, 9, 32), (3, 3, 32, 32), jax.numpy.bfloat16, False),
+    ],
+)
+def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape, dtype, winograd):
+    x, kernel = random(*shape).astype(dtype), random(*kernel_shape).astype(dtype)
+    program = jax.jit(convolution.convolve_quickly).lower(x, kernel).as_text()
+    assert ("dot_general" in program) == winograd
+    # the other platform's form is not there to be chosen at run time
+    assert ("stablehlo.convolution" in program) != winograd
+    assert convolution.convolve_quickly(x, kernel).dtype == dtype
+
+
 @pytest.mark.parametrize(
     ("rewrite", "direct", "shape", "kernel_shape"),
     [
+        (convolution.convolve_winograd, convolution.convolve, (2, 7, 12, 3), (3, 3, 3, 2)),
+        (convolution.convolve_quickly, convolution.convolve, (1, 7, 6, 32), (3, 3, 32, 32)),
         (convolution.convolve_blocked, convolution.convolve, (2, 16, 12, 3), (9, 9, 3, 2)),
         (
             convolution.upsample_convolve_phases,
@@ -97,7 +137,7 @@ def test_upsampling_by_phases_equals_the_direct_form(height, width):
             (3, 3, 3, 2),
         ),
     ],
-    ids=["blocked", "phases"],
+    ids=["winograd", "quickly", "blocked", "phases"],
 )
 def test_rewrites_have_the_derivatives_of_the_direct_form(rewrite, direct, shape, kernel_shape):
     x, kernel = random(*shape), 0.2 * random(*kernel_shape, seed=1)

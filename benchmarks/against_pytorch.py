@@ -1,0 +1,227 @@
+"""This project against PyTorch: the same steps, side by side in one run, and their ratios.
+
+taskset -c 0,1 python benchmarks/against_pytorch.py --features vgg16:FILE --out FILE.md
+
+Repetitions alternate (JAX, PyTorch, JAX, ...), so that load on the machine hits both. Before a step
+is timed, both sides must find the same loss and gradient. The PyTorch side is `pytorch_step.py`;
+its fastest form counts. Memory is measured in a process of its own per side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import both_sides
+import jax
+import numpy as np
+import torch
+
+from metastyle_jax import feature_weights
+
+# float32 sums in another order, and now and then a ReLU or a maximum that falls the other way
+TOLERANCE = {"cpu": 5e-3, "cuda": 5e-2}
+FORMS = ("jax", "NCHW", "channels_last", "compiled")
+HEADER = (
+    "| step | target | PyTorch/JAX | JAX | NCHW | channels_last | compiled "
+    "| JAX compiles | PyTorch compiles | peak JAX (XLA's temporary) | peak PyTorch |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+class Case(NamedTuple):
+    """What is compared; `make` takes one of `FORMS`."""
+
+    name: str
+    target: float | None
+    make: Callable[[str], both_sides.Side]
+
+
+def main() -> None:
+    args = parse()
+    jax.config.update("jax_platforms", args.device)
+    torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")  # on GPUs, as XLA does by default
+    torch.backends.cudnn.benchmark = True
+    chosen = [case for case in cases(args) if args.match in case.name]
+    if args.peak:
+        print(peak_bytes(args, chosen[0].make(args.peak)))
+        return
+    lines = [f"{machine(args)}. Command: {' '.join(sys.argv)}", "", *HEADER]
+    print("\n".join(lines), flush=True)
+    notes: list[str] = []
+    for case in chosen:
+        lines.append(measure(args, case, notes))
+        print(lines[-1], flush=True)
+    lines += ["", *notes]
+    print("\n".join(notes))
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--features", default="compact", help="vgg16:FILE, or compact")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", choices=("outer", "adaptation", "inference"))
+    parser.add_argument("--match", default="", help="only steps whose name contains this")
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=90, help="per step, after 3 repetitions")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a busy core")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)  # a form whose memory is printed
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def machine(args: argparse.Namespace) -> str:
+    """One line that names what ran."""
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    device = torch.cuda.get_device_name() if args.device == "cuda" else names[0]
+    return (
+        f"{device}, {platform.machine()}, {len(os.sched_getaffinity(0))} of {len(names)} cores, "
+        f"{args.threads} PyTorch threads, float32, {'CPU' if args.cpu_time else 'wall'} time; "
+        f"jax {jax.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    )
+
+
+def cases(args: argparse.Namespace) -> Iterator[Case]:
+    """All comparisons asked for."""
+    architecture, network = feature_weights.load(args.features, both_sides.GOAL.layers)
+    params = both_sides.random_params()
+    setting = both_sides.Setting(args.device, architecture, params, network)
+    if args.only in (None, "outer"):
+        for count, steps in ((1, 1), (1, 3), (2, 1), (2, 3)):
+            for estimator, target in (("exact", 1.5), ("first_order", None)):
+                name = f"outer 128 px {count}x{count} T={steps} {estimator}"
+                make = functools.partial(both_sides.outer, setting, count, steps, estimator)
+                yield Case(name, target, make)
+    if args.only in (None, "adaptation"):
+        for subset in ("norm", "all"):
+            make = functools.partial(both_sides.adapt, setting, subset)
+            yield Case(f"adaptation 256 px {subset}", 1.3, make)
+    if args.only in (None, "inference"):
+        for size in (256, 512):
+            make = functools.partial(both_sides.inference, setting, size)
+            yield Case(f"inference {size} px", 1.3, make)
+
+
+def measure(args: argparse.Namespace, case: Case, notes: list[str]) -> str:
+    """A row of the table; what does not work goes to `notes`."""
+    sides, first = {}, {}
+    for form in FORMS[: 3 if args.no_compile else 4]:
+        try:
+            side = case.make(form)
+            first[form], value = seconds(args, side.run)
+            if form != "jax":
+                check(args, sides["jax"][1], side.result(value), f"{case.name}, {form}")
+            sides[form] = side, side.result(value)
+        except Exception as error:
+            if form != "compiled":
+                raise
+            reason = re.sub(r"\s+", " ", str(error))[:300]
+            notes.append(f"- {case.name}, torch.compile: does not work: {reason}")
+    runs = {form: side.run for form, (side, _) in sides.items()}
+    times = interleave(args, runs)
+    peaks = {form: measure_peak(args, case, form) for form in ("jax", "NCHW")}
+    return row(case, times, first, sides["jax"][0], peaks)
+
+
+def check(args: argparse.Namespace, mine: Any, theirs: Any, name: str) -> None:
+    """A benchmark of two different computations is worthless.
+
+    Raises:
+      AssertionError: loss, gradient or picture differ by more than rounding.
+    """
+    assert jax.tree.structure(mine) == jax.tree.structure(theirs), name
+    for a, b in zip(mine, theirs, strict=True):
+        a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)]) for x in (a, b))
+        error = float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
+        assert error < TOLERANCE[args.device], f"{name}: relative difference {error:.1e}"
+
+
+def interleave(args: argparse.Namespace, runs: Mapping[str, Callable]) -> dict[str, float]:
+    """Median seconds of every run, taken in turns."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    start = time.perf_counter()
+    for count in range(args.repeat):
+        if count >= 3 and time.perf_counter() - start > args.seconds:
+            break
+        for name, run in runs.items():
+            times[name].append(seconds(args, run)[0])
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def seconds(args: argparse.Namespace, run: Callable[[], Any]) -> tuple[float, Any]:
+    """(seconds of one run, its value)."""
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    start = clock()
+    value = run()
+    return clock() - start, value
+
+
+def measure_peak(args: argparse.Namespace, case: Case, form: str) -> int | None:
+    """`peak_bytes` in a process of its own."""
+    if args.no_memory:
+        return None
+    command = [sys.executable, __file__, *sys.argv[1:], "--match", case.name, "--peak", form]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_bytes(args: argparse.Namespace, side: both_sides.Side) -> int:
+    """Most bytes that two steps hold beyond what is there before them, compiled program included.
+
+    CPU: peak resident memory of this process. CUDA: what each side's allocator counts.
+    """
+    if args.device == "cuda":
+        side.run()
+        return max(
+            torch.cuda.max_memory_allocated(),
+            jax.local_devices()[0].memory_stats()["peak_bytes_in_use"],
+        )
+    before = _status("VmRSS")
+    # resets the peak to what is resident now: compiling is not part of the step
+    Path("/proc/self/clear_refs").write_text("5")
+    side.run()
+    side.run()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024
+
+
+def row(case: Case, times: Mapping, first: Mapping, mine: both_sides.Side, peaks: Mapping) -> str:
+    best = min(value for form, value in times.items() if form != "jax")
+    compiling = first["compiled"] - times["compiled"] if "compiled" in times else None
+    cells = [
+        case.name,
+        f"{case.target}" if case.target else "",
+        f"{best / times['jax']:.2f}",
+        *(_format(times.get(form), 1e3, " ms") for form in FORMS),
+        f"{mine.compile_seconds:.1f} s",
+        _format(compiling, 1, " s", digits=1),
+        f"{_format(peaks['jax'], 1e-6, ' MB')} ({mine.temporary / 1e6:.0f} MB)",
+        _format(peaks["NCHW"], 1e-6, " MB"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _format(value: float | None, factor: float, unit: str, digits: int = 0) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}{unit}"
+
+
+if __name__ == "__main__":
+    main()

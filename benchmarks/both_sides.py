@@ -1,0 +1,228 @@
+"""The steps that `against_pytorch.py` times: each as a `Side`, ready to run, in JAX or PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytorch_step
+import torch
+
+from metastyle_jax import (
+    adaptation,
+    bilevel,
+    objective,
+    outer_step,
+    style_tasks,
+    subsets,
+    transformer,
+)
+
+PROBLEM = pytorch_step.Problem()
+GOAL = objective.Objective(
+    content_layers=(PROBLEM.content_layer,),
+    style_layers=PROBLEM.style_layers,
+    style_weight=PROBLEM.style_weight,
+    normalize=True,
+)
+OUTER_RATE, ADAPTATION_RATE = 1e-5, 1e-3
+# the first moment of Adam after the first step is this times the gradient
+FIRST_MOMENT = 0.1
+
+
+class Side(NamedTuple):
+    """One side of a comparison.
+
+    Attributes:
+      run: takes the step once and waits for it; its value is what `result` reads.
+      result: value of the first run -> (loss, pytree of gradients or pictures), to be compared.
+      compile_seconds: None where compilation is part of the first run.
+      temporary: bytes that XLA reports; None for PyTorch.
+    """
+
+    run: Callable[[], Any]
+    result: Callable[[Any], tuple[float, Any]]
+    compile_seconds: float | None = None
+    temporary: int | None = None
+
+
+class Setting(NamedTuple):
+    """What all steps share; parameters and feature weights are arrays."""
+
+    device: str
+    architecture: str
+    params: Any
+    network: Any
+
+    @property
+    def goal(self) -> objective.Objective:
+        return dataclasses.replace(GOAL, architecture=self.architecture)
+
+    def tensors(self, form: str) -> tuple[pytorch_step.Placement, Any, Any]:
+        """(placement, params, feature weights) of a PyTorch form."""
+        last = form == "channels_last"
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        place = pytorch_step.Placement(self.device, memory_format=memory_format)
+        params = {part: place.parameters(tree) for part, tree in self.params.items()}
+        return place, params, place.parameters(self.network)
+
+
+def random_params() -> Any:
+    """Every entry random, the style's too: with the neutral one many gradients are zero."""
+    random = np.random.default_rng(1)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        values = random.standard_normal(leaf.shape)
+        if path[-1].key == "kernel":
+            values /= np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = 0.2 * values + (path[-1].key == "scale")
+        return values.astype(np.float32)
+
+    shapes = jax.eval_shape(transformer.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def pictures(count: int, size: int, seed: int) -> np.ndarray:
+    """(count, size, size, 3) in [0, 1]: squares of 8 pixels in random colours."""
+    coarse = np.random.default_rng(seed).uniform(size=(count, size // 8, size // 8, 3))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+
+def outer(setting: Setting, count: int, steps: int, estimator: str, form: str) -> Side:
+    """One outer step at 128 px of `count` styles x `count` contents, T = `steps`."""
+    names = ("styles", "support", "query")
+    batch = {name: pictures(count, 128, seed) for seed, name in enumerate(names)}
+    if form == "jax":
+        return _outer_jax(setting, batch, steps, estimator)
+    place, params, network = setting.tensors(form)
+    tensors = {name: place.images(array) for name, array in batch.items()}
+    problem = dataclasses.replace(PROBLEM, steps=steps)
+    gradient = getattr(
+        pytorch_step, "first_order" if estimator == "first_order" else "second_order"
+    )
+    meta_loss = functools.partial(pytorch_step.meta_loss, problem, network, gradient=gradient)
+    if form == "compiled":
+        meta_loss = torch.compile(meta_loss)
+    moving = pytorch_step.trainable(params, "weights", "style")
+    optimizer = torch.optim.Adam(moving, OUTER_RATE, fused=True)
+    return _side(
+        setting, params, lambda: pytorch_step.outer_step(meta_loss, params, tensors, optimizer)
+    )
+
+
+def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side:
+    optimizer = optax.adam(OUTER_RATE)
+    problem = style_tasks.MetaProblem(
+        setting.goal,
+        steps=steps,
+        estimator=bilevel.ESTIMATORS[estimator],
+        unroll=setting.device == "cpu",
+    )
+    step = functools.partial(
+        outer_step.train_step,
+        problem=problem,
+        inner_optimizer=lambda step, rates: optax.sgd(PROBLEM.rate),
+        outer_optimizer=optimizer,
+    )
+    state = outer_step.init_state(setting.params, optimizer)
+
+    def result(value: Any) -> tuple[float, Any]:
+        state, metrics = value
+        return float(metrics["outer_loss"]), _gradient(state.opt_state[0].mu)
+
+    return _compiled(jax.jit(step), (state, batch, setting.network), {}, result)
+
+
+def adapt(setting: Setting, subset: str, form: str) -> Side:
+    """One step of adaptation at 256 px, batch 1; `subset` is "norm" or "all"."""
+    painting, contents = pictures(1, 256, 0), pictures(1, 256, 1)
+    if form == "jax":
+        return _adapt_jax(setting, subset, painting, contents)
+    place, params, network = setting.tensors(form)
+    painting, contents = place.images(painting), place.images(contents)
+    with torch.no_grad():
+        styles = pytorch_step.style_targets(PROBLEM, network, painting)
+    loss = functools.partial(pytorch_step.adaptation_loss, PROBLEM, network, styles=styles)
+    if form == "compiled":
+        loss = torch.compile(loss)
+    parts = ("style",) if subset == "norm" else ("weights", "style")
+    moving = pytorch_step.trainable(params, *parts)
+    optimizer = torch.optim.Adam(moving, ADAPTATION_RATE, fused=True)
+    return _side(
+        setting, params, lambda: pytorch_step.adaptation_step(loss, params, contents, optimizer)
+    )
+
+
+def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> Side:
+    fast, slow = subsets.split(setting.params, subset)
+    styles = adaptation.make_style_targets(painting[0], setting.network, goal=setting.goal)
+    arguments = (fast, optax.scale_by_adam().init(fast), contents)
+    keywords = {
+        "learning_rate": np.float32(ADAPTATION_RATE),
+        "slow": slow,
+        "style_targets": styles,
+        "feature_weights": setting.network,
+    }
+
+    def result(value: Any) -> tuple[float, Any]:
+        _, opt_state, metrics = value
+        return float(metrics["loss"]), _gradient(opt_state.mu)
+
+    step = functools.partial(adaptation.adaptation_step, goal=setting.goal)
+    return _compiled(jax.jit(step), arguments, keywords, result)
+
+
+def inference(setting: Setting, size: int, form: str) -> Side:
+    """One picture through the network."""
+    image = pictures(1, size, 0)
+    if form == "jax":
+        arguments = (setting.params["weights"], setting.params["style"], image)
+        step = jax.jit(transformer.stylize)
+        return _compiled(step, arguments, {}, lambda value: (0.0, np.asarray(value)))
+    place, params, _ = setting.tensors(form)
+    image = place.images(image)
+    stylize = torch.compile(pytorch_step.stylize) if form == "compiled" else pytorch_step.stylize
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            return _wait(setting, stylize(params["weights"], params["style"], image))
+
+    return Side(run, lambda value: (0.0, value.permute(0, 2, 3, 1).cpu().numpy()))
+
+
+def _compiled(step: Any, arguments: tuple, keywords: dict, result: Callable) -> Side:
+    # on the device beforehand, as in a training loop
+    arguments, keywords = jax.device_put((arguments, keywords))
+    start = time.perf_counter()
+    compiled = step.lower(*arguments, **keywords).compile()
+    seconds = time.perf_counter() - start
+    return Side(
+        lambda: jax.block_until_ready(compiled(*arguments, **keywords)),
+        result,
+        seconds,
+        compiled.memory_analysis().temp_size_in_bytes,
+    )
+
+
+def _gradient(moment: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf) / FIRST_MOMENT, moment)
+
+
+def _side(setting: Setting, params: Any, step: Callable[[], torch.Tensor]) -> Side:
+    """A PyTorch side whose gradients lie in `.grad` of the parameters."""
+    return Side(
+        lambda: _wait(setting, step()), lambda loss: (loss.item(), pytorch_step.gradients(params))
+    )
+
+
+def _wait(setting: Setting, value: torch.Tensor) -> torch.Tensor:
+    if setting.device == "cuda":
+        torch.cuda.synchronize()
+    return value

@@ -1,0 +1,100 @@
+"""The PyTorch step that benchmarks/against_pytorch.py times is the same step: float64, tiny."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import tiny
+from derivatives import relative_error
+from metastyle_jax import bilevel, meta, objective, style_tasks
+
+pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+
+GOAL = objective.Objective(
+    architecture="compact",
+    style_layers=("relu1_2", "relu2_2"),
+    style_weight=2.0,
+    normalize=True,
+)
+RATE = 0.1
+
+
+@pytest.fixture(scope="module")
+def step(torch_reference):
+    """The PyTorch side of the benchmark; `torch_reference` skips where there is no torch."""
+    del torch_reference
+    return importlib.import_module("benchmarks.pytorch_step")
+
+
+@pytest.fixture
+def case(step):
+    """(params, batch, feature weights), and the same as tensors."""
+    import torch
+
+    params = tiny.parameters()
+    names = ("styles", "support", "query")
+    batch = {name: tiny.images(2, 16, 20, seed=seed) for seed, name in enumerate(names)}
+    network = tiny.feature_weights(GOAL.layers)
+    place = step.Placement(dtype=torch.float64)
+    tensors = {name: place.parameters(tree) for name, tree in params.items()}
+    images = {name: place.images(array) for name, array in batch.items()}
+    return (params, batch, network), (tensors, images, place.parameters(network))
+
+
+@functools.cache
+def outer_gradient(estimator: str):
+    """(params, batch, feature weights) -> (outer loss, its gradient) by this project."""
+    problem = style_tasks.MetaProblem(GOAL, estimator=bilevel.ESTIMATORS[estimator], unroll=True)
+
+    def loss_fn(params, batch, network):
+        return meta.meta_loss(problem, params, batch, network, optax.sgd(RATE))[0]
+
+    return jax.jit(jax.value_and_grad(loss_fn))
+
+
+def adaptation_loss(params, batch, network):
+    """The loss that `adaptation.adaptation_step` descends, of the first style."""
+    targets = style_tasks.make_targets(style_tasks.MetaProblem(GOAL), network, batch)
+    data = {
+        "contents": batch["support"],
+        "content_targets": targets["support"],
+        "style_targets": jax.tree.map(lambda x: x[:1], targets["styles"]),
+        "feature_weights": network,
+    }
+    style = jax.tree.map(lambda leaf: leaf[None], params["style"])
+    problem = style_tasks.MetaProblem(GOAL)
+    return style_tasks.stylization_loss(problem, params["weights"], style, data)[0]
+
+
+def problem(step):
+    layers = GOAL.style_layers
+    return step.Problem(style_layers=layers, style_weight=GOAL.style_weight, rate=RATE)
+
+
+@pytest.mark.parametrize("inner", ["second_order", "functional", "first_order"])
+def test_outer_step_of_pytorch_has_our_loss_and_gradient(step, case, inner):
+    mine, (tensors, images, network) = case
+    estimator = "first_order" if inner == "first_order" else "exact"
+    expected_loss, expected = outer_gradient(estimator)(*mine)
+    step.trainable(tensors, "weights", "style")
+    loss = step.meta_loss(problem(step), network, tensors, images, getattr(step, inner))
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), expected_loss, rtol=1e-12)
+    assert relative_error(step.gradients(tensors), expected) < 1e-10
+
+
+def test_adaptation_of_pytorch_has_our_loss_and_gradient(step, case):
+    mine, (tensors, images, network) = case
+    expected_loss, expected = jax.jit(jax.value_and_grad(adaptation_loss))(*mine)
+    step.trainable(tensors, "weights", "style")
+    styles = step.style_targets(problem(step), network, images["styles"][:1])
+    loss = step.adaptation_loss(problem(step), network, tensors, images["support"], styles)
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), expected_loss, rtol=1e-12)
+    assert relative_error(step.gradients(tensors), expected) < 1e-10
