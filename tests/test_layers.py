@@ -27,10 +27,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("feature_weights", "evaluation", "initialization"),
     ("settings",),
     # the loops
-    ("run_control",),
-    ("training", "adaptation"),
+    ("run_control", "training_step"),
+    ("training", "adaptation", "planning"),
+    ("plan_report",),
     # flags and commands
-    ("adapt_command", "cli", "command_line"),
+    ("command_line",),
+    ("adapt_command", "cli"),
     ("__main__", "train.py", "adapt.py"),
 )
 LEVELS = {module: level for level, row in enumerate(LAYERS) for module in row}
