@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax import command_line, initialization, plan_report, planning, stylization
+from metastyle_jax import (
+    command_line,
+    compilation_cache,
+    initialization,
+    plan_report,
+    planning,
+    stylization,
+)
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import list_images
 from metastyle_jax.errors import UserError
@@ -30,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     args, args.settings = parser.parse_known_args(argv)
     if args.settings and not args.takes_config:
         parser.error(f"unrecognized arguments: {' '.join(args.settings)}")
+    compilation_cache.enable()
     args.run(args)
 
 
