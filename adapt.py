@@ -10,8 +10,9 @@ from metastyle_jax.errors import exit_cleanly
 
 def main(argv: list[str]) -> None:
     with exit_cleanly():
-        from metastyle_jax import adapt_command
+        from metastyle_jax import adapt_command, compilation_cache
 
+        compilation_cache.enable()
         adapt_command.run(argv[1:])
 
 

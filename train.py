@@ -10,9 +10,10 @@ from metastyle_jax.errors import exit_cleanly
 
 def main(argv: list[str]) -> None:
     with exit_cleanly():
-        from metastyle_jax import command_line, training
+        from metastyle_jax import command_line, compilation_cache, training
 
         flags = command_line.parse_training(argv)
+        compilation_cache.enable()
         training.train(flags.config, flags.workdir, resume=flags.resume)
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax import initialization, stylization
+from metastyle_jax import (
+    command_line,
+    compilation_cache,
+    initialization,
+    plan_report,
+    planning,
+    stylization,
+)
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import list_images
 from metastyle_jax.errors import UserError
@@ -24,7 +32,13 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m metastyle_jax", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stylize(commands)
-    args = parser.parse_args(argv)
+    _add_plan(commands)
+    study_command.add_parser(commands)
+    # a command with a configuration gets what argparse does not know: --config.name=value
+    args, args.settings = parser.parse_known_args(argv)
+    if args.settings and not args.takes_config:
+        parser.error(f"unrecognized arguments: {' '.join(args.settings)}")
+    compilation_cache.enable()
     args.run(args)
 
 
@@ -38,7 +52,7 @@ def _add_stylize(commands: Any) -> None:
     parser.add_argument(
         "--init", help="weights that the style belongs to; default: those it was adapted from"
     )
-    parser.set_defaults(run=_stylize)
+    parser.set_defaults(run=_stylize, takes_config=False)
 
 
 def _stylize(args: argparse.Namespace) -> None:
@@ -51,6 +65,28 @@ def _stylize(args: argparse.Namespace) -> None:
     for path in inputs:
         stylization.read_content(path)  # a bad picture is reported before anything is written
     stylization.stylize_files(params, inputs, prepare_folder(args.out), done=print)
+
+
+def _add_plan(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plan",
+        help="the memory that training needs per outer step, and the largest batch that fits",
+        usage="%(prog)s --config=FILE [--config.NAME=VALUE ...] [--memory=SIZE]",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--memory", help="of each device, such as 16GB or 24GiB; default: what the device has"
+    )
+    parser.set_defaults(run=_plan, takes_config=True)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    limit = None if args.memory is None else plan_report.parse_size("--memory", args.memory)
+    config = command_line.parse_config(args.settings)
+    found = planning.plan(
+        config, limit=limit, progress=lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    print(plan_report.render(found, config))
 
 
 def _load_adapted(path: Path, init_spec: str | None) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Flags of train.py, with every mistake as one sentence."""
+"""Flags with a configuration: `--config=FILE` and overrides, with every mistake as one sentence."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 from absl import flags, logging
@@ -27,32 +27,61 @@ def parse_training(argv: list[str]) -> TrainingFlags:
 
     Raises:
       UserError: an unknown flag or setting, a wrong type, a configuration file that is missing.
+      SystemExit: with code 0 after --help.
     """
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", None, "Configuration file, such as configs/default.py.", flag_values=values
-    )
     flags.DEFINE_string("workdir", None, "Folder for everything written.", flag_values=values)
     flags.DEFINE_boolean(
         "resume", False, "Continue from the newest checkpoint in workdir.", flag_values=values
+    )
+    config = _parse(argv, values)
+    return TrainingFlags(config, _required(values, "workdir", "runs/NAME"), values.resume)
+
+
+def parse_config(arguments: list[str]) -> ml_collections.ConfigDict:
+    """The configuration that `--config=FILE --config.NAME=VALUE ...` describe.
+
+    Args:
+      arguments: without a program's name: what another parser has left over.
+
+    Raises:
+      UserError: as `parse_training`.
+    """
+    return _parse(["", *arguments], flags.FlagValues())
+
+
+def _parse(argv: list[str], values: flags.FlagValues) -> ml_collections.ConfigDict:
+    """Fill `values` from the command line; the configuration among them."""
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Configuration file, such as configs/default.py.",
+        flag_values=values,
+        sys_argv=argv,  # it looks for overrides in the command line of the process otherwise
     )
     flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     logging.set_verbosity(logging.ERROR)
     try:
         rest = values(argv)
+        if values["config"].value is not None:
+            values["config"].value.keys()  # a file that could not be read says so on first use
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{_one_line(error)}; see configs/default.py for all settings") from error
     except OSError as error:
-        raise UserError(f"cannot read the configuration file: {error}") from error
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"cannot read the configuration file: {reason}") from error
     if values.help:
         print(values.main_module_help() or values.get_help())
         raise SystemExit(0)
     if rest[1:]:
         raise UserError(f"{rest[1]!r} is no flag: write settings as --config.name=value")
-    for name, example in (("config", "configs/default.py"), ("workdir", "runs/NAME")):
-        if values[name].value is None:
-            raise UserError(f"--{name} is missing: give, for example, --{name}={example}")
-    return TrainingFlags(values.config, values.workdir, values.resume)
+    return _required(values, "config", "configs/default.py")
+
+
+def _required(values: flags.FlagValues, name: str, example: str) -> Any:
+    if values[name].value is None:
+        raise UserError(f"--{name} is missing: give, for example, --{name}={example}")
+    return values[name].value
 
 
 def _one_line(error: Exception) -> str:

@@ -28,11 +28,14 @@ class Parallel(NamedTuple):
       step: (state, batch, feature_weights) -> (state, metrics), both replicated.
       replicate: pytree -> the same on every device.
       place_batch: host batch -> batch on the devices. Every process passes the whole batch.
+
+    Both take `jax.ShapeDtypeStruct` in the place of arrays and then return such, with the sharding
+    that the array would have: enough to lower the very program that arrays would run.
     """
 
     step: Callable[..., tuple[Any, Any]]
     replicate: Callable[[Any], Any]
-    place_batch: Callable[[Mapping[str, np.ndarray]], Mapping[str, jax.Array]]
+    place_batch: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def check_divisible(styles: int, devices: int) -> None:
@@ -82,15 +85,10 @@ def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
         check_vma=False,
     )
 
-    def place(array: Any, spec: PartitionSpec) -> jax.Array:
-        array = np.asarray(array)
-        sharding = NamedSharding(mesh, spec)
-        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
     return Parallel(
         step=jax.jit(wrapped, donate_argnums=0),
-        replicate=lambda tree: jax.tree.map(lambda leaf: place(leaf, everywhere), tree),
-        place_batch=lambda batch: {name: place(batch[name], specs[name]) for name in specs},
+        replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
+        place_batch=lambda batch: {name: _place(batch[name], mesh, specs[name]) for name in specs},
     )
 
 
@@ -98,10 +96,31 @@ def _pmap(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     axes = {SHARDED: 0, "support": None, "query": None}
     wrapped = jax.pmap(step, AXIS, in_axes=(None, axes, None), out_axes=None, devices=list(devices))
     local = [index for index, d in enumerate(devices) if d.process_index == jax.process_index()]
+    # placed, not left to pmap: it would send the state of a resumed run and the feature weights
+    # from the host again at every step
+    mesh = Mesh(np.asarray(devices)[local], (AXIS,))
+    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
 
-    def place_batch(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def place_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
         styles = batch[SHARDED]
-        shares = styles.reshape(len(devices), -1, *styles.shape[1:])
-        return {**batch, SHARDED: shares[local]}
+        shape = (len(devices), styles.shape[0] // len(devices), *styles.shape[1:])
+        if isinstance(styles, jax.ShapeDtypeStruct):
+            shares = jax.ShapeDtypeStruct((len(local), *shape[1:]), styles.dtype)
+        else:
+            shares = styles.reshape(shape)[local]
+        placed = {name: _place(batch[name], mesh, everywhere) for name in ("support", "query")}
+        return {**placed, SHARDED: _place(shares, mesh, split)}
 
-    return Parallel(step=wrapped, replicate=lambda tree: tree, place_batch=place_batch)
+    return Parallel(
+        step=wrapped,
+        replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
+        place_batch=place_batch,
+    )
+
+
+def _place(array: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array | jax.ShapeDtypeStruct:
+    sharding = NamedSharding(mesh, spec)
+    if isinstance(array, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +14,12 @@ import ml_collections
 import numpy as np
 
 from metastyle_jax import (
-    bilevel,
     checkpoint,
     feature_weights,
     meta,
     outer_step,
     parallel,
     settings,
-    style_tasks,
     transformer,
 )
 from metastyle_jax.atomic import atomic_path, prepare_folder
@@ -34,6 +30,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.media.sheet import contact_sheet
 from metastyle_jax.run_control import FiniteWatch, stop_requests
 from metastyle_jax.run_log import RunLog
+from metastyle_jax.training_step import pick_devices, wrap_steps
 
 SHEET_STYLES = 4  # rows of a picture sheet
 SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
@@ -60,7 +57,7 @@ def train(
     """
     settings.check(config)
     workdir = Path(workdir).expanduser()
-    devices = _devices(config)
+    devices = pick_devices(config)
     sources = _open_sources(config)
     _, features = feature_weights.load(
         config.features.network, settings.make_objective(config).layers
@@ -73,45 +70,11 @@ def train(
     ) as checkpoints:
         state = _initial_state(config, checkpoints, optimizer, resume)
         _write_json(workdir / "config.json", settings.flatten(config))
-        steps = _wrap_steps(config, optimizer, devices)
+        steps = wrap_steps(config, optimizer, devices)
         try:
             return _loop(config, workdir, steps, state, features, sources, checkpoints)
         finally:
             _list_skipped(workdir, sources)
-
-
-def _wrap_steps(
-    config: ml_collections.ConfigDict, optimizer: Any, devices: list[jax.Device]
-) -> tuple[parallel.Parallel, parallel.Parallel]:
-    """The outer step of the first `config.outer.first_order_steps` steps, and that of the others.
-
-    Two programs, not a conditional in one: XLA:CPU has no fast convolutions in conditionals.
-    """
-    problem = settings.make_problem(config)
-    cheap = dataclasses.replace(problem, estimator=bilevel.first_order)
-
-    def wrap(problem: style_tasks.MetaProblem) -> parallel.Parallel:
-        step = functools.partial(
-            outer_step.train_step,
-            problem=problem,
-            inner_optimizer=settings.make_inner_optimizer(config),
-            outer_optimizer=optimizer,
-            axis=parallel.AXIS,
-        )
-        return parallel.parallelize(step, kind=config.parallel.kind, devices=devices)
-
-    return wrap(cheap), wrap(problem)
-
-
-def _devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
-    available = jax.devices()
-    count = config.parallel.devices or len(available)
-    if count > len(available):
-        raise UserError(
-            f"config.parallel.devices={count}, but there are only {len(available)}: use 0 for all"
-        )
-    parallel.check_divisible(config.batch.styles, count)
-    return available[:count]
 
 
 def _open_sources(config: ml_collections.ConfigDict) -> dict[str, ImageSource]:

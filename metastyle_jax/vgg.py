@@ -74,6 +74,24 @@ def conv_shapes(architecture: str) -> dict[str, tuple[int, int, int, int]]:
     return shapes
 
 
+def weight_shapes(
+    architecture: str, layers: Iterable[str]
+) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """What `features` needs for `layers`, as float32 shapes: `{"conv1_1": {"kernel", "bias"}}`.
+
+    Raises:
+      ValueError: unknown architecture or layer, or no layer at all.
+    """
+    kernels = conv_shapes(architecture)
+    return {
+        conv: {
+            "kernel": jax.ShapeDtypeStruct(kernels[conv], jnp.float32),
+            "bias": jax.ShapeDtypeStruct(kernels[conv][-1:], jnp.float32),
+        }
+        for conv in needed_convs(architecture, layers)
+    }
+
+
 def max_pool(x: jax.Array) -> jax.Array:
     """2x2 maximum, stride 2; (N, H, W, C) -> (N, H // 2, W // 2, C).
 

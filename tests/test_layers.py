@@ -25,12 +25,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # edges of the system: they may know data and pure functions, never the loops
     ("data", "parallel", "safetensors_file", "checkpoint_files"),
     ("checkpoint", "hub_weights", "export", "media", "run_log", "stylization"),
-    ("feature_weights", "evaluation", "initialization"),
+    ("feature_weights", "evaluation", "initialization", "compilation_cache"),
     ("settings",),
     # the loops
-    ("run_control",),
-    ("training", "adaptation"),
-    ("study",),
+    ("run_control", "training_step"),
+    ("training", "adaptation", "planning"),
+    ("plan_report", "study"),
     # flags and commands
     ("command_line",),
     ("adapt_command", "study_command"),

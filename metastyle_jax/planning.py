@@ -1,0 +1,242 @@
+"""Before a run: the memory that one outer step needs, and the largest batch that fits.
+
+The very program that training runs is compiled from shapes alone, for the backend at hand: no
+weights and no pictures are read, nothing is run. XLA then says what the program will allocate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from metastyle_jax import outer_step, parallel, settings, subsets, vgg
+from metastyle_jax.errors import UserError
+from metastyle_jax.training_step import pick_devices, wrap_steps
+
+USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
+_MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usual
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one outer step on each device.
+
+    Attributes:
+      state: parameters and the outer optimizer's moments.
+      features: weights of the feature network.
+      batch: this device's styles, and all contents.
+      arguments: these three, as the compiler lays them out.
+      temporary: activations and whatever else lives only within the step.
+      results: what the step returns beside the memory of its arguments: metrics; with pmap, which
+        does not take over the old state's memory, the new state too.
+    """
+
+    state: int
+    features: int
+    batch: int
+    arguments: int
+    temporary: int
+    results: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.temporary + self.results
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a number of inner steps asks for.
+
+    Attributes:
+      steps: T.
+      memory: at the configured batch.
+      largest: the most styles, over all devices, whose step fits; 0 if not even one per device.
+      compiled: whether the largest batch and the next one were compiled; else it is extrapolated.
+    """
+
+    steps: int
+    memory: Memory
+    largest: int
+    compiled: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One row per T. `limit`: bytes on each of `devices` devices of `backend`, "cpu" or such."""
+
+    backend: str
+    devices: int
+    limit: int
+    rows: tuple[Row, ...]
+
+
+def plan(
+    config: ml_collections.ConfigDict,
+    *,
+    limit: int | None = None,
+    others: Sequence[int] = USUAL_STEPS,
+    progress: Progress = lambda line: None,
+) -> Plan:
+    """What one outer step of `config` needs on the devices at hand, for its own T and others.
+
+    Args:
+      config: see `configs/default.py`.
+      limit: bytes that each device has; None for `device_memory`.
+      others: further numbers of inner steps.
+      progress: gets a line before each compilation.
+
+    Raises:
+      UserError: a setting cannot be used, or the compiler itself finds no room.
+    """
+    settings.check(config)
+    devices = pick_devices(config)
+    if limit is None:
+        limit = device_memory(devices)
+    choices = sorted({config.inner.steps, *others})
+    rows = tuple(
+        _row(
+            _with(config, "inner.steps", steps),
+            limit,
+            progress,
+            pin_down=steps == config.inner.steps,
+        )
+        for steps in choices
+    )
+    return Plan(jax.default_backend(), len(devices), limit, rows)
+
+
+def step_memory(config: ml_collections.ConfigDict) -> Memory:
+    """The memory of the outer step that training runs with `config`, compiled from shapes.
+
+    Raises:
+      UserError: the compiler itself finds no room for it.
+    """
+    optimizer = settings.make_outer_optimizer(config)
+    step = wrap_steps(config, optimizer, pick_devices(config))[1]
+    shapes = _argument_shapes(config, optimizer, step)
+    try:
+        found = step.step.lower(*shapes).compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"one outer step of config.inner.steps={config.inner.steps} and config.batch.styles="
+            f"{config.batch.styles} is too large for {jax.default_backend()} to compile: plan with "
+            "a smaller batch"
+        ) from error
+    state, batch, features = (_bytes_per_device(tree) for tree in shapes)
+    return Memory(
+        state=state,
+        features=features,
+        batch=batch,
+        arguments=found.argument_size_in_bytes,
+        temporary=found.temp_size_in_bytes,
+        results=found.output_size_in_bytes - found.alias_size_in_bytes,
+    )
+
+
+def device_memory(devices: list[jax.Device]) -> int:
+    """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
+    stats = devices[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    try:
+        free = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+        return int(free[1]) * 1024 // len(devices)
+    except (OSError, TypeError):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
+
+
+def _row(
+    config: ml_collections.ConfigDict, limit: int, progress: Progress, *, pin_down: bool
+) -> Row:
+    """`pin_down`: compile the largest batch that fits and the next one, not only extrapolate."""
+    devices, measured = len(pick_devices(config)), {}
+
+    def measure(share: int) -> int:
+        """Bytes in all for `share` styles per device."""
+        styles = share * devices
+        progress(f"compiling {config.inner.steps} inner steps on {styles} styles ...")
+        measured[share] = step_memory(_with(config, "batch.styles", styles))
+        return measured[share].total
+
+    configured = config.batch.styles // devices
+    points = {share: measure(share) for share in (configured, 2 if configured == 1 else 1)}
+    # unrolled, the inner loops of styles that do not fold make a program of any length
+    problem = settings.make_problem(config)
+    pin_down = pin_down and (subsets.folds(problem.subset) or not problem.unroll)
+    share, compiled = largest_share(points, limit, measure if pin_down else None)
+    return Row(config.inner.steps, measured[configured], share * devices, compiled)
+
+
+def largest_share(
+    points: dict[int, int], limit: int, measure: Callable[[int], int] | None = None
+) -> tuple[int, bool]:
+    """The largest n whose bytes are at most `limit`, and whether it and n + 1 were measured.
+
+    The temporary memory of a step is very nearly affine in the batch, so that a line through two
+    points tells the largest n to within a few, and `measure` settles it.
+
+    Args:
+      points: {n: bytes} for at least two n.
+      limit: bytes.
+      measure: n -> bytes; None to extrapolate only.
+    """
+    points = dict(points)
+    for _ in range(_MOST_PROBES):
+        fits = max((n for n, size in points.items() if size <= limit), default=0)
+        too_large = min((n for n, size in points.items() if size > limit), default=None)
+        if too_large == fits + 1:
+            return fits, True
+        # the line through the two points that are nearest to the limit
+        (n, size), (m, other) = sorted(points.items(), key=lambda point: abs(point[1] - limit))[:2]
+        slope = max(1.0, (other - size) / (m - n))
+        guess = max(fits, n + int((limit - size) // slope))
+        guess = guess if too_large is None else min(guess, too_large - 1)
+        if measure is None:
+            return guess, False
+        probe = guess if guess not in points and guess > 0 else guess + 1
+        points[probe] = measure(probe)
+    return fits, False
+
+
+def _with(config: ml_collections.ConfigDict, name: str, value: Any) -> ml_collections.ConfigDict:
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict({name: value})
+    return changed
+
+
+def _argument_shapes(
+    config: ml_collections.ConfigDict, optimizer: Any, step: parallel.Parallel
+) -> tuple[Any, Any, Any]:
+    """(state, batch, feature weights) of the step as shapes, placed as training places them."""
+
+    def images(count: int) -> jax.ShapeDtypeStruct:
+        size = config.data.image_size
+        return jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
+
+    def init() -> outer_step.TrainState:
+        return outer_step.init_state(settings.init_params(config, jax.random.key(0)), optimizer)
+
+    goal = settings.make_objective(config)
+    features = vgg.weight_shapes(goal.architecture, goal.layers)
+    styles, contents = config.batch.styles, config.batch.contents
+    batch = {"styles": images(styles), "support": images(contents), "query": images(contents)}
+    return step.replicate(jax.eval_shape(init)), step.place_batch(batch), step.replicate(features)
+
+
+def _bytes_per_device(tree: Any) -> int:
+    return sum(
+        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
