@@ -14,6 +14,7 @@ from metastyle_jax import (
     initialization,
     plan_report,
     planning,
+    study_command,
     stylization,
 )
 from metastyle_jax.atomic import prepare_folder
