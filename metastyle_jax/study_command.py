@@ -44,10 +44,15 @@ def add_parser(commands: Any) -> None:
         one.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=_parser_of(field.default),
-            default=field.default,
+            default=_as_typed(field.default),
             help=HELP[field.name],
         )
     one.set_defaults(run=_meta_gradients, takes_config=True)
+
+
+def _as_typed(default: Any) -> Any:
+    """A default as one would type it, for the help; argparse reads it like what is typed."""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else default
 
 
 def _parser_of(default: Any) -> Any:
