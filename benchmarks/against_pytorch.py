@@ -28,8 +28,9 @@ import torch
 
 from metastyle_jax import feature_weights
 
-# float32 sums in another order, and now and then a ReLU or a maximum that falls the other way
-TOLERANCE = {"cpu": 5e-3, "cuda": 5e-2}
+# of the loss: float32 sums in another order; of the gradient (or picture): now and then a ReLU or
+# a maximum falls the other way. That the formulas agree is proven in float64 by the tests.
+TOLERANCE = {"cpu": (1e-4, 2e-2), "cuda": (1e-2, 5e-2)}
 FORMS = ("jax", "NCHW", "channels_last", "compiled")
 HEADER = (
     "| step | target | PyTorch/JAX | JAX | NCHW | channels_last | compiled "
@@ -145,10 +146,10 @@ def check(args: argparse.Namespace, mine: Any, theirs: Any, name: str) -> None:
       AssertionError: loss, gradient or picture differ by more than rounding.
     """
     assert jax.tree.structure(mine) == jax.tree.structure(theirs), name
-    for a, b in zip(mine, theirs, strict=True):
+    for a, b, tolerance in zip(mine, theirs, TOLERANCE[args.device], strict=True):
         a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)]) for x in (a, b))
         error = float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
-        assert error < TOLERANCE[args.device], f"{name}: relative difference {error:.1e}"
+        assert error < tolerance, f"{name}: relative difference {error:.1e}"
 
 
 def interleave(args: argparse.Namespace, runs: Mapping[str, Callable]) -> dict[str, float]:
