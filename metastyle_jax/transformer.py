@@ -52,8 +52,11 @@ class Convolution(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         initial = nn.initializers.variance_scaling(self.gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", initial, shape).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
-        return self._apply(x, kernel) + bias[None, None, None]
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = self._apply(x, kernel)
+        # narrowed only after it was spread out: its gradient, a sum over all positions, is then
+        # added up in the bias's own float32
+        return y + jnp.broadcast_to(bias[None, None, None], y.shape).astype(y.dtype)
 
     def _apply(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.upsample:

@@ -69,18 +69,24 @@ def test_equals_the_single_device_step(kind, count, arguments):
         np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-9)
 
 
-def test_second_step_continues_from_the_replicated_state(arguments):
+@pytest.mark.parametrize("kind", parallel.KINDS)
+def test_second_step_continues_from_the_replicated_state_and_moves_nothing(kind, arguments):
+    """Once its arguments are placed, a step transfers no array between host and devices."""
     state, batch, features = arguments
-    wrapped = parallel.parallelize(
-        make_step(parallel.AXIS), kind="shard_map", devices=jax.devices()[:2]
-    )
-    features = wrapped.replicate(features)
+    wrapped = parallel.parallelize(make_step(parallel.AXIS), kind=kind, devices=jax.devices()[:2])
+    features, placed = wrapped.replicate(features), wrapped.place_batch(batch)
     current = wrapped.replicate(state)
-    for _ in range(2):
-        current, _ = jax.block_until_ready(
-            wrapped.step(current, wrapped.place_batch(batch), features)
-        )
+    with jax.transfer_guard("disallow"):
+        for _ in range(2):
+            current, _ = jax.block_until_ready(wrapped.step(current, placed, features))
     assert int(current.step) == 2
+    # the guard is armed: with a batch or features still on the host it refuses
+    for host in ((jax.device_get(placed), features), (placed, jax.device_get(features))):
+        with (
+            jax.transfer_guard("disallow"),
+            pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device"),
+        ):
+            wrapped.step(current, *host)
 
 
 def test_styles_must_divide():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -17,7 +18,14 @@ import pytest
 from PIL import Image
 
 from configs import default
-from metastyle_jax import checkpoint, initialization, outer_step, settings, training
+from metastyle_jax import (
+    checkpoint,
+    initialization,
+    outer_step,
+    parallel,
+    settings,
+    training,
+)
 from metastyle_jax.digest import leaf_digests
 from metastyle_jax.errors import UserError
 
@@ -305,3 +313,53 @@ def test_mistakes_on_the_command_line_are_one_sentence(arguments, message, tmp_p
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+class Metric:
+    """A number on a device that notes when somebody waits for it."""
+
+    def __init__(self, events: list[str], step: int) -> None:
+        self.events, self.step = events, step
+
+    def __array__(self, *arguments, **options) -> np.ndarray:
+        self.events.append(f"wait for {self.step}")
+        return np.zeros(())
+
+
+def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
+    """What the loop does in which order, around a step that does nothing."""
+    events: list[str] = []
+    config = tiny_config(outer__steps=total, log__every=log_every, checkpoint__every=1000)
+    names = ("outer_loss", "outer_content", "outer_style")
+    names += ("gradient_norm_weights", "gradient_norm_style")
+
+    def step(state, batch, features):
+        number = int(state.step) + 1
+        events.append(f"run {number}")
+        metrics = dict.fromkeys(names, 0.0) | {"inner_loss_0": Metric(events, number)}
+        return state.replace(step=number), metrics
+
+    def place_batch(batch):
+        events.append("place")
+        return batch
+
+    wrapped = parallel.Parallel(step, lambda tree: tree, place_batch)
+    checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
+    state = outer_step.TrainState(step=0, params=None, opt_state=None)
+    sources = training._open_sources(config)
+    training._loop(config, tmp_path, (wrapped, wrapped), state, None, sources, checkpoints)
+    return events
+
+
+def test_the_loop_waits_for_a_step_only_once_the_next_one_is_running(tmp_path):
+    """But for the first, which compiles, and the last; and where metrics are logged."""
+    events = loop_events(tmp_path / "quiet", total=5, log_every=1000)
+    assert events == [
+        *("place", "run 1", "wait for 1"),
+        *("place", "run 2"),
+        *("place", "run 3", "wait for 2"),
+        *("place", "run 4", "wait for 3"),
+        *("place", "run 5", "wait for 4", "wait for 5"),
+    ]
+    logged = loop_events(tmp_path / "logged", total=5, log_every=3)
+    assert logged[:9] == [*events[:7], "wait for 2", "wait for 3"]
