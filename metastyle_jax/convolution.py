@@ -32,10 +32,12 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 
 def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`convolve` with stride 1 in the form that is fastest where the program runs.
+    """`convolve` with stride 1 in the form that is fastest forward where the program runs.
 
     XLA:CPU has no other algorithm than the direct sum; on accelerators the vendor's library
-    chooses one itself. Small problems gain nothing, and bfloat16 is too coarse for Winograd's.
+    chooses one itself. Small problems gain nothing, and bfloat16 is too coarse for Winograd's. Not
+    for what is differentiated: on two cores the gradients gain little, and they compile three
+    times as long (docs/results.md).
     """
     rows, columns = (size - WINOGRAD_TILE - 1 for size in x.shape[1:3])
     small = min(rows, columns) < 0 or min(kernel.shape[2:]) < WINOGRAD_CHANNELS

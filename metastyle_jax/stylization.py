@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def stylize_image(params: transformer.Params, image: np.ndarray) -> np.ndarray:
     return np.asarray(_stylize(params["weights"], params["style"], image[None])[0])
 
 
-_stylize = jax.jit(transformer.stylize)
+_stylize = jax.jit(functools.partial(transformer.stylize, forward_only=True))
 
 
 def read_content(path: Path) -> np.ndarray:

@@ -13,8 +13,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax import convolution
-
 Pooling = Literal["max", "average"]
 FeatureWeights = Mapping[str, Mapping[str, jax.Array]]
 
@@ -163,6 +161,11 @@ def features(
 
 
 def _conv(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    y = convolution.convolve_quickly(padded, weights["kernel"].astype(x.dtype))
+    y = jax.lax.conv_general_dilated(
+        x,
+        weights["kernel"].astype(x.dtype),
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
     return y + weights["bias"].astype(x.dtype)[None, None, None]

@@ -188,6 +188,23 @@ def test_rewrites_change_neither_value_nor_first_nor_second_derivative(float64):
         assert relative_error(rewritten, direct) < 1e-10
 
 
+def test_the_forms_that_are_only_for_pictures_change_no_value(float64):
+    params = tiny.parameters(width=8)  # 32 channels in the residual block: Winograd's form
+    x = tiny.images(1, 24, 20)
+    programs = {
+        only: jax.jit(functools.partial(transformer.stylize, forward_only=only)).lower(
+            params["weights"], params["style"], x
+        )
+        for only in (False, True)
+    }
+    count = {only: text.as_text().count("convolution(") for only, text in programs.items()}
+    assert count[True] == count[False] - 2
+    direct, quick = (
+        program.compile()(params["weights"], params["style"], x) for program in programs.values()
+    )
+    np.testing.assert_allclose(quick, direct, atol=1e-10)
+
+
 def test_bfloat16_convolutions_stay_close_and_return_float32():
     params, x = tiny.parameters(), tiny.images(2, 16, 20)
     single = stylize(params["weights"], params["style"], x)
