@@ -184,7 +184,7 @@ def inference(setting: Setting, size: int, form: str) -> Side:
     image = pictures(1, size, 0)
     if form == "jax":
         arguments = (setting.params["weights"], setting.params["style"], image)
-        step = jax.jit(transformer.stylize)
+        step = jax.jit(functools.partial(transformer.stylize, forward_only=True))
         return _compiled(step, arguments, {}, lambda value: (0.0, np.asarray(value)))
     place, params, _ = setting.tensors(form)
     image = place.images(image)
