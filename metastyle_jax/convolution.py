@@ -51,7 +51,7 @@ def convolve_winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Each tile of 6x6 inputs gives 4x4 outputs by 36 products instead of 144. In the transformed
     domain the convolution and both its derivatives are one batched matrix product, which XLA:CPU
-    does fast everywhere, in loops and in the double backward pass too. Rounding is three times that
+    does fast on one core, less so on two. Rounding is three times that
     of the direct sum.
 
     Args:

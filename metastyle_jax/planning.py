@@ -105,7 +105,7 @@ def plan(
     choices = sorted({config.inner.steps, *others})
     rows = tuple(
         _row(
-            _with(config, "inner.steps", steps),
+            settings.changed(config, {"inner.steps": steps}),
             limit,
             progress,
             pin_down=steps == config.inner.steps,
@@ -167,7 +167,7 @@ def _row(
         """Bytes in all for `share` styles per device."""
         styles = share * devices
         progress(f"compiling {config.inner.steps} inner steps on {styles} styles ...")
-        measured[share] = step_memory(_with(config, "batch.styles", styles))
+        measured[share] = step_memory(settings.changed(config, {"batch.styles": styles}))
         return measured[share].total
 
     configured = config.batch.styles // devices
@@ -208,12 +208,6 @@ def largest_share(
         probe = guess if guess not in points and guess > 0 else guess + 1
         points[probe] = measure(probe)
     return fits, False
-
-
-def _with(config: ml_collections.ConfigDict, name: str, value: Any) -> ml_collections.ConfigDict:
-    changed = config.copy_and_resolve_references()
-    changed.update_from_flattened_dict({name: value})
-    return changed
 
 
 def _argument_shapes(

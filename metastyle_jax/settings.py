@@ -38,6 +38,15 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return flat
 
 
+def changed(
+    config: ml_collections.ConfigDict, changes: Mapping[str, Any]
+) -> ml_collections.ConfigDict:
+    """A copy of `config` with settings changed by dotted name: `{"inner.steps": 3}`."""
+    copy = config.copy_and_resolve_references()
+    copy.update_from_flattened_dict(changes)
+    return copy
+
+
 def fixed_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The settings that a resumed run must share with the one it continues."""
     return {

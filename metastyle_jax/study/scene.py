@@ -109,10 +109,9 @@ def variant(config: ml_collections.ConfigDict, **changes: Any) -> ml_collections
     Raises:
       UserError: the settings do not go together.
     """
-    changed = config.copy_and_resolve_references()
-    changed.update_from_flattened_dict(changes)
-    settings.check(changed)
-    return changed
+    copy = settings.changed(config, changes)
+    settings.check(copy)
+    return copy
 
 
 def with_estimator(
