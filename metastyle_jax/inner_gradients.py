@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree, PyTree], tuple[jax.Array, PyTree]]
@@ -69,23 +70,32 @@ def _forward_over_reverse(loss_fn: LossFn, *, hessian: bool, mixed: bool) -> Gra
     def gradient(fast: PyTree, slow: PyTree, data: PyTree):
         return reverse(loss_fn)(fast, slow, data)
 
-    def forward(fast: PyTree, slow: PyTree, data: PyTree):
-        return gradient(fast, slow, data), (fast, slow, data)
+    def forward(*arguments: PyTree):
+        arguments = jax.tree.map(lambda leaf: leaf.value, arguments)
+        return gradient(*arguments), arguments
 
     def backward(residuals: tuple[PyTree, PyTree, PyTree], cotangents: PyTree):
         fast, slow, data = residuals
         (loss_cotangent, _), direction = cotangents
+        direction = jax.tree.map(_materialize, direction)
         first, second = products(loss_fn, fast, slow, data, direction)
         kept = [
             product if keep else jax.tree.map(jnp.zeros_like, product)
             for product, keep in zip(second, (hessian, mixed), strict=True)
         ]
-        total = jax.tree.map(lambda g, h: loss_cotangent * g + h, first, tuple(kept))
-        return *total, jax.tree.map(zero_cotangent, data)
+        # a loss that only metrics read has no cotangent: its gradient need not be computed, which
+        # XLA cannot know of a product with zero (zero times infinity is not zero)
+        if not isinstance(loss_cotangent, SymbolicZero):
+            kept = jax.tree.map(lambda g, h: loss_cotangent * g + h, first, tuple(kept))
+        return *kept, jax.tree.map(zero_cotangent, data)
 
     differentiable = jax.custom_vjp(gradient)
-    differentiable.defvjp(forward, backward)
+    differentiable.defvjp(forward, backward, symbolic_zeros=True)
     return differentiable
+
+
+def _materialize(leaf: jax.Array | SymbolicZero) -> jax.Array:
+    return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, SymbolicZero) else leaf
 
 
 def products(
