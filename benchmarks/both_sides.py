@@ -17,6 +17,7 @@ import torch
 from metastyle_jax import (
     adaptation,
     bilevel,
+    compilation,
     objective,
     outer_step,
     style_tasks,
@@ -137,7 +138,8 @@ def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side
         state, metrics = value
         return float(metrics["outer_loss"]), _gradient(state.opt_state[0].mu)
 
-    return _compiled(jax.jit(step), (state, batch, setting.network), {}, result)
+    arguments = (state, batch, setting.network)
+    return _compiled(compilation.jit(step).lower, arguments, {}, result)
 
 
 def adapt(setting: Setting, subset: str, form: str) -> Side:
@@ -175,8 +177,8 @@ def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> S
         _, opt_state, metrics = value
         return float(metrics["loss"]), _gradient(opt_state.mu)
 
-    step = functools.partial(adaptation.adaptation_step, goal=setting.goal)
-    return _compiled(jax.jit(step), arguments, keywords, result)
+    lower = functools.partial(adaptation.adaptation_step.lower, goal=setting.goal)
+    return _compiled(lower, arguments, keywords, result)
 
 
 def inference(setting: Setting, size: int, form: str) -> Side:
@@ -184,8 +186,8 @@ def inference(setting: Setting, size: int, form: str) -> Side:
     image = pictures(1, size, 0)
     if form == "jax":
         arguments = (setting.params["weights"], setting.params["style"], image)
-        step = jax.jit(functools.partial(transformer.stylize, forward_only=True))
-        return _compiled(step, arguments, {}, lambda value: (0.0, np.asarray(value)))
+        lower = compilation.jit(transformer.stylize).lower
+        return _compiled(lower, arguments, {}, lambda value: (0.0, np.asarray(value)))
     place, params, _ = setting.tensors(form)
     image = place.images(image)
     stylize = torch.compile(pytorch_step.stylize) if form == "compiled" else pytorch_step.stylize
@@ -197,11 +199,11 @@ def inference(setting: Setting, size: int, form: str) -> Side:
     return Side(run, lambda value: (0.0, value.permute(0, 2, 3, 1).cpu().numpy()))
 
 
-def _compiled(step: Any, arguments: tuple, keywords: dict, result: Callable) -> Side:
+def _compiled(lower: Callable, arguments: tuple, keywords: dict, result: Callable) -> Side:
     # on the device beforehand, as in a training loop
     arguments, keywords = jax.device_put((arguments, keywords))
     start = time.perf_counter()
-    compiled = step.lower(*arguments, **keywords).compile()
+    compiled = lower(*arguments, **keywords).compile()
     seconds = time.perf_counter() - start
     return Side(
         lambda: jax.block_until_ready(compiled(*arguments, **keywords)),

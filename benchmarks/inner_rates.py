@@ -21,6 +21,7 @@ import optax
 
 from metastyle_jax import (
     bilevel,
+    compilation,
     feature_weights,
     initialization,
     meta,
@@ -45,7 +46,7 @@ def main() -> None:
     _, features = feature_weights.load(args.features, goal.layers)
     problem = style_tasks.MetaProblem(goal, estimator=bilevel.first_order, unroll=True)
 
-    @jax.jit
+    @compilation.jit
     def losses(rate: jax.Array, params, batch, features):
         return meta.meta_loss(problem, params, batch, features, optax.sgd(rate))
 

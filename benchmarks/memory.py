@@ -17,7 +17,15 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import bilevel, objective, outer_step, style_tasks, transformer, vgg
+from metastyle_jax import (
+    bilevel,
+    compilation,
+    objective,
+    outer_step,
+    style_tasks,
+    transformer,
+    vgg,
+)
 
 
 def main() -> None:
@@ -79,7 +87,7 @@ def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, step
     state = jax.eval_shape(
         lambda: outer_step.init_state(transformer.init(jax.random.key(0)), optimizer)
     )
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch, features).compile()
+    compiled = compilation.jit(step, donate_argnums=0).lower(state, batch, features).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 

@@ -16,6 +16,7 @@ import optax
 
 from metastyle_jax import (
     bilevel,
+    compilation,
     feature_weights,
     objective,
     outer_step,
@@ -72,7 +73,7 @@ def measure(
         outer_optimizer=optimizer,
     )
     start = time.perf_counter()
-    compiled = jax.jit(step).lower(state, batch, features).compile()
+    compiled = compilation.jit(step).lower(state, batch, features).compile()
     compiling = time.perf_counter() - start
     times = []
     for _ in range(args.repeat + 1):

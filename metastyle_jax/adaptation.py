@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import objective, style_tasks, subsets, transformer
+from metastyle_jax import compilation, objective, style_tasks, subsets, transformer
 from metastyle_jax.errors import UserError
 
 _ADAM = optax.scale_by_adam()
@@ -111,7 +111,7 @@ def adapt(
     return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
 
 
-@functools.partial(jax.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="goal")
 def make_style_targets(
     style_image: jax.Array, feature_weights: Any, *, goal: objective.Objective
 ) -> objective.Targets:
@@ -119,7 +119,7 @@ def make_style_targets(
     return objective.style_targets(goal, feature_weights, style_image[None])
 
 
-@functools.partial(jax.jit, static_argnames=("goal", "dtype"))
+@functools.partial(compilation.jit, static_argnames=("goal", "dtype"))
 def adaptation_step(
     fast: Any,
     opt_state: Any,
@@ -164,7 +164,7 @@ def _checked(
     return values
 
 
-@functools.partial(jax.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="goal")
 def evaluate_batch(
     params: transformer.Params,
     contents: jax.Array,

@@ -34,7 +34,8 @@ class Loop(NamedTuple):
     Attributes:
       optimizer: of the inner loop, for example `optax.sgd(rate)`.
       steps: T >= 0.
-      unroll: compile the steps one after the other instead of as a loop.
+      unroll: compile the steps one after the other instead of as a loop; `exact` then keeps what
+        their backward passes need instead of computing it again.
       taken: () int32, how many of the `steps` are taken; the others leave everything as it is.
         None for all.
       trajectory: whether the metrics hold the fast parameters after every step.
@@ -87,24 +88,38 @@ def inner_loop(
     return estimator(loss_fn, fast, slow, data, loop)
 
 
-def unrolled(rule: Rule) -> Estimator:
-    """The estimator that differentiates every step, its inner gradient by `rule`."""
+def every_step(rule: Rule, when_unrolled: Rule | None = None) -> Estimator:
+    """The estimator that differentiates every step, its inner gradient by `rule`.
+
+    Args:
+      when_unrolled: the rule in its place where the steps are unrolled.
+    """
 
     @functools.wraps(rule, assigned=("__name__", "__qualname__", "__doc__"), updated=())
     def estimator(loss_fn: LossFn, fast: PyTree, slow: PyTree, data: PyTree, loop: Loop):
+        chosen = when_unrolled if when_unrolled and loop.unroll else rule
         carry = (fast, loop.optimizer.init(fast))
-        (fast, _), metrics = _take_steps(rule(loss_fn), carry, slow, data, loop, 0, loop.steps)
+        (fast, _), metrics = _take_steps(chosen(loss_fn), carry, slow, data, loop, 0, loop.steps)
         return fast, metrics
 
     return estimator
 
 
-exact = unrolled(inner_gradients.exact)
-reverse = unrolled(inner_gradients.reverse)
-reverse_remat = unrolled(inner_gradients.reverse_remat)
-first_order = unrolled(inner_gradients.first_order)
-hessian_only = unrolled(inner_gradients.hessian_only)
-mixed_only = unrolled(inner_gradients.mixed_only)
+def _forward_over_reverse(rule: Rule) -> Estimator:
+    return every_step(rule, when_unrolled=_keeping(rule))
+
+
+def _keeping(rule: Rule) -> Rule:
+    """Unrolled steps are for speed: they keep their linearised gradients."""
+    return functools.partial(rule, recompute=False)
+
+
+exact = _forward_over_reverse(inner_gradients.exact)
+hessian_only = _forward_over_reverse(inner_gradients.hessian_only)
+mixed_only = _forward_over_reverse(inner_gradients.mixed_only)
+reverse = every_step(inner_gradients.reverse)
+reverse_remat = every_step(inner_gradients.reverse_remat)
+first_order = every_step(inner_gradients.first_order)
 
 
 def truncated(
@@ -119,11 +134,14 @@ def truncated(
       last: how many steps are differentiated exactly.
     """
     first = max(0, loop.steps - last)
+    exact_rule = inner_gradients.exact
+    if loop.unroll:
+        exact_rule = _keeping(exact_rule)
     carry = (fast, loop.optimizer.init(fast))
     parts = []
     for rule, begin, end in (
         (inner_gradients.first_order, 0, first),
-        (inner_gradients.exact, first, loop.steps),
+        (exact_rule, first, loop.steps),
     ):
         carry, metrics = _take_steps(rule(loss_fn), carry, slow, data, loop, begin, end)
         parts.append(metrics)

@@ -2,11 +2,13 @@
 
 A rewrite computes the same sums in another order: equal to the direct form up to rounding in value
 and in every derivative. They are made of linear operations that JAX transposes and linearises, so
-forward-over-reverse differentiation works through them.
+forward-over-reverse differentiation works through them. They are jitted so that JAX traces and
+differentiates each once per shape, not once per layer.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +18,7 @@ import numpy as np
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 WINOGRAD_TILE = 4
 # fewer do not pay for the transforms
-WINOGRAD_CHANNELS = 32
+WINOGRAD_CHANNELS = 64
 
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
@@ -31,13 +33,13 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     )
 
 
+@jax.jit
 def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`convolve` with stride 1 in the form that is fastest forward where the program runs.
+    """`convolve` with stride 1, in the form that is fastest where the program runs.
 
     XLA:CPU has no other algorithm than the direct sum; on accelerators the vendor's library
-    chooses one itself. Small problems gain nothing, and bfloat16 is too coarse for Winograd's. Not
-    for what is differentiated: on two cores the gradients gain little, and they compile three
-    times as long (docs/results.md).
+    chooses one itself. Few channels or pixels gain nothing, and bfloat16 is too coarse for
+    Winograd's form.
     """
     rows, columns = (size - WINOGRAD_TILE - 1 for size in x.shape[1:3])
     small = min(rows, columns) < 0 or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
@@ -50,9 +52,8 @@ def convolve_winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`convolve` of a 3x3 kernel with stride 1 by Winograd's minimal filtering (Lavin & Gray 2016).
 
     Each tile of 6x6 inputs gives 4x4 outputs by 36 products instead of 144. In the transformed
-    domain the convolution and both its derivatives are one batched matrix product, which XLA:CPU
-    does fast on one core, less so on two. Rounding is three times that
-    of the direct sum.
+    domain the convolution and both its derivatives are one batched matrix product. Rounding is
+    three times that of the direct sum.
 
     Args:
       x: (N, H, W, I).
@@ -127,32 +128,42 @@ def _overlapping(x: jax.Array, axis: int, count: int) -> list[jax.Array]:
     return entries
 
 
+@functools.partial(jax.jit, static_argnames="block")
 def convolve_blocked(x: jax.Array, kernel: jax.Array, block: int = 4) -> jax.Array:
     """`convolve` with stride 1, computed as blocks of `block` x `block` outputs.
 
-    For large kernels with few input or output channels (the 9x9 layers): one strided convolution
-    gives all outputs of a block as channels, so that the matrix products are wide enough to be
-    fast, at the price of (k + block - 1)^2 / k^2 times the operations.
+    For large kernels with few input or output channels (the 9x9 layers): with the pixels of a block
+    as channels, on both sides, it is a convolution with a small kernel and stride 1, whose matrix
+    products are wide enough to be fast, in both derivatives too, at the price of
+    (k + block - 1)^2 / k^2 times the operations.
 
     Args:
       x: (N, H, W, I), H - k + 1 and W - k + 1 multiples of `block`.
-      kernel: (k, k, I, O).
+      kernel: (k, k, I, O), k - 1 a multiple of `block`.
 
     Returns:
       (N, H - k + 1, W - k + 1, O).
     """
-    n, _, _, _ = x.shape
-    outputs = kernel.shape[-1]
+    size, _, inputs, outputs = kernel.shape
     shifted = [
         jnp.pad(kernel, ((row, block - 1 - row), (column, block - 1 - column), (0, 0), (0, 0)))
         for row in range(block)
         for column in range(block)
     ]
-    wide = jnp.concatenate(shifted, axis=-1)
-    y = convolve(x, wide, stride=block)
-    _, h, w, _ = y.shape
+    taps = (size + block - 1) // block
+    wide = jnp.concatenate(shifted, axis=-1).reshape(taps, block, taps, block, inputs, -1)
+    wide = wide.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, block**2 * inputs, -1)
+    y = convolve(_space_to_depth(x, block), wide)
+    n, h, w, _ = y.shape
     y = y.reshape(n, h, w, block, block, outputs).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(n, h * block, w * block, outputs)
+
+
+def _space_to_depth(x: jax.Array, block: int) -> jax.Array:
+    """(N, H, W, C) -> (N, H / block, W / block, block * block * C)."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h // block, w // block, block * block * c)
 
 
 def upsample_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -169,6 +180,7 @@ def upsample_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return convolve(reflect_pad(doubled, 1), kernel)
 
 
+@jax.jit
 def upsample_convolve_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`upsample_convolve` as four 2x2 convolutions at the low resolution, 4/9 of the operations.
 

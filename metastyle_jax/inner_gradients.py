@@ -42,7 +42,7 @@ def first_order(loss_fn: LossFn) -> GradientFn:
     return gradient
 
 
-def exact(loss_fn: LossFn) -> GradientFn:
+def exact(loss_fn: LossFn, *, recompute: bool = True) -> GradientFn:
     """Second order by forward-over-reverse products; memory stays flat in the number of steps.
 
     The backward pass of a step needs v^T H and v^T d(gradient)/d(slow) for a vector v over the fast
@@ -52,33 +52,51 @@ def exact(loss_fn: LossFn) -> GradientFn:
     weight-gradient convolutions of reverse-over-reverse, which XLA compiles badly on CPU.
 
     `data` and `aux` are not differentiated: their derivatives are zero.
+
+    Args:
+      recompute: False keeps the linearised gradient of every step for the backward pass instead of
+        computing it there once more: less time, and memory that grows with the number of steps.
     """
-    return _forward_over_reverse(loss_fn, hessian=True, mixed=True)
+    return _forward_over_reverse(loss_fn, recompute, hessian=True, mixed=True)
 
 
-def hessian_only(loss_fn: LossFn) -> GradientFn:
+def hessian_only(loss_fn: LossFn, *, recompute: bool = True) -> GradientFn:
     """Ablation of `exact`: how the inner gradient depends on the slow parameters is left out."""
-    return _forward_over_reverse(loss_fn, hessian=True, mixed=False)
+    return _forward_over_reverse(loss_fn, recompute, hessian=True, mixed=False)
 
 
-def mixed_only(loss_fn: LossFn) -> GradientFn:
+def mixed_only(loss_fn: LossFn, *, recompute: bool = True) -> GradientFn:
     """Ablation of `exact`: how the inner gradient depends on the fast parameters is left out."""
-    return _forward_over_reverse(loss_fn, hessian=False, mixed=True)
+    return _forward_over_reverse(loss_fn, recompute, hessian=False, mixed=True)
 
 
-def _forward_over_reverse(loss_fn: LossFn, *, hessian: bool, mixed: bool) -> GradientFn:
+def _forward_over_reverse(
+    loss_fn: LossFn, recompute: bool, *, hessian: bool, mixed: bool
+) -> GradientFn:
     def gradient(fast: PyTree, slow: PyTree, data: PyTree):
         return reverse(loss_fn)(fast, slow, data)
 
     def forward(*arguments: PyTree):
-        arguments = jax.tree.map(lambda leaf: leaf.value, arguments)
-        return gradient(*arguments), arguments
+        fast, slow, data = jax.tree.map(lambda leaf: leaf.value, arguments)
+        if recompute:
+            return gradient(fast, slow, data), (fast, slow, data)
 
-    def backward(residuals: tuple[PyTree, PyTree, PyTree], cotangents: PyTree):
-        fast, slow, data = residuals
+        def both(point: PyTree):
+            value, first = _value_and_both(loss_fn, point, slow, data)
+            return first, value
+
+        first, derivative, value = jax.linearize(both, fast, has_aux=True)
+        return (value, first[0]), (first, derivative, data)
+
+    def backward(residuals: tuple, cotangents: PyTree):
         (loss_cotangent, _), direction = cotangents
         direction = jax.tree.map(_materialize, direction)
-        first, second = products(loss_fn, fast, slow, data, direction)
+        if recompute:
+            fast, slow, data = residuals
+            first, second = products(loss_fn, fast, slow, data, direction)
+        else:
+            first, derivative, data = residuals
+            second = derivative(direction)
         kept = [
             product if keep else jax.tree.map(jnp.zeros_like, product)
             for product, keep in zip(second, (hessian, mixed), strict=True)
@@ -86,12 +104,19 @@ def _forward_over_reverse(loss_fn: LossFn, *, hessian: bool, mixed: bool) -> Gra
         # a loss that only metrics read has no cotangent: its gradient need not be computed, which
         # XLA cannot know of a product with zero (zero times infinity is not zero)
         if not isinstance(loss_cotangent, SymbolicZero):
-            kept = jax.tree.map(lambda g, h: loss_cotangent * g + h, first, tuple(kept))
+            kept = jax.tree.map(lambda g, h: loss_cotangent * g + h, tuple(first), tuple(kept))
         return *kept, jax.tree.map(zero_cotangent, data)
 
     differentiable = jax.custom_vjp(gradient)
     differentiable.defvjp(forward, backward, symbolic_zeros=True)
     return differentiable
+
+
+def _value_and_both(
+    loss_fn: LossFn, fast: PyTree, slow: PyTree, data: PyTree
+) -> tuple[tuple[jax.Array, PyTree], tuple[PyTree, PyTree]]:
+    """((loss, aux), gradients with respect to (fast, slow))."""
+    return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(fast, slow, data)
 
 
 def _materialize(leaf: jax.Array | SymbolicZero) -> jax.Array:
@@ -107,7 +132,7 @@ def products(
     """
 
     def both(point: PyTree):
-        return jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(point, slow, data)[0]
+        return _value_and_both(loss_fn, point, slow, data)[1]
 
     return jax.jvp(both, (fast,), (direction,))
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from metastyle_jax import compilation
 from metastyle_jax.errors import UserError
 
 AXIS = "data"
@@ -86,7 +87,7 @@ def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     )
 
     return Parallel(
-        step=jax.jit(wrapped, donate_argnums=0),
+        step=compilation.jit(wrapped, donate_argnums=0),
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
         place_batch=lambda batch: {name: _place(batch[name], mesh, specs[name]) for name in specs},
     )

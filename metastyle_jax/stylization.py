@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from metastyle_jax import transformer
+from metastyle_jax import compilation, transformer
 from metastyle_jax.data.images import check_minimum_size, read_image, write_png
 
 
@@ -19,7 +17,7 @@ def stylize_image(params: transformer.Params, image: np.ndarray) -> np.ndarray:
     return np.asarray(_stylize(params["weights"], params["style"], image[None])[0])
 
 
-_stylize = jax.jit(functools.partial(transformer.stylize, forward_only=True))
+_stylize = compilation.jit(transformer.stylize)
 
 
 def read_content(path: Path) -> np.ndarray:

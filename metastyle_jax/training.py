@@ -15,6 +15,7 @@ import numpy as np
 
 from metastyle_jax import (
     checkpoint,
+    compilation,
     feature_weights,
     meta,
     outer_step,
@@ -192,7 +193,7 @@ def _sheet_drawer(
     problem = settings.make_problem(config)
     make_inner_optimizer = settings.make_inner_optimizer(config)
 
-    @jax.jit
+    @compilation.jit
     def outputs(params: Any, batch: Any, features: Any):
         inner_optimizer = make_inner_optimizer(jnp.zeros(()), params.get("inner_rates"))
         return meta.preview(problem, params, batch, features, inner_optimizer)

@@ -37,7 +37,6 @@ class Convolution(nn.Module):
       stride: 1 or 2.
       upsample: nearest-neighbour x2 before a 3x3 convolution.
       rewrite: use the exact rewrites of `metastyle_jax.convolution` where there is one.
-      forward_only: use those too that pay only where nothing is differentiated.
       gain: of the initial kernel; its entries have variance gain / fan-in.
     """
 
@@ -46,7 +45,6 @@ class Convolution(nn.Module):
     stride: int = 1
     upsample: bool = False
     rewrite: bool = True
-    forward_only: bool = False
     gain: float = 1.0
 
     @nn.compact
@@ -68,7 +66,7 @@ class Convolution(nn.Module):
         padded = convolution.reflect_pad(x, self.size // 2)
         if self.rewrite and self.size == 9:
             return convolution.convolve_blocked(padded, kernel)
-        if self.rewrite and self.forward_only and self.stride == 1:
+        if self.rewrite and self.stride == 1:
             return convolution.convolve_quickly(padded, kernel)
         return convolution.convolve(padded, kernel, self.stride)
 
@@ -114,14 +112,13 @@ class Transformer(nn.Module):
       width: channels of the first layer; the middle has four times as many.
       residual_blocks: how many.
       dtype: of the convolutions; None keeps that of the images.
-      rewrite, forward_only: see `Convolution`.
+      rewrite: see `Convolution`.
     """
 
     width: int = WIDTH
     residual_blocks: int = RESIDUAL_BLOCKS
     dtype: Any = None
     rewrite: bool = True
-    forward_only: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -148,8 +145,7 @@ class Transformer(nn.Module):
         scale: float = 1.0,
         **options: Any,
     ) -> jax.Array:
-        forms = {"rewrite": self.rewrite, "forward_only": self.forward_only}
-        x = Convolution(features, name=name, **forms, **options)(x)
+        x = Convolution(features, name=name, rewrite=self.rewrite, **options)(x)
         x = InstanceNorm(initial_scale=scale, name=f"{name}_norm")(x)
         return jax.nn.relu(x) if relu else x
 
@@ -178,7 +174,6 @@ def stylize(
     *,
     dtype: Any = None,
     rewrite: bool = True,
-    forward_only: bool = False,
 ) -> jax.Array:
     """Stylised images.
 
@@ -190,7 +185,6 @@ def stylize(
         are padded by reflection and the result is cropped.
       dtype: of the convolutions, for example bfloat16; norms and result keep float32.
       rewrite: use exact rewrites of slow convolutions (same values up to rounding).
-      forward_only: use those too that pay only where nothing is differentiated.
 
     Returns:
       (N, H, W, 3) in [0, 1], in the dtype of `images`.
@@ -208,7 +202,6 @@ def stylize(
         residual_blocks=count_residual_blocks(weights),
         dtype=dtype,
         rewrite=rewrite,
-        forward_only=forward_only,
     )
     extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
     padded = jnp.pad(images, extra, mode="reflect")

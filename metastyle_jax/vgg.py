@@ -13,6 +13,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from metastyle_jax import convolution
+
 Pooling = Literal["max", "average"]
 FeatureWeights = Mapping[str, Mapping[str, jax.Array]]
 
@@ -96,7 +98,9 @@ def max_pool(x: jax.Array) -> jax.Array:
     By reshape, not `reduce_window`: its derivative is select-and-scatter, which is slow and has
     weak support for second derivatives. Ties share the gradient.
     """
-    return _windows(x).max(axis=(2, 4))
+    windows = _windows(x)
+    rows = jnp.maximum(windows[:, :, 0], windows[:, :, 1])
+    return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
 
 
 def average_pool(x: jax.Array) -> jax.Array:
@@ -161,11 +165,6 @@ def features(
 
 
 def _conv(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
-    y = jax.lax.conv_general_dilated(
-        x,
-        weights["kernel"].astype(x.dtype),
-        window_strides=(1, 1),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    y = convolution.convolve_quickly(padded, weights["kernel"].astype(x.dtype))
     return y + weights["bias"].astype(x.dtype)[None, None, None]

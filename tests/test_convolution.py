@@ -108,11 +108,11 @@ def test_winograd_rounds_little_more_than_the_direct_sum():
 @pytest.mark.parametrize(
     ("shape", "kernel_shape", "dtype", "winograd"),
     [
-        ((1, 8, 9, 32), (3, 3, 32, 40), np.float64, True),
-        ((1, 8, 9, 3), (3, 3, 3, 64), np.float64, False),
-        ((1, 4, 9, 32), (3, 3, 32, 32), np.float64, False),
-        ((1, 8, 9, 32), (1, 1, 32, 32), np.float64, False),
-        ((1, 8, 9, 32), (3, 3, 32, 32), jax.numpy.bfloat16, False),
+        ((1, 8, 9, 64), (3, 3, 64, 72), np.float64, True),
+        ((1, 8, 9, 32), (3, 3, 32, 64), np.float64, False),
+        ((1, 4, 9, 64), (3, 3, 64, 64), np.float64, False),
+        ((1, 8, 9, 64), (1, 1, 64, 64), np.float64, False),
+        ((1, 8, 9, 64), (3, 3, 64, 64), jax.numpy.bfloat16, False),
     ],
 )
 def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape, dtype, winograd):
@@ -128,7 +128,7 @@ def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape,
     ("rewrite", "direct", "shape", "kernel_shape"),
     [
         (convolution.convolve_winograd, convolution.convolve, (2, 7, 12, 3), (3, 3, 3, 2)),
-        (convolution.convolve_quickly, convolution.convolve, (1, 7, 6, 32), (3, 3, 32, 32)),
+        (convolution.convolve_quickly, convolution.convolve, (1, 7, 6, 64), (3, 3, 64, 64)),
         (convolution.convolve_blocked, convolution.convolve, (2, 16, 12, 3), (9, 9, 3, 2)),
         (
             convolution.upsample_convolve_phases,

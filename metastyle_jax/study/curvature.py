@@ -17,7 +17,15 @@ import optax
 from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from metastyle_jax import bilevel, inner_gradients, meta, outer_step, style_tasks, subsets
+from metastyle_jax import (
+    bilevel,
+    compilation,
+    inner_gradients,
+    meta,
+    outer_step,
+    style_tasks,
+    subsets,
+)
 from metastyle_jax.study.gradients import PARTS, cosine, flat, joined, norm_ratio
 from metastyle_jax.study.records import Row
 from metastyle_jax.study.scene import Scene, plain_problem
@@ -38,7 +46,7 @@ def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]
     fast, slow = subsets.split(scene.params, problem.subset)
     flat_fast, unravel = ravel_pytree(fast)
 
-    @jax.jit
+    @compilation.jit
     def gradient_and_product(vector: jax.Array, slow: Any, batch: Any, features: Any):
         data, _ = meta.support_and_query(problem, batch, features)
         loss_fn = functools.partial(style_tasks.inner_loss, problem)
@@ -133,7 +141,7 @@ class RateSweep:
 
 
 def _gradient_at_rate(problem: style_tasks.MetaProblem) -> Callable:
-    @jax.jit
+    @compilation.jit
     def run(rate: jax.Array, params: Any, batch: Any, features: Any):
         gradient, metrics = outer_step.outer_gradient(
             params,

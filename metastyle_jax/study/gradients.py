@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from metastyle_jax import outer_step, settings
+from metastyle_jax import compilation, outer_step, settings
 from metastyle_jax.study.records import Row
 from metastyle_jax.study.scene import Scene, with_estimator
 
@@ -54,7 +54,7 @@ def measure(config: ml_collections.ConfigDict, scene: Scene, estimator: str, ste
         return scene.params, batch, scene.features, scene.step
 
     start = time.perf_counter()
-    program = jax.jit(gradient).lower(*arguments(scene.batches[0])).compile()
+    program = compilation.jit(gradient).lower(*arguments(scene.batches[0])).compile()
     compile_seconds = time.perf_counter() - start
     jax.block_until_ready(program(*arguments(scene.batches[0])))  # the first run is slower
     gradients, losses, seconds = [], [], []

@@ -1,0 +1,50 @@
+"""`jit` for whole programs: the compiler options that are fastest where they run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+# XLA:CPU hands convolutions and matrix products to YNNPACK or to Eigen. Eigen's convolutions take
+# a third of the time once they are large, and its batched products use all cores (docs/results.md,
+# "Convolutions on CPU"); sums over positions stay with YNNPACK, which does them faster.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
+
+def jit(function: Callable, **keywords: Any) -> Callable:
+    """`jax.jit` with `options()`, which JAX allows of outermost programs only.
+
+    Args:
+      function: the whole program.
+      keywords: of `jax.jit`.
+
+    Returns:
+      The compiled function, with the method `lower`. The backend is asked for at the first call,
+      not here.
+    """
+
+    @functools.cache
+    def compiled() -> Any:
+        return jax.jit(function, compiler_options=dict(options()), **keywords)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return compiled()(*args, **kwargs)
+
+    call.lower = lambda *args, **kwargs: compiled().lower(*args, **kwargs)
+    return call
+
+
+@functools.cache
+def options() -> Mapping[str, str]:
+    """Compiler options for JAX's default backend; none that this version of XLA does not know."""
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda x: x, compiler_options=_CPU_OPTIONS).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:  # "No such compile option": another version of XLA
+        return {}
+    return _CPU_OPTIONS
