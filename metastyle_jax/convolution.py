@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from metastyle_jax import winograd
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-WINOGRAD_TILE = 4
 # fewer do not pay for the transforms
 WINOGRAD_CHANNELS = 64
 
@@ -33,7 +37,6 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     )
 
 
-@jax.jit
 def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`convolve` with stride 1, in the form that is fastest where the program runs.
 
@@ -41,91 +44,57 @@ def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
     chooses one itself. Few channels or pixels gain nothing, and bfloat16 is too coarse for
     Winograd's form.
     """
-    rows, columns = (size - WINOGRAD_TILE - 1 for size in x.shape[1:3])
-    small = min(rows, columns) < 0 or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
+    small = min(x.shape[1:3]) < winograd.TILE + 2 or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
     if kernel.shape[:2] != (3, 3) or small or x.dtype not in (np.float32, np.float64):
         return convolve(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=convolve_winograd, default=convolve)
+    return _convolve_3x3.bind(x, kernel)
 
 
-def convolve_winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`convolve` of a 3x3 kernel with stride 1 by Winograd's minimal filtering (Lavin & Gray 2016).
-
-    Each tile of 6x6 inputs gives 4x4 outputs by 36 products instead of 144. In the transformed
-    domain the convolution and both its derivatives are one batched matrix product. Rounding is
-    three times that of the direct sum.
-
-    Args:
-      x: (N, H, W, I).
-      kernel: (3, 3, I, O).
-
-    Returns:
-      (N, H - 2, W - 2, O).
-    """
-    n, height, width, inputs = x.shape
-    outputs = kernel.shape[-1]
-    rows, columns = (-(-(size - 2) // WINOGRAD_TILE) for size in (height, width))
-    side = WINOGRAD_TILE + 2
-    # one product: as two small ones it takes as long as the convolution
-    both = jnp.asarray(np.kron(_KERNEL_TRANSFORM, _KERNEL_TRANSFORM), kernel.dtype)
-    filters = (both @ kernel.reshape(9, inputs * outputs)).reshape(side**2, inputs, outputs)
-    tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(x, 1, rows)))
-    tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(tiles, 3, columns)), axis=1)
-    tiles = tiles.reshape(side**2, n * rows * columns, inputs)
-    products = (tiles @ filters).reshape(side, side, n, rows, columns, outputs)
-    y = jnp.stack(_combine(_OUTPUT_TRANSFORM, list(products)), axis=3)
-    y = jnp.stack(_combine(_OUTPUT_TRANSFORM, list(y)), axis=4)
-    y = y.reshape(n, rows * WINOGRAD_TILE, columns * WINOGRAD_TILE, outputs)
-    return y[:, : height - 2, : width - 2]
+# A primitive of its own, because the derivative of Winograd's form by JAX's rules adds up
+# overlapping tiles, which is slower than the direct sum. This one's are convolutions again. It also
+# becomes Winograd's form or the direct one only when it is lowered for a platform.
+_convolve_3x3 = Primitive("convolve_3x3")
+_convolve_3x3.def_impl(jax.jit(_convolve_3x3.bind))
 
 
-def _cook_toom(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Transforms (input, kernel, output) of the minimal filter with 3 taps.
-
-    Its n = len(points) + 1 products are values of polynomials at `points` and at infinity: n
-    inputs to n - 2 outputs.
-    """
-    n = len(points) + 1
-    factors = [[point - other for other in points if other != point] for point in points]
-    powers = np.vander(points, n - 2, increasing=True)
-    kernel = np.vander(points, 3, increasing=True) / np.prod(factors, axis=1, keepdims=True)
-    basis = [np.poly([other for other in points if other != point])[::-1] for point in points]
-    inputs = np.vstack([np.pad(basis, ((0, 0), (0, 1))), np.poly(points)[::-1]])
-    infinity = np.eye(n)[-1]
-    return inputs, np.vstack([kernel, infinity[-3:]]), np.vstack([powers, infinity[2:]]).T
+@_convolve_3x3.def_abstract_eval
+def _shape(x: Any, kernel: Any) -> jax.core.ShapedArray:
+    n, height, width, _ = x.shape
+    return jax.core.ShapedArray((n, height - 2, width - 2, kernel.shape[-1]), x.dtype)
 
 
-# a third of the rounding of the usual (0, 1, -1, 2, -2), and exact in binary
-_INPUT_TRANSFORM, _KERNEL_TRANSFORM, _OUTPUT_TRANSFORM = _cook_toom((0, 0.75, -0.75, 1.5, -1.5))
+def _transpose_x(cotangent: jax.Array, x: Any, kernel: jax.Array) -> jax.Array:
+    padded = jnp.pad(cotangent, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    return _convolve_3x3.bind(padded, kernel[::-1, ::-1].swapaxes(2, 3))
 
 
-def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """Every row's sum of the parts, without the terms that are zero."""
-    sums = []
-    for row in matrix:
-        terms = [
-            part if factor == 1 else factor * part
-            for factor, part in zip(row.tolist(), parts, strict=True)
-            if factor
-        ]
-        sums.append(sum(terms[1:], start=terms[0]))
-    return sums
+def _transpose_kernel(cotangent: jax.Array, x: jax.Array, kernel: Any) -> jax.Array:
+    shape = (3, 3, x.shape[-1], cotangent.shape[-1])
+    zero = jax.ShapeDtypeStruct(shape, x.dtype)
+    return jax.linear_transpose(functools.partial(convolve, x), zero)(cotangent)[0]
 
 
-def _overlapping(x: jax.Array, axis: int, count: int) -> list[jax.Array]:
-    """Entry 0 of every tile along `axis`, entry 1, ...; tiles begin every `WINOGRAD_TILE`."""
-    size = WINOGRAD_TILE * (count + 1)
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (0, size - x.shape[axis])
-    shape = (*x.shape[:axis], count + 1, WINOGRAD_TILE, *x.shape[axis + 1 :])
-    blocks = jnp.pad(x, widths).reshape(shape)
-    entries = []
-    for entry in range(WINOGRAD_TILE + 2):
-        # the last two are the first two of the next tile
-        block, within = divmod(entry, WINOGRAD_TILE)
-        part = jax.lax.slice_in_dim(blocks, block, block + count, axis=axis)
-        entries.append(jax.lax.index_in_dim(part, within, axis + 1, keepdims=False))
-    return entries
+def _batch(arguments: Sequence[jax.Array], axes: Sequence[int | None]) -> tuple[jax.Array, int]:
+    x, kernel = arguments
+    if axes[1] is None:
+        x = jnp.moveaxis(x, axes[0], 0)
+        y = _convolve_3x3.bind(x.reshape(-1, *x.shape[2:]), kernel)
+        return y.reshape(x.shape[0], -1, *y.shape[1:]), 0
+    return jax.vmap(_by_platform, axes)(x, kernel), 0
+
+
+def _by_platform(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=convolve)
+
+
+ad.defbilinear(_convolve_3x3, _transpose_x, _transpose_kernel)
+batching.primitive_batchers[_convolve_3x3] = _batch
+mlir.register_lowering(_convolve_3x3, mlir.lower_fun(convolve, multiple_results=False))
+mlir.register_lowering(
+    _convolve_3x3,
+    mlir.lower_fun(jax.jit(winograd.convolve), multiple_results=False),
+    platform="cpu",
+)
 
 
 @functools.partial(jax.jit, static_argnames="block")

@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from derivatives import relative_error
-from metastyle_jax import convolution
+from metastyle_jax import convolution, winograd
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -89,7 +89,7 @@ def test_upsampling_by_phases_equals_the_direct_form(height, width):
 @pytest.mark.parametrize(("height", "width"), [(3, 6), (6, 10), (11, 8)])
 def test_winograd_convolution_equals_the_direct_one(height, width):
     x, kernel = random(2, height, width, 4), random(3, 3, 4, 5, seed=1)
-    actual = convolution.convolve_winograd(x, kernel)
+    actual = winograd.convolve(x, kernel)
     assert actual.shape == (2, height - 2, width - 2, 5)
     np.testing.assert_allclose(actual, summed(x, kernel), atol=1e-12)
 
@@ -99,7 +99,7 @@ def test_winograd_rounds_little_more_than_the_direct_sum():
     exact = convolution.convolve(x, kernel)
     small, narrow = x.astype(np.float32), kernel.astype(np.float32)
     rounded = convolution.convolve(small.astype(float), narrow.astype(float))
-    actual = convolution.convolve_winograd(small, narrow)
+    actual = winograd.convolve(small, narrow)
     assert actual.dtype == np.float32
     assert relative_error(actual.astype(float), rounded) < 2e-6
     assert relative_error(actual.astype(float), exact) < 3e-6
@@ -127,7 +127,7 @@ def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape,
 @pytest.mark.parametrize(
     ("rewrite", "direct", "shape", "kernel_shape"),
     [
-        (convolution.convolve_winograd, convolution.convolve, (2, 7, 12, 3), (3, 3, 3, 2)),
+        (winograd.convolve, convolution.convolve, (2, 7, 12, 3), (3, 3, 3, 2)),
         (convolution.convolve_quickly, convolution.convolve, (1, 7, 6, 64), (3, 3, 64, 64)),
         (convolution.convolve_blocked, convolution.convolve, (2, 16, 12, 3), (9, 9, 3, 2)),
         (

@@ -14,7 +14,7 @@ PACKAGE = "metastyle_jax"
 # lowest first; a module imports only from lower rows, and within its own folder
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("atomic", "digest", "versions", "compilation"),
+    ("atomic", "digest", "versions", "compilation", "winograd"),
     ("convolution", "losses", "inner_gradients"),
     ("vgg",),
     ("bilevel",),
@@ -41,7 +41,8 @@ LEVELS = {module: level for level, row in enumerate(LAYERS) for module in row}
 
 # pure functions: what they may import of this project, and nothing of the world around them
 PURE: dict[str, set[str]] = {
-    "convolution": set(),
+    "winograd": set(),
+    "convolution": {"winograd"},
     "vgg": {"convolution"},
     "losses": set(),
     "inner_gradients": set(),
