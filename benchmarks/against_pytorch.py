@@ -26,8 +26,6 @@ import jax
 import numpy as np
 import torch
 
-from metastyle_jax import feature_weights
-
 # of the loss: float32 sums in another order; of the gradient (or picture): now and then a ReLU or
 # a maximum falls the other way. That the formulas agree is proven in float64 by the tests.
 TOLERANCE = {"cpu": (1e-4, 2e-2), "cuda": (1e-2, 5e-2)}
@@ -99,9 +97,7 @@ def machine(args: argparse.Namespace) -> str:
 
 def cases(args: argparse.Namespace) -> Iterator[Case]:
     """All comparisons asked for."""
-    architecture, network = feature_weights.load(args.features, both_sides.GOAL.layers)
-    params = both_sides.random_params()
-    setting = both_sides.Setting(args.device, architecture, params, network)
+    setting = both_sides.make_setting(args.device, args.features)
     if args.only in (None, "outer"):
         for count, steps in ((1, 1), (1, 3), (2, 1), (2, 3)):
             for estimator, target in (("exact", 1.5), ("first_order", None)):

@@ -18,6 +18,7 @@ from metastyle_jax import (
     adaptation,
     bilevel,
     compilation,
+    feature_weights,
     objective,
     outer_step,
     style_tasks,
@@ -45,12 +46,16 @@ class Side(NamedTuple):
       result: value of the first run -> (loss, pytree of gradients or pictures), to be compared.
       compile_seconds: None where compilation is part of the first run.
       temporary: bytes that XLA reports; None for PyTorch.
+      operations, traffic: floating point operations, and bytes read and written, that XLA counts in
+        the compiled program; None for PyTorch.
     """
 
     run: Callable[[], Any]
     result: Callable[[Any], tuple[float, Any]]
     compile_seconds: float | None = None
     temporary: int | None = None
+    operations: float | None = None
+    traffic: float | None = None
 
 
 class Setting(NamedTuple):
@@ -72,6 +77,12 @@ class Setting(NamedTuple):
         place = pytorch_step.Placement(self.device, memory_format=memory_format)
         params = {part: place.parameters(tree) for part, tree in self.params.items()}
         return place, params, place.parameters(self.network)
+
+
+def make_setting(device: str, features: str) -> Setting:
+    """Random parameters and the feature network named as in `config.features.network`."""
+    architecture, network = feature_weights.load(features, GOAL.layers)
+    return Setting(device, architecture, random_params(), network)
 
 
 def random_params() -> Any:
@@ -205,11 +216,14 @@ def _compiled(lower: Callable, arguments: tuple, keywords: dict, result: Callabl
     start = time.perf_counter()
     compiled = lower(*arguments, **keywords).compile()
     seconds = time.perf_counter() - start
+    cost = compiled.cost_analysis()
     return Side(
         lambda: jax.block_until_ready(compiled(*arguments, **keywords)),
         result,
         seconds,
         compiled.memory_analysis().temp_size_in_bytes,
+        cost["flops"],
+        cost["bytes accessed"],
     )
 
 

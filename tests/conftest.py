@@ -22,11 +22,17 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_enable_compilation_cache", False)
 
 
+# the longest files, each of which one process runs: begun last, one would run while the other waits
+_FIRST = ("test_training", "test_commands", "test_inner_options", "test_bilevel")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests against PyTorch get the mark by which `.ci/run` chooses them."""
+    """Tests against PyTorch get the mark by which `.ci/run` chooses them; long files go first."""
     for item in items:
         if "torch_reference" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.torch)
+    rank = {name: number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture

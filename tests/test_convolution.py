@@ -145,3 +145,31 @@ def test_rewrites_have_the_derivatives_of_the_direct_form(rewrite, direct, shape
     expected = second_derivatives(direct, x, kernel)
     for mine, theirs in zip(actual, expected, strict=True):
         assert relative_error(mine, theirs) < 1e-12
+
+
+@pytest.mark.parametrize("axes", [(0, None), (1, None), (0, 0), (None, 3)], ids=str)
+def test_vectorised_quick_convolutions_are_the_single_ones(axes):
+    shapes = ((1, 7, 8, 64), (3, 3, 64, 64))
+    arguments = [
+        0.2 * random(*(shape if axis is None else (*shape[:axis], 3, *shape[axis:])), seed=seed)
+        for seed, (shape, axis) in enumerate(zip(shapes, axes, strict=True))
+    ]
+    actual = jax.vmap(convolution.convolve_quickly, axes)(*arguments)
+    for index in range(3):
+        one = [
+            value if axis is None else jnp.take(value, index, axis)
+            for value, axis in zip(arguments, axes, strict=True)
+        ]
+        assert relative_error(actual[index], convolution.convolve(*one)) < 1e-12
+
+
+def test_an_exported_program_has_the_form_of_its_platform():
+    x, kernel = random(1, 8, 8, 64), random(3, 3, 64, 64)
+    gradient = jax.jit(jax.grad(lambda x, kernel: convolution.convolve_quickly(x, kernel).sum()))
+    text = {
+        platform: jax.export.export(gradient, platforms=[platform])(x, kernel).mlir_module()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert {name for name, program in text.items() if "dot_general" in program} == {"cpu"}
+    direct = {name for name, program in text.items() if "stablehlo.convolution" in program}
+    assert direct == {"cuda", "tpu"}
