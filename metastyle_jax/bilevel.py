@@ -77,7 +77,7 @@ def inner_loop(
       estimator: one of `ESTIMATORS`, or another function of that signature.
       optimizer, steps, taken, trajectory, tasks: see `Loop`.
       unroll: XLA:CPU needs it to be fast: inside a loop it does not rewrite convolutions for its
-        fast kernels (12 times slower at 128 px); elsewhere a loop compiles sooner.
+        fast kernels (nine times slower at 128 px); elsewhere a loop compiles sooner.
 
     Returns:
       (fast after the loop, {"loss": (T,), "aux": leaves (T, ...), "gradient_norm": (T,)}), where
@@ -88,16 +88,16 @@ def inner_loop(
     return estimator(loss_fn, fast, slow, data, loop)
 
 
-def every_step(rule: Rule, when_unrolled: Rule | None = None) -> Estimator:
+def every_step(rule: Rule, *, recomputes: bool = False) -> Estimator:
     """The estimator that differentiates every step, its inner gradient by `rule`.
 
     Args:
-      when_unrolled: the rule in its place where the steps are unrolled.
+      recomputes: whether the rule takes `recompute`, see `inner_gradients.exact`.
     """
 
     @functools.wraps(rule, assigned=("__name__", "__qualname__", "__doc__"), updated=())
     def estimator(loss_fn: LossFn, fast: PyTree, slow: PyTree, data: PyTree, loop: Loop):
-        chosen = when_unrolled if when_unrolled and loop.unroll else rule
+        chosen = _keeping_if_unrolled(rule, loop) if recomputes else rule
         carry = (fast, loop.optimizer.init(fast))
         (fast, _), metrics = _take_steps(chosen(loss_fn), carry, slow, data, loop, 0, loop.steps)
         return fast, metrics
@@ -105,18 +105,14 @@ def every_step(rule: Rule, when_unrolled: Rule | None = None) -> Estimator:
     return estimator
 
 
-def _forward_over_reverse(rule: Rule) -> Estimator:
-    return every_step(rule, when_unrolled=_keeping(rule))
-
-
-def _keeping(rule: Rule) -> Rule:
+def _keeping_if_unrolled(rule: Rule, loop: Loop) -> Rule:
     """Unrolled steps are for speed: they keep their linearised gradients."""
-    return functools.partial(rule, recompute=False)
+    return functools.partial(rule, recompute=not loop.unroll)
 
 
-exact = _forward_over_reverse(inner_gradients.exact)
-hessian_only = _forward_over_reverse(inner_gradients.hessian_only)
-mixed_only = _forward_over_reverse(inner_gradients.mixed_only)
+exact = every_step(inner_gradients.exact, recomputes=True)
+hessian_only = every_step(inner_gradients.hessian_only, recomputes=True)
+mixed_only = every_step(inner_gradients.mixed_only, recomputes=True)
 reverse = every_step(inner_gradients.reverse)
 reverse_remat = every_step(inner_gradients.reverse_remat)
 first_order = every_step(inner_gradients.first_order)
@@ -134,14 +130,11 @@ def truncated(
       last: how many steps are differentiated exactly.
     """
     first = max(0, loop.steps - last)
-    exact_rule = inner_gradients.exact
-    if loop.unroll:
-        exact_rule = _keeping(exact_rule)
     carry = (fast, loop.optimizer.init(fast))
     parts = []
     for rule, begin, end in (
         (inner_gradients.first_order, 0, first),
-        (exact_rule, first, loop.steps),
+        (_keeping_if_unrolled(inner_gradients.exact, loop), first, loop.steps),
     ):
         carry, metrics = _take_steps(rule(loss_fn), carry, slow, data, loop, begin, end)
         parts.append(metrics)

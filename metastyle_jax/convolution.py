@@ -89,12 +89,8 @@ def _by_platform(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 ad.defbilinear(_convolve_3x3, _transpose_x, _transpose_kernel)
 batching.primitive_batchers[_convolve_3x3] = _batch
-mlir.register_lowering(_convolve_3x3, mlir.lower_fun(convolve, multiple_results=False))
-mlir.register_lowering(
-    _convolve_3x3,
-    mlir.lower_fun(jax.jit(winograd.convolve), multiple_results=False),
-    platform="cpu",
-)
+# jitted: traced once per shape
+mlir.register_lowering(_convolve_3x3, mlir.lower_fun(jax.jit(_by_platform), multiple_results=False))
 
 
 @functools.partial(jax.jit, static_argnames="block")
