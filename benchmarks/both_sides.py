@@ -176,7 +176,7 @@ def adapt(setting: Setting, subset: str, form: str) -> Side:
 def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> Side:
     fast, slow = subsets.split(setting.params, subset)
     styles = adaptation.make_style_targets(painting[0], setting.network, goal=setting.goal)
-    arguments = (fast, optax.scale_by_adam().init(fast), contents)
+    arguments = (fast, optax.scale_by_adam().init(fast), contents, np.int32(0))
     keywords = {
         "learning_rate": np.float32(ADAPTATION_RATE),
         "slow": slow,

@@ -44,6 +44,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective = ml_collections.ConfigDict()
     config.objective.content_layers = ("relu2_2",)
     config.objective.style_layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    # gram, linear, poly(CONSTANT), gaussian(BANDWIDTH FACTORS), bn, sliced_wasserstein(DIRECTIONS),
+    # or a sum of them with weights: 0.3*linear+0.7*gaussian; see docs/losses.md
+    config.objective.style_loss = "gram"
+    config.objective.style_layer_weights = ()  # one factor per style layer; empty for 1
     config.objective.content_weight = 1.0
     config.objective.style_weight = 1e5
     config.objective.total_variation_weight = 0.0

@@ -96,13 +96,13 @@ def adapt(
     batch = next(contents)
     start = time.perf_counter()
     # the result is thrown away: this compiles, unless an earlier adaptation has
-    jax.block_until_ready(take_step(fast, opt_state, batch))
+    jax.block_until_ready(take_step(fast, opt_state, batch, np.int32(0)))
     compile_seconds = time.perf_counter() - start
     start = time.perf_counter()
     history = []
     # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
     for step in range(1, settings.steps + 1):
-        fast, opt_state, metrics = take_step(fast, opt_state, batch)
+        fast, opt_state, metrics = take_step(fast, opt_state, batch, np.int32(step))
         if step < settings.steps:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
@@ -124,6 +124,7 @@ def adaptation_step(
     fast: Any,
     opt_state: Any,
     contents: jax.Array,
+    step: jax.Array,
     *,
     learning_rate: jax.Array,
     slow: Any,
@@ -132,13 +133,11 @@ def adaptation_step(
     goal: objective.Objective,
     dtype: str | None = None,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
-    """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step)."""
-    data = {
-        "contents": contents,
-        "content_targets": objective.content_targets(goal, feature_weights, contents),
-        "style_targets": style_targets,
-        "feature_weights": feature_weights,
-    }
+    """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step).
+
+    `step`, () int32, decides what a style loss that is random draws.
+    """
+    data = _data(contents, style_targets, feature_weights, goal, step)
     problem = style_tasks.MetaProblem(goal, dtype=dtype)
 
     def loss_fn(fast: Any):
@@ -150,6 +149,23 @@ def adaptation_step(
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
     fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
     return fast, opt_state, {name: part[0] for name, part in metrics.items()}
+
+
+def _data(
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    feature_weights: Any,
+    goal: objective.Objective,
+    step: jax.Array,
+) -> dict[str, Any]:
+    """What `style_tasks.stylization_loss` reads."""
+    return {
+        "contents": contents,
+        "content_targets": objective.content_targets(goal, feature_weights, contents),
+        "style_targets": style_targets,
+        "feature_weights": feature_weights,
+        "key": jax.random.fold_in(jax.random.key(0), step),
+    }
 
 
 def _checked(
@@ -174,12 +190,7 @@ def evaluate_batch(
     goal: objective.Objective,
 ) -> dict[str, jax.Array]:
     """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
-    data = {
-        "contents": contents,
-        "content_targets": objective.content_targets(goal, feature_weights, contents),
-        "style_targets": style_targets,
-        "feature_weights": feature_weights,
-    }
+    data = _data(contents, style_targets, feature_weights, goal, np.int32(0))
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
     _, parts = style_tasks.stylization_loss(
         style_tasks.MetaProblem(goal), params["weights"], style, data

@@ -72,11 +72,14 @@ def _add_plan(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="the memory that training needs per outer step, and the largest batch that fits",
-        usage="%(prog)s --config=FILE [--config.NAME=VALUE ...] [--memory=SIZE]",
+        usage="%(prog)s --config=FILE [--config.NAME=VALUE ...] [--memory=SIZE] [--verify]",
         allow_abbrev=False,
     )
     parser.add_argument(
         "--memory", help="of each device, such as 16GB or 24GiB; default: what the device has"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="compile the largest batch too, not only extrapolate"
     )
     parser.set_defaults(run=_plan, takes_config=True)
 
@@ -85,7 +88,10 @@ def _plan(args: argparse.Namespace) -> None:
     limit = None if args.memory is None else plan_report.parse_size("--memory", args.memory)
     config = command_line.parse_config(args.settings)
     found = planning.plan(
-        config, limit=limit, progress=lambda line: print(line, file=sys.stderr, flush=True)
+        config,
+        limit=limit,
+        verify=args.verify,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(plan_report.render(found, config))
 

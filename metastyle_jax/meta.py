@@ -26,6 +26,7 @@ def meta_loss(
     style_factor: jax.Array | float = 1.0,
     taken: jax.Array | None = None,
     step_weights: jax.Array | None = None,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean over styles of the query loss after the inner loop on the support contents.
 
@@ -38,12 +39,14 @@ def meta_loss(
       style_factor: multiplies the weight of the style.
       taken: () int32, how many of the T inner steps are taken; None for all.
       step_weights: (T,), of the query loss after each inner step; None for the last alone.
+      key: for a style loss that is random: its draws are the same for all styles and inner steps,
+        so that the inner loop descends one function, and others for the query.
 
     Returns:
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
       "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm").
     """
-    support, query = support_and_query(problem, batch, feature_weights, style_factor)
+    support, query = support_and_query(problem, batch, feature_weights, style_factor, key)
 
     def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
         data = {**query, "style_targets": style_targets}
@@ -75,7 +78,7 @@ def preview(
     inner_optimizer: optax.GradientTransformation,
 ) -> tuple[jax.Array, jax.Array]:
     """The first query content in each style before and after the inner loop: (S, H, W, 3) twice."""
-    support, _ = support_and_query(problem, batch, feature_weights)
+    support, _ = support_and_query(problem, batch, feature_weights, key=jax.random.key(0))
     content = batch["query"][:1]
     stylize = functools.partial(transformer.stylize, dtype=problem.dtype, rewrite=problem.rewrite)
 
@@ -96,15 +99,18 @@ def support_and_query(
     batch: style_tasks.Batch,
     feature_weights: Any,
     style_factor: jax.Array | float = 1.0,
+    key: jax.Array | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Data of `style_tasks.stylization_loss` for the inner and for the outer loss."""
     targets = style_tasks.make_targets(problem, feature_weights, batch, style_factor)
+    keys = (None, None) if key is None else jax.random.split(key)
     return tuple(
         {
             "contents": batch[name],
             "content_targets": targets[name],
             "style_targets": targets["styles"],
             "feature_weights": feature_weights,
+            "key": own_key,
         }
-        for name in ("support", "query")
+        for name, own_key in zip(("support", "query"), keys, strict=True)
     )

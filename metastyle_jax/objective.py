@@ -13,14 +13,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax import losses, vgg
-
-# keeps a normalised error finite where a target is all zeros (a dead layer, a black picture)
-TINY = 1e-8
+from metastyle_jax import fusion, losses, vgg
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +30,7 @@ class Objective:
       content_layers, style_layers: names such as `relu2_2`.
       content_weight, style_weight, total_variation_weight: factors of the three parts.
       style_loss: for example `losses.gram`.
+      style_layer_weights: factors of the style's layers, one each; empty for 1.
       normalize: divide each layer's error by the mean square of its target, which makes the loss
         the same size for every style and every content, so that one inner rate fits all. False is
         the paper's scaling.
@@ -46,6 +45,7 @@ class Objective:
     style_weight: float = 1e5
     total_variation_weight: float = 0.0
     style_loss: losses.StyleLoss = losses.gram
+    style_layer_weights: tuple[float, ...] = ()
     normalize: bool = False
     dtype: str | None = None
 
@@ -53,6 +53,11 @@ class Objective:
     def layers(self) -> tuple[str, ...]:
         """All layers that the objective reads, each once."""
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+
+    @property
+    def compared(self) -> losses.StyleLoss:
+        """`style_loss` as it is minimised: relative to the style if `normalize`."""
+        return fusion.relative(self.style_loss) if self.normalize else self.style_loss
 
     def extract(
         self, feature_weights: vgg.FeatureWeights, images: jax.Array, layers: tuple[str, ...]
@@ -68,7 +73,7 @@ class Objective:
         )
 
 
-Targets = dict[str, dict[str, jax.Array]]
+Targets = dict[str, dict[str, Any]]
 
 
 def content_targets(
@@ -77,28 +82,34 @@ def content_targets(
     """`{layer: {"features": (N, h, w, C), "scale": (N,)}}` of (N, H, W, 3) contents in [0, 1]."""
     features = objective.extract(feature_weights, images, objective.content_layers)
     return {
-        layer: {"features": x, "scale": _scale(objective, losses.mean_square(x))}
+        layer: {"features": x, "scale": _content_scale(objective, losses.mean_square(x))}
         for layer, x in features.items()
     }
+
+
+def _content_scale(objective: Objective, magnitude: jax.Array) -> jax.Array:
+    if not objective.normalize:
+        return jnp.ones_like(magnitude)
+    return 1 / jnp.maximum(magnitude, fusion.TINY)
 
 
 def style_targets(
     objective: Objective, feature_weights: vgg.FeatureWeights, images: jax.Array
 ) -> Targets:
-    """`{layer: {"statistics": (N, ...), "scale": (N,)}}` of (N, H, W, 3) styles in [0, 1]."""
+    """`{layer: {"statistics": leaves (N, ...), "scale": (N,)}}` of (N, H, W, 3) styles in [0, 1].
+
+    The style's features may have any size, see `losses`; the scale is the weight of the layer.
+    """
     features = objective.extract(feature_weights, images, objective.style_layers)
-    targets = {}
-    for layer, x in features.items():
-        statistics = objective.style_loss.statistics(x)
-        magnitude = objective.style_loss.magnitude(statistics)
-        targets[layer] = {"statistics": statistics, "scale": _scale(objective, magnitude)}
-    return targets
-
-
-def _scale(objective: Objective, magnitude: jax.Array) -> jax.Array:
-    if not objective.normalize:
-        return jnp.ones_like(magnitude)
-    return 1 / jnp.maximum(magnitude, TINY)
+    weights = objective.style_layer_weights or (1.0,) * len(objective.style_layers)
+    loss = objective.compared
+    return {
+        layer: {
+            "statistics": loss.target(loss.statistics(features[layer])),
+            "scale": jnp.full(images.shape[:1], weight, images.dtype),
+        }
+        for layer, weight in zip(objective.style_layers, weights, strict=True)
+    }
 
 
 def fold_targets(contents: Targets, styles: Targets, count: tuple[int, int]) -> tuple[Targets, ...]:
@@ -126,8 +137,11 @@ def perceptual_loss(
     outputs: jax.Array,
     contents: Targets,
     styles: Targets,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
     """Loss of each of (N, H, W, 3) `outputs` against its content and its style.
+
+    `key` is for style losses that draw positions or directions, the same ones for all outputs.
 
     Returns:
       (total (N,), {"content": (N,), "style": (N,)}), the parts already multiplied by their weights;
@@ -138,12 +152,15 @@ def perceptual_loss(
         target["scale"] * losses.content_loss(features[layer], target["features"])
         for layer, target in contents.items()
     )
+    loss = objective.compared
     style = objective.style_weight * sum(
-        target["scale"]
-        * objective.style_loss.distance(
-            objective.style_loss.statistics(features[layer]), target["statistics"]
+        styles[layer]["scale"]
+        * loss.distance(
+            loss.statistics(features[layer]),
+            styles[layer]["statistics"],
+            None if key is None else jax.random.fold_in(key, index),
         )
-        for layer, target in styles.items()
+        for index, layer in enumerate(objective.style_layers)
     )
     total = content + style
     if objective.total_variation_weight:

@@ -109,6 +109,7 @@ def outer_gradient(
             style_factor=_style_factor(problem, step),
             taken=taken_steps(problem, step),
             step_weights=multi_step_weights(problem, step),
+            key=draws_key(problem, step),
         )
 
     return jax.grad(loss_fn, has_aux=True)(params)
@@ -126,6 +127,14 @@ def taken_steps(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array 
         return None
     key = jax.random.fold_in(jax.random.key(problem.seed), step)
     return jax.random.randint(key, (), 1, problem.steps + 1, jnp.int32)
+
+
+def draws_key(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:
+    """For a style loss that is random, a function of the seed and the outer step; else None."""
+    if not problem.objective.style_loss.random:
+        return None
+    # apart from the draws of `taken_steps`
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(problem.seed), 1), step)
 
 
 def multi_step_weights(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:

@@ -60,12 +60,14 @@ class Row:
     Attributes:
       steps: T.
       memory: at the configured batch.
+      per_style: bytes of one more style on a device.
       largest: the most styles, over all devices, whose step fits; 0 if not even one per device.
       compiled: whether the largest batch and the next one were compiled; else it is extrapolated.
     """
 
     steps: int
     memory: Memory
+    per_style: int
     largest: int
     compiled: bool
 
@@ -85,6 +87,7 @@ def plan(
     *,
     limit: int | None = None,
     others: Sequence[int] = USUAL_STEPS,
+    verify: bool = False,
     progress: Progress = lambda line: None,
 ) -> Plan:
     """What one outer step of `config` needs on the devices at hand, for its own T and others.
@@ -93,6 +96,8 @@ def plan(
       config: see `configs/default.py`.
       limit: bytes that each device has; None for `device_memory`.
       others: further numbers of inner steps.
+      verify: compile the largest batch that fits and the next one, rather than to extrapolate from
+        two small ones. Each compilation of a big step takes from half a minute to minutes.
       progress: gets a line before each compilation.
 
     Raises:
@@ -102,17 +107,12 @@ def plan(
     devices = pick_devices(config)
     if limit is None:
         limit = device_memory(devices)
-    choices = sorted({config.inner.steps, *others})
-    rows = tuple(
-        _row(
-            settings.changed(config, {"inner.steps": steps}),
-            limit,
-            progress,
-            pin_down=steps == config.inner.steps,
-        )
-        for steps in choices
-    )
-    return Plan(jax.default_backend(), len(devices), limit, rows)
+    rows = {config.inner.steps: _row(config, limit, progress, verify=verify)}
+    for steps in set(others) - set(rows):
+        changed = settings.changed(config, {"inner.steps": steps})
+        rows[steps] = _other_row(changed, limit, progress, rows[config.inner.steps])
+    ordered = tuple(row for _, row in sorted(rows.items()))
+    return Plan(jax.default_backend(), len(devices), limit, ordered)
 
 
 def step_memory(config: ml_collections.ConfigDict) -> Memory:
@@ -157,26 +157,39 @@ def device_memory(devices: list[jax.Device]) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
 
 
-def _row(
-    config: ml_collections.ConfigDict, limit: int, progress: Progress, *, pin_down: bool
-) -> Row:
-    """`pin_down`: compile the largest batch that fits and the next one, not only extrapolate."""
+def _row(config: ml_collections.ConfigDict, limit: int, progress: Progress, *, verify: bool) -> Row:
     devices, measured = len(pick_devices(config)), {}
 
     def measure(share: int) -> int:
         """Bytes in all for `share` styles per device."""
-        styles = share * devices
-        progress(f"compiling {config.inner.steps} inner steps on {styles} styles ...")
-        measured[share] = step_memory(settings.changed(config, {"batch.styles": styles}))
+        measured[share] = _compile(config, share * devices, progress)
         return measured[share].total
 
     configured = config.batch.styles // devices
-    points = {share: measure(share) for share in (configured, 2 if configured == 1 else 1)}
+    other = 2 if configured == 1 else 1
+    points = {share: measure(share) for share in (configured, other)}
+    per_style = max(1, (points[other] - points[configured]) // (other - configured))
     # unrolled, the inner loops of styles that do not fold make a program of any length
     problem = settings.make_problem(config)
-    pin_down = pin_down and (subsets.folds(problem.subset) or not problem.unroll)
-    share, compiled = largest_share(points, limit, measure if pin_down else None)
-    return Row(config.inner.steps, measured[configured], share * devices, compiled)
+    verify = verify and (subsets.folds(problem.subset) or not problem.unroll)
+    share, compiled = largest_share(points, limit, measure if verify else None)
+    return Row(config.inner.steps, measured[configured], per_style, share * devices, compiled)
+
+
+def _other_row(config: ml_collections.ConfigDict, limit: int, progress: Progress, row: Row) -> Row:
+    """A row from one compilation: a style's bytes are taken to grow with T as the temporary do."""
+    devices = len(pick_devices(config))
+    memory = _compile(config, config.batch.styles, progress)
+    per_style = row.per_style * memory.temporary // max(1, row.memory.temporary)
+    configured = config.batch.styles // devices
+    points = {configured: memory.total, configured + 1: memory.total + per_style}
+    share, _ = largest_share(points, limit)
+    return Row(config.inner.steps, memory, per_style, share * devices, False)
+
+
+def _compile(config: ml_collections.ConfigDict, styles: int, progress: Progress) -> Memory:
+    progress(f"compiling {config.inner.steps} inner steps on {styles} styles ...")
+    return step_memory(settings.changed(config, {"batch.styles": styles}))
 
 
 def largest_share(

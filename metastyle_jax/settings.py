@@ -12,6 +12,7 @@ import optax
 
 from metastyle_jax import (
     bilevel,
+    fusion,
     learned_rates,
     objective,
     outer_step,
@@ -117,6 +118,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.outer.implicit_damping={damping!r} must be positive")
     _check_combinations(flat)
     _check_layers(config)
+    _check_style_loss(config)
     _check_subset(config)
 
 
@@ -149,6 +151,19 @@ def _check_layers(config: ml_collections.ConfigDict) -> None:
             raise UserError(f"config.data.image_size is too small for config.objective.{name}")
 
 
+def _check_style_loss(config: ml_collections.ConfigDict) -> None:
+    try:
+        fusion.parse(config.objective.style_loss)
+    except ValueError as error:
+        raise UserError(f"config.objective.style_loss: {error}") from error
+    weights, layers = config.objective.style_layer_weights, config.objective.style_layers
+    if weights and (len(weights) != len(layers) or not min(weights) > 0):
+        raise UserError(
+            f"config.objective.style_layer_weights={tuple(weights)} needs a positive number for "
+            f"each of the {len(layers)} style_layers, or none at all"
+        )
+
+
 def _check_subset(config: ml_collections.ConfigDict) -> None:
     shapes = jax.eval_shape(lambda: _init_transformer(config, jax.random.key(0)))
     try:
@@ -166,6 +181,8 @@ def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
         style_layers=tuple(config.objective.style_layers),
         content_weight=config.objective.content_weight,
         style_weight=config.objective.style_weight,
+        style_loss=fusion.parse(config.objective.style_loss),
+        style_layer_weights=tuple(config.objective.style_layer_weights),
         total_variation_weight=config.objective.total_variation_weight,
         normalize=config.objective.normalize,
         dtype=_dtype(config.features.dtype),
@@ -176,6 +193,7 @@ def record_objective(goal: objective.Objective) -> dict[str, Any]:
     """The settings of an objective by dotted name, as `flatten` has them."""
     return {
         "features.pooling": goal.pooling,
+        "objective.style_loss": goal.style_loss.name,
         **{f"objective.{name}": _plain(getattr(goal, name)) for name in _OBJECTIVE},
     }
 
@@ -190,6 +208,7 @@ def recorded_objective(recorded: Mapping[str, Any]) -> objective.Objective:
     return objective.Objective(
         architecture=network.partition(":")[0],
         pooling=recorded.get("features.pooling", NORMALIZED.pooling),
+        style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
         **values,
     )
 
@@ -199,6 +218,7 @@ _OBJECTIVE = (
     "style_layers",
     "content_weight",
     "style_weight",
+    "style_layer_weights",
     "total_variation_weight",
     "normalize",
 )

@@ -87,7 +87,8 @@ def stylization_loss(
       problem: static description.
       weights: of the transformer.
       style: leaves (S, C).
-      data: {"contents": (B, H, W, 3), "content_targets", "style_targets", "feature_weights"}.
+      data: {"contents": (B, H, W, 3), "content_targets", "style_targets", "feature_weights"}, and
+        "key" for a style loss that is random.
 
     Returns:
       (scalar, {"loss", "content", "style"} each (S,), the mean over contents).
@@ -103,7 +104,7 @@ def stylization_loss(
     )
     targets = objective.fold_targets(data["content_targets"], data["style_targets"], (s, b))
     total, parts = objective.perceptual_loss(
-        problem.objective, data["feature_weights"], outputs, *targets
+        problem.objective, data["feature_weights"], outputs, *targets, data.get("key")
     )
     parts = {"loss": total, **parts}
     parts = {name: part.reshape(s, b).mean(axis=1) for name, part in parts.items()}
