@@ -12,6 +12,7 @@ from metastyle_jax import (
     command_line,
     compilation_cache,
     initialization,
+    optimize_command,
     plan_report,
     planning,
     study_command,
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stylize(commands)
     _add_plan(commands)
+    optimize_command.add_parser(commands)
     study_command.add_parser(commands)
     # a command with a configuration gets what argparse does not know: --config.name=value
     args, args.settings = parser.parse_known_args(argv)

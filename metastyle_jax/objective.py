@@ -166,3 +166,28 @@ def perceptual_loss(
     if objective.total_variation_weight:
         total += objective.total_variation_weight * losses.total_variation(outputs)
     return total, {"content": content, "style": style}
+
+
+def balance(
+    objective: Objective,
+    feature_weights: vgg.FeatureWeights,
+    images: jax.Array,
+    contents: Targets,
+    styles: Targets,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """The style weight at which content and style pull on (N, H, W, 3) `images` equally: (N,).
+
+    The norm of the content's gradient over that of the style's, the weights of `objective`
+    included, with respect to the pixels (the beta of Li et al. 2017, section 4): a multiple gamma
+    of it means the same for every style loss. Zero where an image has its content already.
+    """
+
+    def norm(part: str) -> jax.Array:
+        def loss_fn(images: jax.Array) -> jax.Array:
+            parts = perceptual_loss(objective, feature_weights, images, contents, styles, key)[1]
+            return parts[part].sum()
+
+        return jnp.sqrt(jnp.square(jax.grad(loss_fn)(images)).sum(axis=(1, 2, 3)))
+
+    return norm("content") / jnp.maximum(norm("style"), fusion.TINY)

@@ -1,16 +1,17 @@
-"""python -m metastyle_jax study meta-gradients --config=FILE --out=DIR [--config.NAME=VALUE ...]"""
+"""python -m metastyle_jax study meta-gradients|losses --out=DIR ..."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from metastyle_jax import command_line
-from metastyle_jax.study import meta_gradients
+from metastyle_jax.study import meta_gradients, style_losses
 
-HELP = {
+META_GRADIENTS = {
     "init": "where gradients and curvature are measured: random, embedded, a workdir or a file",
     "estimators": "whose gradients are compared",
     "inner_steps": "numbers T of inner steps that they are compared at",
@@ -27,6 +28,22 @@ HELP = {
     "validation_style": "the same for styles",
 }
 
+LOSSES = {
+    "contents": "pictures, with commas; the first one is that of the sweeps",
+    "styles": "as many pictures, in pairs with the contents",
+    "features": "compact, vgg16 or vgg16:FILE (and vgg19)",
+    "pooling": "of the feature network: max or average",
+    "methods": "style losses, such as gaussian(0.5)",
+    "layers": "of the style; reconstructions take the first, the first two, ...",
+    "content_layer": "of the figures with a content",
+    "gammas": "of the sweep over the balance of style and content",
+    "gamma": "of the other figures",
+    "shares": "of the first of two losses in a fusion",
+    "size": "side of the pictures, pixels",
+    "steps": "of Adam on the pixels",
+    "learning_rate": "of Adam",
+}
+
 
 def add_parser(commands: Any) -> None:
     """Add `study` to the subparsers of `cli`."""
@@ -40,14 +57,31 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     one.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
-    for field in dataclasses.fields(meta_gradients.Study):
-        one.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_parser_of(field.default),
-            default=_as_typed(field.default),
-            help=HELP[field.name],
-        )
+    _add_settings(one, meta_gradients.Study, META_GRADIENTS)
     one.set_defaults(run=_meta_gradients, takes_config=True)
+    two = studies.add_parser(
+        "losses",
+        help="style losses as pictures: reconstructions, balance, gallery, fusions",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    two.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
+    _add_settings(two, style_losses.LossStudy, LOSSES)
+    two.set_defaults(run=_losses, takes_config=False)
+
+
+def _add_settings(parser: Any, study: type, texts: Mapping[str, str]) -> None:
+    """A flag for each field of the dataclass `study`."""
+    for field in dataclasses.fields(study):
+        required = field.default is dataclasses.MISSING
+        default = ("",) if required else field.default
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_parser_of(default),
+            default=None if required else _as_typed(default),
+            required=required,
+            help=texts[field.name],
+        )
 
 
 def _as_typed(default: Any) -> Any:
@@ -68,7 +102,14 @@ def _parser_of(default: Any) -> Any:
     return values
 
 
+def _settings(args: argparse.Namespace, study: type) -> Any:
+    return study(**{field.name: getattr(args, field.name) for field in dataclasses.fields(study)})
+
+
 def _meta_gradients(args: argparse.Namespace) -> None:
-    names = [field.name for field in dataclasses.fields(meta_gradients.Study)]
-    study = meta_gradients.Study(**{name: getattr(args, name) for name in names})
+    study = _settings(args, meta_gradients.Study)
     meta_gradients.run(command_line.parse_config(args.settings), study, args.out)
+
+
+def _losses(args: argparse.Namespace) -> None:
+    style_losses.run(_settings(args, style_losses.LossStudy), args.out)

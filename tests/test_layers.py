@@ -29,11 +29,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     # the loops
     ("run_control", "training_step"),
-    ("training", "adaptation", "planning"),
-    ("plan_report", "study"),
+    ("training", "adaptation", "planning", "image_optimization"),
+    ("plan_report", "study", "optimization_state"),
     # flags and commands
     ("command_line",),
-    ("adapt_command", "study_command"),
+    ("adapt_command", "study_command", "optimize_command"),
     ("cli",),
     ("__main__", "train.py", "adapt.py"),
 )

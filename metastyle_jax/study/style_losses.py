@@ -1,0 +1,332 @@
+"""Style losses compared as pictures: the figures of "Demystifying Neural Style Transfer".
+
+Reconstructions of a style alone, the balance gamma, a gallery of the methods, and fusions of two
+(Li et al. 2017, figures 2 to 5), from any pictures; and how each method's pictures look to the
+others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import (
+    feature_weights,
+    fusion,
+    image_optimization,
+    objective,
+    vgg,
+)
+from metastyle_jax.atomic import atomic_path, prepare_folder
+from metastyle_jax.data.images import read_image, write_png
+from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.errors import UserError
+from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.study import painting
+from metastyle_jax.study.painting import Easel
+from metastyle_jax.study.records import Records, Row, markdown_table, write_csv
+
+FUSIONS = (("bn", "poly"), ("linear", "gaussian"))  # of the paper
+
+Factors = Mapping[str, Sequence[float]]  # method -> style weight of each pair at gamma 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LossStudy:
+    """What to paint.
+
+    Attributes:
+      contents, styles: picture files, pairs in this order; the first pair is that of the sweeps.
+      features: feature network, see `feature_weights.load`.
+      pooling: of it.
+      methods: style losses, see `fusion.parse`.
+      layers: reconstructed from the first, the first two, and so on; all together are the style of
+        the other figures.
+      content_layer: of the other figures.
+      gammas: of the sweep over the balance of style and content.
+      gamma: of the other figures.
+      shares: of the first loss of a fusion.
+      size: side of the pictures in pixels.
+      steps: of Adam.
+      learning_rate: of Adam.
+    """
+
+    contents: tuple[str, ...]
+    styles: tuple[str, ...]
+    features: str = "compact"
+    pooling: str = "average"
+    methods: tuple[str, ...] = ("linear", "poly", "gaussian", "bn")
+    layers: tuple[str, ...] = ("relu1_1", "relu1_2", "relu2_2", "relu3_1", "relu3_3")
+    content_layer: str = "relu3_3"
+    gammas: tuple[float, ...] = (0.1, 0.2, 1.0, 5.0, 10.0)
+    gamma: float = 5.0
+    shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    size: int = 192
+    steps: int = 200
+    learning_rate: float = 0.02
+
+
+def run(study: LossStudy, out: Path) -> None:
+    """Paint everything; writes sheets, tables and `study.md` below `out`.
+
+    Stopped and started again, it goes on after the last row of pictures that was finished.
+
+    Raises:
+      UserError: a setting or a file cannot be used.
+    """
+    _check(study)
+    easel = _set_up(study, Path(out).expanduser())
+    out = prepare_folder(out)
+    total = 3 * len(study.methods) + len(FUSIONS) + 2
+    records = Records(out / "measurements.json", dataclasses.asdict(study), total=total)
+
+    def each_method(name: str, paint: Callable[..., list[Row]], *arguments: Any) -> list[Row]:
+        return [
+            row
+            for method in study.methods
+            for row in records.measure(
+                f"{name}, {method}",
+                lambda method=method: paint(study, easel, method, *arguments),
+            )
+        ]
+
+    balances = records.measure("balance", lambda: measure_balances(study, easel))
+    factors = {row["method"]: row["factors"] for row in balances}
+    figures = {
+        "reconstructions": each_method("reconstructions", reconstruct),
+        "gammas": each_method("gammas", sweep_gamma, factors),
+        "gallery": each_method("gallery", fill_gallery, factors),
+    }
+    figures["fusions"] = [
+        row
+        for pair in FUSIONS
+        for row in records.measure(
+            f"fusion of {' and '.join(pair)}",
+            lambda pair=pair: fuse_two(study, easel, pair, factors),
+        )
+    ]
+    judged = records.measure("cross-loss", lambda: judge_gallery(study, easel))
+    write_report(study, easel, out, figures, balances, judged)
+
+
+def measure_balances(study: LossStudy, easel: Easel) -> list[Row]:
+    """The style weight at which gradients are equal, of each method and pair."""
+    methods = dict.fromkeys((*study.methods, *(name for pair in FUSIONS for name in pair)))
+    return [
+        {"method": method, "factors": painting.balance(easel, method).tolist()}
+        for method in methods
+    ]
+
+
+def reconstruct(study: LossStudy, easel: Easel, method: str) -> list[Row]:
+    """The first style alone from noise: from one layer, two layers ... all of them."""
+    count = len(study.layers)
+    # layer number k takes part in the pictures k, k + 1, ...
+    weights = {layer: np.arange(count) >= k for k, layer in enumerate(study.layers)}
+    noise = image_optimization.noise(easel.contents[:1].shape, 0)
+    names = [f"reconstruction_{_slug(method)}_{layer}" for layer in study.layers]
+    return painting.paint(
+        easel,
+        method,
+        names,
+        pairs=[0] * count,
+        start=np.repeat(noise, count, axis=0),
+        contents=0.0,
+        styles=weights,
+    )
+
+
+def sweep_gamma(study: LossStudy, easel: Easel, method: str, factors: Factors) -> list[Row]:
+    """The first pair from its content, for each gamma."""
+    names = [f"gamma_{_slug(method)}_{gamma:g}" for gamma in study.gammas]
+    weights = factors[method][0] * np.asarray(study.gammas)
+    return _from_contents(easel, method, names, [0] * len(names), weights)
+
+
+def fill_gallery(study: LossStudy, easel: Easel, method: str, factors: Factors) -> list[Row]:
+    """All pairs."""
+    pairs = range(len(study.contents))
+    names = [_gallery_name(method, pair) for pair in pairs]
+    return _from_contents(easel, method, names, pairs, study.gamma * np.asarray(factors[method]))
+
+
+def fuse_two(study: LossStudy, easel: Easel, pair: tuple[str, str], factors: Factors) -> list[Row]:
+    """The first pair under weighted sums of two losses, each balanced on its own."""
+    rows = []
+    for share in study.shares:
+        weights = (share * factors[pair[0]][0], (1 - share) * factors[pair[1]][0])
+        method = " + ".join(
+            f"{weight!r}*{name}" for weight, name in zip(weights, pair, strict=True)
+        )
+        names = [f"fusion_{'_'.join(pair)}_{share:g}"]
+        rows += _from_contents(easel, method, names, [0], np.asarray([study.gamma]))
+    return rows
+
+
+def _from_contents(
+    easel: Easel, method: str, names: Sequence[str], pairs: Sequence[int], weights: np.ndarray
+) -> list[Row]:
+    start = easel.contents[list(pairs)]
+    return painting.paint(
+        easel, method, names, pairs=pairs, start=start, contents=1.0, styles=weights
+    )
+
+
+def judge_gallery(study: LossStudy, easel: Easel) -> list[Row]:
+    """The gallery of every method (rows) under every method (columns), see `painting.judge`."""
+    rows = []
+    for method in study.methods:
+        names = [_gallery_name(method, pair) for pair in range(len(study.contents))]
+        images = np.stack([read_image(easel.folder / f"{name}.png") for name in names])
+        judged = {judge: painting.judge(easel, judge, images) for judge in study.methods}
+        rows.append({"optimised for": method, **judged})
+    return rows
+
+
+def write_report(
+    study: LossStudy,
+    easel: Easel,
+    out: Path,
+    figures: Mapping[str, list[Row]],
+    balances: list[Row],
+    judged: list[Row],
+) -> None:
+    """The sheets of all figures, `pictures.csv`, `balance.csv`, `cross_loss.csv`, `study.md`."""
+
+    def pictures(name: str, per_row: int) -> list[list[np.ndarray]]:
+        found = [read_image(easel.folder / f"{row['name']}.png") for row in figures[name]]
+        return [found[i : i + per_row] for i in range(0, len(found), per_row)]
+
+    def sheet(name: str, rows: Any, columns: Sequence[str], titles: Sequence[str]) -> None:
+        picture = contact_sheet(rows, column_titles=columns, row_titles=titles, cell=study.size)
+        write_png(out / f"{name}.png", picture)
+
+    methods = study.methods
+    subsets = [study.layers[0], *(f"... {layer}" for layer in study.layers[1:])]
+    sheet("reconstructions", pictures("reconstructions", len(subsets)), subsets, methods)
+    gammas = [f"gamma {gamma:g}" for gamma in study.gammas]
+    sheet("gammas", pictures("gammas", len(gammas)), gammas, methods)
+    by_method = pictures("gallery", len(study.contents))
+    gallery = [list(row) for row in zip(easel.contents, easel.styles, *by_method, strict=True)]
+    sheet("gallery", gallery, ("content", "style", *methods), ())
+    shares = [f"{share:g} : {1 - share:g}" for share in study.shares]
+    sheet("fusions", pictures("fusions", len(shares)), shares, [" : ".join(p) for p in FUSIONS])
+
+    factors = [
+        {"method": row["method"], **{f"pair {n}": x for n, x in enumerate(row["factors"])}}
+        for row in balances
+    ]
+    write_csv(out / "pictures.csv", [row for rows in figures.values() for row in rows])
+    write_csv(out / "balance.csv", factors)
+    write_csv(out / "cross_loss.csv", judged)
+    text = REPORT.format(
+        size=study.size,
+        steps=study.steps,
+        features=study.features.partition(":")[0],
+        gamma=study.gamma,
+        balance=markdown_table(factors, {key: key for key in factors[0]}),
+        judged=markdown_table(judged, {key: key for key in judged[0]}),
+    )
+    with atomic_path(out / "study.md") as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+    print(f"wrote {out / 'study.md'}")
+
+
+REPORT = """# Style losses compared
+
+{size} px, {steps} steps of Adam on the pixels, {features}. All settings: `measurements.json`.
+
+## The style alone, from noise
+
+Rows: losses; columns: layers, one more in each.
+
+![reconstructions](reconstructions.png)
+
+## Balance of style and content
+
+![gammas](gammas.png)
+
+## Gallery, gamma {gamma:g}
+
+![gallery](gallery.png)
+
+## Fusions
+
+![fusions](fusions.png)
+
+## Style weight at gamma 1
+
+Where the gradients of content and style have one norm, at the content half hidden in noise.
+
+{balance}
+## Cross-loss
+
+Style loss over that of the content unchanged, mean over the gallery. Rows: what the pictures were
+optimised for; columns: the judge.
+
+{judged}"""
+
+
+def _gallery_name(method: str, pair: int) -> str:
+    return f"gallery_{_slug(method)}_{pair}"
+
+
+def _slug(method: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "_", method).strip("_")
+
+
+def _set_up(study: LossStudy, out: Path) -> Easel:
+    goal = objective.Objective(
+        architecture=study.features.partition(":")[0],
+        pooling=study.pooling,
+        content_layers=(study.content_layer,),
+        style_layers=study.layers,
+        style_weight=1.0,
+        normalize=True,
+    )
+    contents, styles = (
+        np.stack([center_crop_resized(read_image(path), study.size) for path in paths])
+        for paths in (study.contents, study.styles)
+    )
+    _, features = feature_weights.load(study.features, goal.layers)
+    features = jax.tree.map(jnp.asarray, features)
+    how = (study.steps, study.learning_rate)
+    return Easel(goal, features, contents, styles, *how, out / "images")
+
+
+def _check(study: LossStudy) -> None:
+    if not study.contents or len(study.contents) != len(study.styles):
+        raise UserError(
+            f"--contents has {len(study.contents)} pictures and --styles {len(study.styles)}: give "
+            "as many of both, in pairs"
+        )
+    for method in study.methods:
+        try:
+            fusion.parse(method)
+        except ValueError as error:
+            raise UserError(f"--methods: {error}") from error
+    architecture = study.features.partition(":")[0]
+    for flag, layers in (("layers", study.layers), ("content-layer", (study.content_layer,))):
+        try:
+            vgg.needed_convs(architecture, layers)
+        except ValueError as error:
+            raise UserError(f"--{flag}: {error}") from error
+    numbers = {
+        "gammas": study.gammas,
+        "gamma": (study.gamma,),
+        "learning-rate": (study.learning_rate,),
+    }
+    for flag, values in {**numbers, "steps": (study.steps,), "shares": study.shares}.items():
+        if not values or not min(values) > 0:
+            raise UserError(f"--{flag} needs positive numbers")
+    if max(study.shares) >= 1:
+        raise UserError("--shares needs numbers between 0 and 1: the rest is the other loss")
+    if study.size < 32:
+        raise UserError(f"--size={study.size} is too small: use 32 or more")
