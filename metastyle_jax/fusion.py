@@ -19,7 +19,7 @@ TINY = 1e-8
 
 @functools.lru_cache
 def fuse(*parts: tuple[float, StyleLoss]) -> StyleLoss:
-    """The weighted sum of several losses (Li et al. 2017, section 4.4): `fuse((0.3, bn), ...)`.
+    """The weighted sum of several losses (Li et al. 2017): `fuse((0.3, bn), ...)`.
 
     Raises:
       ValueError: no part, or a weight that is not positive.

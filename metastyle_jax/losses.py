@@ -97,7 +97,7 @@ def channel_means(features: jax.Array) -> jax.Array:
     return columns(features).mean(axis=1)
 
 
-# MMD with k(x, y) = x . y / C: the distance of the means (Li et al. 2017, section 4.1)
+# MMD with k(x, y) = x . y / C: the distance of the means (Li et al. 2017)
 linear = StyleLoss("linear", channel_means, mean_squared_error, mean_square)
 
 
@@ -106,7 +106,7 @@ def poly(constant: float = 0.0) -> StyleLoss:
     """MMD with k(x, y) = (x . y / C + constant)^2, over all pairs of positions.
 
     With constant 0 this is C^2 times the distance of Gram matrices; the constant adds
-    2 constant / C ||mean x - mean y||^2 (Li et al. 2017, section 3).
+    2 constant / C ||mean x - mean y||^2 (Li et al. 2017).
 
     Raises:
       ValueError: the constant is negative, which would reward different means.
@@ -141,7 +141,7 @@ def _twice_mean_squared_error(x: jax.Array, target: jax.Array, key: Any = None) 
     return 2 * mean_squared_error(x, target, key)
 
 
-# 1/C sum over channels of (mu_x - mu_y)^2 + (sigma_x - sigma_y)^2 (Li et al. 2017, eq. 13)
+# 1/C sum over channels of (mu_x - mu_y)^2 + (sigma_x - sigma_y)^2 (Li et al. 2017)
 bn = StyleLoss(
     "bn", means_and_deviations, _twice_mean_squared_error, lambda target: 2 * mean_square(target)
 )
@@ -154,7 +154,7 @@ def gaussian(*factors: float) -> StyleLoss:
     k(x, y) = exp(-||x - y||^2 / b), where b is a factor times the mean squared distance of two
     positions of the two images pooled, a constant in the gradient. The positions of each image are
     shuffled and paired, and k(x0, x1) + k(y0, y1) - k(x0, y1) - k(y0, x1) is averaged over pairs
-    of pairs (Gretton et al. 2012, section 6; Li et al. 2017, section 4.1). Zero on average for two
+    of pairs (Gretton et al. 2012, section 6; Li et al. 2017). Zero on average for two
     samples of one distribution, at most 2.
 
     Args:

@@ -179,7 +179,7 @@ def balance(
     """The style weight at which content and style pull on (N, H, W, 3) `images` equally: (N,).
 
     The norm of the content's gradient over that of the style's, the weights of `objective`
-    included, with respect to the pixels (the beta of Li et al. 2017, section 4): a multiple gamma
+    included, with respect to the pixels (the beta of Li et al. 2017): a multiple gamma
     of it means the same for every style loss. Zero where an image has its content already.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,19 +18,19 @@ from metastyle_jax import (
     fusion,
     image_optimization,
     objective,
-    optimization_state,
+    optimization_run,
     stylization,
     vgg,
 )
 from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.images import check_minimum_size, read_image, write_png
-from metastyle_jax.data.resizing import resample, resize_short_side
 from metastyle_jax.errors import UserError
 from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.optimization_state import SavedState
 
 DEFAULT_RATES = {"adam": 0.02, "lbfgs": 1.0}
 SHEET_ROWS = 16
-SAVE_EVERY = 50  # steps; Ctrl-C saves too
+NAMED_STARTS = ("content", "noise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +106,62 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _, features = feature_weights.load(args.features, goal.layers)
     features = jax.tree.map(jnp.asarray, features)
     out = prepare_folder(args.out)
-    report, made = [], {}
+    schedule = _schedule(args, goal, pictures)
+    made, rows = {}, []
     for number, group in enumerate(_groups(pairs, pictures, goal)):
-        job = _Job(args, goal, features, pictures, group, out, number)
-        made.update(job.run())
-        report += job.report
-    rows = [[pictures[p.content], pictures[p.style], made[p.name]] for p in pairs[:SHEET_ROWS]]
-    titles = ("content", "style", goal.style_loss.name)
-    write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
-    result = {"loss": goal.style_loss.name, "gamma": args.gamma, "pictures": report}
+        names = [pair.name for pair in group]
+        images, report = optimization_run.run(
+            schedule,
+            optimization_run.Group(
+                names,
+                [pictures[pair.content] for pair in group],
+                [pictures[pair.style] for pair in group],
+            ),
+            features,
+            out,
+            SavedState(out / f"state_{number}.safetensors", _described(args, group)),
+            resume=args.resume,
+        )
+        made |= dict(zip(names, images, strict=True))
+        rows += report
+    _write_sheet(out, goal, pairs, pictures, made)
+    result = {"loss": goal.style_loss.name, "gamma": args.gamma, "pictures": rows}
     with atomic_path(out / "report.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"see {out / 'sheet.png'}")
     return result
+
+
+def _schedule(
+    args: argparse.Namespace, goal: objective.Objective, pictures: dict[Path, np.ndarray]
+) -> optimization_run.Schedule:
+    settings = image_optimization.OptimizationSettings(
+        goal,
+        optimizer=args.optimizer,
+        learning_rate=args.learning_rate or DEFAULT_RATES[args.optimizer],
+        seed=args.seed,
+    )
+    return optimization_run.Schedule(
+        settings,
+        sizes=args.sizes,
+        steps=args.steps,
+        gamma=args.gamma,
+        style_scale=args.style_scale,
+        start=args.start if args.start in NAMED_STARTS else pictures[Path(args.start)],
+        preview_every=args.preview_every,
+    )
+
+
+def _write_sheet(
+    out: Path,
+    goal: objective.Objective,
+    pairs: list[Pair],
+    pictures: dict[Path, np.ndarray],
+    made: dict[str, np.ndarray],
+) -> None:
+    rows = [[pictures[p.content], pictures[p.style], made[p.name]] for p in pairs[:SHEET_ROWS]]
+    titles = ("content", "style", goal.style_loss.name)
+    write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
 
 
 def make_objective(args: argparse.Namespace) -> objective.Objective:
@@ -198,7 +240,7 @@ def _read_pictures(
     pictures = {}
     wanted = [(pair.content, 1.0, goal.layers) for pair in pairs]
     wanted += [(pair.style, args.style_scale, goal.style_layers) for pair in pairs]
-    if args.start not in ("content", "noise"):
+    if args.start not in NAMED_STARTS:
         wanted.append((Path(args.start), 1.0, ()))
     for path, scale, layers in wanted:
         if path not in pictures:
@@ -227,116 +269,9 @@ def _groups(
     return iter(groups.values())
 
 
-class _Job:
-    """A group of pairs on its way through the sizes."""
-
-    def __init__(self, args, goal, features, pictures, pairs, out, number) -> None:
-        self.args, self.goal, self.features, self.out = args, goal, features, out
-        self.pictures, self.pairs = pictures, pairs
-        self.report: list[dict[str, Any]] = [{"name": pair.name} for pair in pairs]
-        self.saved = optimization_state.SavedState(
-            out / f"state_{number}.safetensors", _described(args, pairs)
-        )
-
-    def run(self) -> dict[str, np.ndarray]:
-        """The pictures by name; they and the previews are written on the way."""
-        level, state = self.saved.load(self._settings(0)) if self.args.resume else (0, None)
-        images = None
-        if state is not None and not state.step:  # the earlier run had finished a size
-            images, state = np.asarray(state.images), None
-        for index, size in list(enumerate(self.args.sizes))[level:]:
-            contents, styles = self._resized(size)
-            if state is None:
-                images = self._first(contents) if images is None else _resized_to(images, contents)
-                state = image_optimization.start(images, self._settings(index))
-            state = self._optimize(index, state, contents, styles)
-            images, state = np.asarray(state.images), None
-        for pair, image in zip(self.pairs, images, strict=True):
-            write_png(self.out / "images" / f"{pair.name}.png", image)
-        return {pair.name: image for pair, image in zip(self.pairs, images, strict=True)}
-
-    def _settings(self, index: int) -> image_optimization.OptimizationSettings:
-        args = self.args
-        return image_optimization.OptimizationSettings(
-            self.goal,
-            steps=args.steps[index % len(args.steps)],
-            optimizer=args.optimizer,
-            learning_rate=args.learning_rate or DEFAULT_RATES[args.optimizer],
-            seed=args.seed,
-        )
-
-    def _resized(self, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        contents = [resize_short_side(self.pictures[pair.content], size) for pair in self.pairs]
-        style_size = round(size * self.args.style_scale)
-        styles = [resize_short_side(self.pictures[pair.style], style_size) for pair in self.pairs]
-        # of one proportion up to rounding
-        shape = contents[0].shape[:2]
-        return np.stack([_resampled(image, shape) for image in contents]), [
-            _resampled(image, styles[0].shape[:2]) if self.goal.style_loss.random else image
-            for image in styles
-        ]
-
-    def _first(self, contents: np.ndarray) -> np.ndarray:
-        if self.args.start == "content":
-            return contents
-        if self.args.start == "noise":
-            return image_optimization.noise(contents.shape, self.args.seed)
-        image = _resampled(self.pictures[Path(self.args.start)], contents.shape[1:3])
-        return np.broadcast_to(image, contents.shape)
-
-    def _optimize(self, index, state, contents, styles) -> image_optimization.State:
-        settings = self._settings(index)
-        targets = image_optimization.make_targets(self.goal, self.features, contents, styles)
-        beta = image_optimization.balance(
-            self.goal, self.features, contents, targets, seed=self.args.seed
-        )
-        targets = image_optimization.weigh(targets, styles=self.args.gamma * beta)
-        latest = [state]
-        on_call = functools.partial(self._progress, index, beta, latest, state.step)
-        try:
-            state = image_optimization.optimize(
-                state, targets, self.features, settings, on_call=on_call
-            )
-        finally:  # Ctrl-C included
-            self.saved.save(index, latest[0], finished=latest[0].step == settings.steps)
-        return state
-
-    def _progress(self, index, beta, latest, first, state, metrics, seconds) -> None:
-        args, total = self.args, self._settings(index).steps
-        latest[0] = state
-        if state.step % SAVE_EVERY == 0 and state.step < total:
-            self.saved.save(index, state, finished=False)
-        every = args.preview_every
-        if every and state.step % every == 0 and state.step < total:
-            for pair, image in zip(self.pairs, state.images, strict=True):
-                name = f"{pair.name}_{args.sizes[index]}_{state.step:05d}.png"
-                write_png(self.out / "previews" / name, np.asarray(image))
-        for entry, *values in zip(self.report, beta, *metrics.values(), strict=True):
-            numbers = dict(zip(("balance", *metrics), map(float, values), strict=True))
-            entry |= {"steps": state.step, "seconds": seconds, **numbers}
-        if state.step % max(1, total // 10) and state.step != total:
-            return
-        rate = (state.step - first - 1) / seconds if seconds else float("nan")
-        left = (total - state.step) / rate if rate else float("nan")
-        print(
-            f"{args.sizes[index]} px, {len(self.pairs)} pictures: step {state.step}/{total} loss "
-            f"{metrics['loss'].mean():.4g} (content {metrics['content'].mean():.4g} style "
-            f"{metrics['style'].mean():.4g}) | {rate:.3g} steps/s ETA {left:.0f} s",
-            flush=True,
-        )
-
-
 def _described(args: argparse.Namespace, pairs: list[Pair]) -> dict[str, Any]:
     """What must be the same for a run to be continued."""
     ignored = {"run", "takes_config", "settings", "resume", "out", "preview_every"}
     ignored |= {"content", "style"}
     flags = {name: value for name, value in vars(args).items() if name not in ignored}
     return {**flags, "pairs": [[str(pair.content), str(pair.style)] for pair in pairs]}
-
-
-def _resampled(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    return image if image.shape[:2] == tuple(shape) else resample(image, *shape)
-
-
-def _resized_to(images: np.ndarray, contents: np.ndarray) -> np.ndarray:
-    return np.stack([_resampled(image, contents.shape[1:3]) for image in images])

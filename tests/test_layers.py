@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run_control", "training_step"),
     ("training", "adaptation", "planning", "image_optimization"),
     ("plan_report", "study", "optimization_state"),
+    ("optimization_run",),
     # flags and commands
     ("command_line",),
     ("adapt_command", "study_command", "optimize_command"),

@@ -67,7 +67,7 @@ def test_poly_is_mmd_with_the_polynomial_kernel(constant):
 
 
 def test_matching_gram_matrices_is_mmd_with_the_second_order_kernel():
-    """Li et al. 2017, section 3.2: mean((G - A)^2) = MMD^2 / C^2 for k = (x . y / C)^2."""
+    """Li et al. 2017: mean((G - A)^2) = MMD^2 / C^2 for k = (x . y / C)^2."""
     expected = mmd.biased(flat(X), flat(Y), functools.partial(poly_kernel, 0.0)) / 5**2
     np.testing.assert_allclose(distance(losses.gram, X, Y), [expected], rtol=1e-12)
     np.testing.assert_allclose(25 * distance(losses.gram, X, Y), distance(losses.poly(), X, Y))

@@ -1,7 +1,7 @@
 """Style losses compared as pictures: the figures of "Demystifying Neural Style Transfer".
 
 Reconstructions of a style alone, the balance gamma, a gallery of the methods, and fusions of two
-(Li et al. 2017, figures 2 to 5), from any pictures; and how each method's pictures look to the
+(Li et al. 2017), from any pictures; and how each method's pictures look to the
 others.
 """
 
@@ -24,14 +24,13 @@ from metastyle_jax import (
     objective,
     vgg,
 )
-from metastyle_jax.atomic import atomic_path, prepare_folder
-from metastyle_jax.data.images import read_image, write_png
+from metastyle_jax.atomic import prepare_folder
+from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
-from metastyle_jax.media.sheet import contact_sheet
-from metastyle_jax.study import painting
+from metastyle_jax.study import painting, style_losses_report
 from metastyle_jax.study.painting import Easel
-from metastyle_jax.study.records import Records, Row, markdown_table, write_csv
+from metastyle_jax.study.records import Records, Row
 
 FUSIONS = (("bn", "poly"), ("linear", "gaussian"))  # of the paper
 
@@ -113,7 +112,7 @@ def run(study: LossStudy, out: Path) -> None:
         )
     ]
     judged = records.measure("cross-loss", lambda: judge_gallery(study, easel))
-    write_report(study, easel, out, figures, balances, judged)
+    style_losses_report.write(study, easel, out, figures, balances, judged)
 
 
 def measure_balances(study: LossStudy, easel: Easel) -> list[Row]:
@@ -166,7 +165,8 @@ def fuse_two(study: LossStudy, easel: Easel, pair: tuple[str, str], factors: Fac
             f"{weight!r}*{name}" for weight, name in zip(weights, pair, strict=True)
         )
         names = [f"fusion_{'_'.join(pair)}_{share:g}"]
-        rows += _from_contents(easel, method, names, [0], np.asarray([study.gamma]))
+        (row,) = _from_contents(easel, method, names, [0], np.asarray([study.gamma]))
+        rows.append({**row, "fusion": " : ".join(pair), "share": share})
     return rows
 
 
@@ -188,90 +188,6 @@ def judge_gallery(study: LossStudy, easel: Easel) -> list[Row]:
         judged = {judge: painting.judge(easel, judge, images) for judge in study.methods}
         rows.append({"optimised for": method, **judged})
     return rows
-
-
-def write_report(
-    study: LossStudy,
-    easel: Easel,
-    out: Path,
-    figures: Mapping[str, list[Row]],
-    balances: list[Row],
-    judged: list[Row],
-) -> None:
-    """The sheets of all figures, `pictures.csv`, `balance.csv`, `cross_loss.csv`, `study.md`."""
-
-    def pictures(name: str, per_row: int) -> list[list[np.ndarray]]:
-        found = [read_image(easel.folder / f"{row['name']}.png") for row in figures[name]]
-        return [found[i : i + per_row] for i in range(0, len(found), per_row)]
-
-    def sheet(name: str, rows: Any, columns: Sequence[str], titles: Sequence[str]) -> None:
-        picture = contact_sheet(rows, column_titles=columns, row_titles=titles, cell=study.size)
-        write_png(out / f"{name}.png", picture)
-
-    methods = study.methods
-    subsets = [study.layers[0], *(f"... {layer}" for layer in study.layers[1:])]
-    sheet("reconstructions", pictures("reconstructions", len(subsets)), subsets, methods)
-    gammas = [f"gamma {gamma:g}" for gamma in study.gammas]
-    sheet("gammas", pictures("gammas", len(gammas)), gammas, methods)
-    by_method = pictures("gallery", len(study.contents))
-    gallery = [list(row) for row in zip(easel.contents, easel.styles, *by_method, strict=True)]
-    sheet("gallery", gallery, ("content", "style", *methods), ())
-    shares = [f"{share:g} : {1 - share:g}" for share in study.shares]
-    sheet("fusions", pictures("fusions", len(shares)), shares, [" : ".join(p) for p in FUSIONS])
-
-    factors = [
-        {"method": row["method"], **{f"pair {n}": x for n, x in enumerate(row["factors"])}}
-        for row in balances
-    ]
-    write_csv(out / "pictures.csv", [row for rows in figures.values() for row in rows])
-    write_csv(out / "balance.csv", factors)
-    write_csv(out / "cross_loss.csv", judged)
-    text = REPORT.format(
-        size=study.size,
-        steps=study.steps,
-        features=study.features.partition(":")[0],
-        gamma=study.gamma,
-        balance=markdown_table(factors, {key: key for key in factors[0]}),
-        judged=markdown_table(judged, {key: key for key in judged[0]}),
-    )
-    with atomic_path(out / "study.md") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
-    print(f"wrote {out / 'study.md'}")
-
-
-REPORT = """# Style losses compared
-
-{size} px, {steps} steps of Adam on the pixels, {features}. All settings: `measurements.json`.
-
-## The style alone, from noise
-
-Rows: losses; columns: layers, one more in each.
-
-![reconstructions](reconstructions.png)
-
-## Balance of style and content
-
-![gammas](gammas.png)
-
-## Gallery, gamma {gamma:g}
-
-![gallery](gallery.png)
-
-## Fusions
-
-![fusions](fusions.png)
-
-## Style weight at gamma 1
-
-Where the gradients of content and style have one norm, at the content half hidden in noise.
-
-{balance}
-## Cross-loss
-
-Style loss over that of the content unchanged, mean over the gallery. Rows: what the pictures were
-optimised for; columns: the judge.
-
-{judged}"""
 
 
 def _gallery_name(method: str, pair: int) -> str:
