@@ -19,6 +19,7 @@ import numpy as np
 from metastyle_jax import (
     adaptation,
     feature_weights,
+    fusion,
     initialization,
     objective,
     settings,
@@ -37,6 +38,7 @@ from metastyle_jax.media.sheet import contact_sheet
 EMBEDDED_STYLE = "swirls.jpg"
 SHEET_ROWS = 8
 EVALUATED = 8  # contents that loss_before and loss_after are means over
+BALANCED = 4  # contents that the style weight of --gamma is a mean over
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -82,6 +84,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--style-size", type=int, default=512, help="short side of the style image in pixels")
     add("--content-weight", type=float, help="default: as the initialisation was trained")
     add("--style-weight", type=float, help="default: as the initialisation was trained")
+    add("--style-loss", help="such as gaussian or 0.3*bn+0.7*poly; default: as trained")
+    add(
+        "--gamma",
+        type=float,
+        help="style weight in units of that at which the gradients of content and style are equal "
+        "at the start; default for another --style-loss: that of the trained loss and weight",
+    )
     add("--seed", type=int, default=0, help="of the order and crops of the training contents")
     args = parser.parse_args(argv)
     if args.learning_rate is None:
@@ -106,16 +115,18 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     contents = _content_files(args.content)
     for path in contents:
         stylization.read_content(path)  # a bad picture is reported now, not after the adaptation
-    out = prepare_folder(args.out)
     init = initialization.load(args.init)
-    goal, features = _objective(args, init)
+    trained = settings.recorded_objective(init.settings)
+    goal, features = _objective(args, init, trained)
+    out = prepare_folder(args.out)
+    params = jax.tree.map(jnp.asarray, init.params)
+    goal = _balanced(args, trained, goal, params, style_image, contents, features)
     how = adaptation.AdaptationSettings(
         objective=goal,
         steps=args.steps,
         learning_rate=args.learning_rate,
         parameters=args.parameters,
     )
-    params = jax.tree.map(jnp.asarray, init.params)
     print(f"adapting {args.init} to {style_path}: {args.steps} steps, {args.parameters}")
     result = adaptation.adapt(
         params,
@@ -129,7 +140,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         _losses(each, contents, style_image, features, goal, args.size)
         for each in (params, result.params)
     ]
-    report = _report(args, style_path, init, result, *losses)
+    report = _report(args, style_path, init, goal, result, *losses)
     _write(args, out, init, goal, params, result, style_image, contents, report)
     print(
         f"loss {report['loss_before']:.4g} -> {report['loss_after']:.4g} in {result.seconds:.1f} s "
@@ -143,8 +154,12 @@ def _check(args: argparse.Namespace) -> None:
         if getattr(args, name) < least:
             flag = name.replace("_", "-")
             raise UserError(f"--{flag}={getattr(args, name)} is too small: use {least} or more")
-    if not args.learning_rate > 0:
-        raise UserError(f"--learning-rate={args.learning_rate} must be positive")
+    for name in ("learning_rate", "gamma"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name.replace('_', '-')}={value} must be positive")
+    if args.gamma is not None and args.style_weight is not None:
+        raise UserError("--gamma and --style-weight both set the weight of the style: give one")
 
 
 def _sample_style() -> Path:
@@ -164,17 +179,55 @@ def _content_files(content: Path | None) -> list[Path]:
 
 
 def _objective(
-    args: argparse.Namespace, init: initialization.Initialization
+    args: argparse.Namespace,
+    init: initialization.Initialization,
+    trained: objective.Objective,
 ) -> tuple[objective.Objective, Any]:
     """The objective that the initialisation was trained with, changed by the flags; features."""
-    goal = settings.recorded_objective(init.settings)
     network = args.features or init.settings.get("features.network", "compact")
-    goal = dataclasses.replace(goal, architecture=network.partition(":")[0])
+    goal = dataclasses.replace(trained, architecture=network.partition(":")[0])
     for name in ("content_weight", "style_weight"):
         if getattr(args, name) is not None:
             goal = dataclasses.replace(goal, **{name: getattr(args, name)})
+    if args.style_loss is not None:
+        try:
+            goal = dataclasses.replace(goal, style_loss=fusion.parse(args.style_loss))
+        except ValueError as error:
+            raise UserError(f"--style-loss: {error}") from error
     _, features = feature_weights.load(network, goal.layers)
     return goal, jax.tree.map(jnp.asarray, features)
+
+
+def _balanced(
+    args: argparse.Namespace,
+    trained: objective.Objective,
+    goal: objective.Objective,
+    params: Any,
+    style_image: np.ndarray,
+    contents: list[Path],
+    features: Any,
+) -> objective.Objective:
+    """`goal` with the style weight of --gamma; another loss keeps the gamma of the trained one."""
+    if args.gamma is None and (
+        args.style_weight is not None or goal.style_loss == trained.style_loss
+    ):
+        return goal
+    crops = _centre_crops(contents, args.size)[:BALANCED]
+
+    def balance(goal: objective.Objective) -> float:
+        return adaptation.balance(params, style_image, crops, features, goal)
+
+    gamma = args.gamma
+    if gamma is None:
+        before = dataclasses.replace(goal, style_loss=trained.style_loss)
+        gamma = trained.style_weight / balance(before)
+    weight = gamma * balance(goal)
+    print(f"style weight {weight:.4g}: gamma {gamma:.4g} with {goal.style_loss.name}")
+    return dataclasses.replace(goal, style_weight=weight)
+
+
+def _centre_crops(contents: list[Path], size: int) -> np.ndarray:
+    return np.stack([center_crop_resized(read_image(path), size) for path in contents[:EVALUATED]])
 
 
 def _training_crops(args: argparse.Namespace, contents: list[Path]):
@@ -210,7 +263,7 @@ def _losses(
     size: int,
 ) -> dict[str, float]:
     """Mean loss over centre crops of the contents: the same pictures before and after."""
-    crops = np.stack([center_crop_resized(read_image(path), size) for path in contents[:EVALUATED]])
+    crops = _centre_crops(contents, size)
     targets = adaptation.make_style_targets(style_image, features, goal=goal)
     parts = [
         adaptation.evaluate_batch(params, crop[None], targets, features, goal=goal)
@@ -219,7 +272,7 @@ def _losses(
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
-def _report(args, style_path, init, result, before, after) -> dict[str, Any]:
+def _report(args, style_path, init, goal, result, before, after) -> dict[str, Any]:
     return {
         "style": str(style_path),
         "init": init.name,
@@ -227,6 +280,8 @@ def _report(args, style_path, init, result, before, after) -> dict[str, Any]:
         "parameters": args.parameters,
         "steps": args.steps,
         "learning_rate": args.learning_rate,
+        "style_loss": goal.style_loss.name,
+        "style_weight": goal.style_weight,
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "loss_before": before["loss"],

@@ -119,6 +119,43 @@ def make_style_targets(
     return objective.style_targets(goal, feature_weights, style_image[None])
 
 
+def balance(
+    params: transformer.Params,
+    style_image: np.ndarray,
+    contents: np.ndarray,
+    feature_weights: Any,
+    goal: objective.Objective,
+) -> float:
+    """The style weight at which content and style pull on the outputs of `params` equally.
+
+    Args:
+      params: where an adaptation starts.
+      style_image: (H, W, 3) in [0, 1].
+      contents: (B, H, W, 3) in [0, 1], over which the mean is taken.
+      feature_weights: of the feature network.
+      goal: its style weight does not matter.
+    """
+    unit = dataclasses.replace(goal, style_weight=1.0)
+    targets = make_style_targets(style_image, feature_weights, goal=unit)
+    return float(_balance(params, contents, targets, feature_weights, goal=unit))
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _balance(
+    params: transformer.Params,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    feature_weights: Any,
+    *,
+    goal: objective.Objective,
+) -> jax.Array:
+    outputs = transformer.stylize(params["weights"], params["style"], contents)
+    content_targets = objective.content_targets(goal, feature_weights, contents)
+    targets = objective.fold_targets(content_targets, style_targets, (1, contents.shape[0]))
+    key = jax.random.key(0)
+    return objective.balance(goal, feature_weights, outputs, *targets, key).mean()
+
+
 @functools.partial(compilation.jit, static_argnames=("goal", "dtype"))
 def adaptation_step(
     fast: Any,

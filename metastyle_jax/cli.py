@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax import (
+    balance_command,
     command_line,
     compilation_cache,
     initialization,
@@ -35,6 +36,7 @@ def main(argv: Sequence[str]) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stylize(commands)
     _add_plan(commands)
+    balance_command.add_parser(commands)
     optimize_command.add_parser(commands)
     study_command.add_parser(commands)
     # a command with a configuration gets what argparse does not know: --config.name=value

@@ -1,4 +1,4 @@
-"""The study of meta-gradients: its numbers against second formulations, its files, resuming."""
+"""The studies: their numbers against second formulations, their files, resuming."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from PIL import Image
 from configs import smoke
 from metastyle_jax import bilevel, meta, style_tasks, subsets
 from metastyle_jax.errors import UserError
-from metastyle_jax.study import curvature, gradients, meta_gradients, records, scene
+from metastyle_jax.study import (
+    curvature,
+    gradients,
+    meta_gradients,
+    records,
+    scene,
+    style_losses,
+)
 
 
 def tiny_config():
@@ -172,4 +179,68 @@ def test_whole_study_writes_its_files_and_goes_on(
 def test_settings_that_no_study_can_use(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         meta_gradients.run(tiny_config(), meta_gradients.Study(**changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compile, monkeypatch):
+    random = np.random.default_rng(0)
+    for name in ("content", "style"):
+        pixels = random.uniform(0, 255, (40, 48, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    settings = style_losses.LossStudy(
+        contents=(str(tmp_path / "content.png"),),
+        styles=(str(tmp_path / "style.png"),),
+        methods=("linear", "gaussian(0.5)"),
+        layers=("relu1_1", "relu2_1"),
+        content_layer="relu2_1",
+        gammas=(1.0,),
+        shares=(0.5,),
+        size=32,
+        steps=2,
+    )
+    out = tmp_path / "out"
+    with jax.numpy_dtype_promotion("standard"):
+        style_losses.run(settings, out)
+        # everything is there: nothing is painted again
+        monkeypatch.setattr(style_losses.painting, "paint", None)
+        style_losses.run(settings, out)
+    for name, columns, rows in (
+        ("reconstructions", 2, 2),
+        ("gammas", 1, 2),
+        ("gallery", 4, 1),
+        ("fusions", 1, 2),
+    ):
+        width, height = Image.open(out / f"{name}.png").size
+        assert columns * 32 < width and rows * 32 < height
+        assert (out / f"{name}.csv").exists()
+    balance = list(csv.DictReader((out / "balance.csv").open()))
+    assert [row["method"] for row in balance] == [
+        "linear",
+        "gaussian(0.5)",
+        "bn",
+        "poly",
+        "gaussian",
+    ]
+    judged = list(csv.DictReader((out / "cross_loss.csv").open()))
+    assert [row["optimised for"] for row in judged] == ["linear", "gaussian(0.5)"]
+    assert 0 < float(judged[0]["linear"]) < 1  # nearer to the style than the content is
+    assert "gallery.png" in (out / "study.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"styles": ()}, "--contents has 1 pictures and --styles 0"),
+        ({"methods": ("mmd",)}, "--methods: .*'mmd'.* is unknown"),
+        ({"layers": ("relu9_1",)}, "--layers: .*relu9_1"),
+        ({"content_layer": "relu"}, "--content-layer: .*'relu'"),
+        ({"gammas": (0.0,)}, "--gammas needs positive"),
+        ({"shares": (1.0,)}, "--shares needs numbers between 0 and 1"),
+        ({"size": 8}, "--size=8"),
+    ],
+)
+def test_mistakes_in_the_study_of_losses_are_one_sentence(tmp_path, changes, message):
+    changed = {"contents": ("a.png",), "styles": ("b.png",), **changes}
+    with pytest.raises(UserError, match=message):
+        style_losses.run(style_losses.LossStudy(**changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()
