@@ -187,6 +187,8 @@ def optimize(
       UserError: the loss of a picture is not finite.
     """
     size = settings.steps_per_call or (1 if jax.default_backend() == "cpu" else 25)
+    # how many steps there will be is no part of the program
+    static = dataclasses.replace(settings, steps=0)
     began = None
     while state.step < settings.steps:
         count = min(size, settings.steps - state.step)
@@ -197,7 +199,7 @@ def optimize(
             targets,
             feature_weights,
             count=count,
-            settings=settings,
+            settings=static,
         )
         state = State(images, opt_state, state.step + count)
         found = jax.device_get(metrics)

@@ -1,0 +1,119 @@
+"""Networks meta-trained and adapted under one style loss, judged by the others, for docs/losses.md.
+
+    python benchmarks/cross_loss.py --start gram=runs/loss_gram --start bn=runs/loss_bn \
+        --styles style/val --contents content/val --training-contents content/train \
+        --features vgg16:FILE --out runs/cross
+
+Each start is adapted to `--styles` styles with the objective it was trained with. Judged is the
+style loss over that of the contents unchanged, and the relative content loss, before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import adaptation, feature_weights, initialization, settings
+from metastyle_jax.data import pipeline
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.data.images import list_images, read_image, write_png
+from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.stylization import stylize_image
+from metastyle_jax.study import painting
+from metastyle_jax.study.records import markdown_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--start", action="append", required=True, help="NAME=WORKDIR")
+    parser.add_argument("--judges", default="gram,linear,gaussian,bn")
+    for name in ("styles", "contents", "training-contents", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--features", required=True)
+    parser.add_argument("--count", type=int, nargs=2, default=[3, 4], help="styles, contents")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rate", type=float, default=1e-2)
+    parser.add_argument("--size", type=int, default=128)
+    args = parser.parse_args()
+    styles, contents = (
+        spread(folder, count, args.size)
+        for folder, count in zip((args.styles, args.contents), args.count, strict=True)
+    )
+    rows, sheet = [], [[content, style] for style in styles for content in contents[:1]]
+    for name, workdir in (start.split("=", 1) for start in args.start):
+        for row, pictures in judged(args, name, workdir, styles, contents):
+            rows.append(row)
+            print(row, flush=True)
+        for line, picture in zip(sheet, pictures[:: len(contents)], strict=True):
+            line.append(picture)
+    args.out.mkdir(parents=True, exist_ok=True)
+    names = [start.split("=", 1)[0] for start in args.start]
+    titles = ("content", "style", *names)
+    write_png(args.out / "sheet.png", contact_sheet(sheet, column_titles=titles, cell=args.size))
+    print(markdown_table(rows, {key: key for key in rows[0]}))
+
+
+def spread(folder: Path, count: int, size: int) -> np.ndarray:
+    """`count` pictures spread evenly over a folder, as squares."""
+    files = list_images(folder, "folder")
+    chosen = files[:: len(files) // count][:count]
+    return np.stack([center_crop_resized(read_image(file), size) for file in chosen])
+
+
+def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarray):
+    """(row, pictures) before and after adaptation; pictures of style 0, contents 0, 1, ..."""
+    init = initialization.load(workdir)
+    goal = settings.recorded_objective(init.settings)
+    goal = dataclasses.replace(goal, architecture=args.features.partition(":")[0])
+    _, features = feature_weights.load(args.features, goal.layers)
+    features = jax.tree.map(jnp.asarray, features)
+    start = jax.tree.map(jnp.asarray, init.params)
+    adapted = [adapt(args, start, style, features, goal) for style in styles]
+    easel = painting.Easel(
+        dataclasses.replace(goal, style_weight=1.0, normalize=True, pooling="average"),
+        features,
+        np.tile(contents, (len(styles), 1, 1, 1)),
+        np.repeat(styles, len(contents), axis=0),
+        steps=0,
+        learning_rate=0.0,
+        folder=args.out,
+    )
+    for steps, networks in ((0, [start] * len(styles)), (args.steps, adapted)):
+        pictures = np.stack([stylize_image(p, content) for p in networks for content in contents])
+        verdicts = {
+            judge: painting.judge(easel, judge, pictures) for judge in args.judges.split(",")
+        }
+        row: dict[str, Any] = {"trained and adapted for": name, "steps": steps, **verdicts}
+        yield {**row, "content": content_error(easel, pictures)}, pictures
+
+
+def adapt(args, start, style: np.ndarray, features, goal) -> Any:
+    source = FolderSource(args.training_contents, "content folder")
+    crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
+    how = adaptation.AdaptationSettings(goal, steps=args.steps, learning_rate=args.rate)
+    return adaptation.adapt(start, style, crops, features, how).params
+
+
+def content_error(easel: painting.Easel, pictures: np.ndarray) -> float:
+    """Relative content loss, mean over the pictures: 1 is that of a picture without features."""
+    layers = easel.goal.content_layers
+    ours, wanted = (
+        easel.goal.extract(easel.features, images, layers) for images in (pictures, easel.contents)
+    )
+    errors = [
+        np.square(ours[layer] - wanted[layer]).mean((1, 2, 3))
+        / np.square(wanted[layer]).mean((1, 2, 3))
+        for layer in layers
+    ]
+    return float(np.mean(errors))
+
+
+if __name__ == "__main__":
+    main()
