@@ -25,9 +25,9 @@ from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.media.sheet import contact_sheet
-from metastyle_jax.stylization import stylize_image
 from metastyle_jax.study import painting
 from metastyle_jax.study.records import markdown_table
+from metastyle_jax.stylization import stylize_image
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def main() -> None:
     )
     rows, sheet = [], [[content, style] for style in styles for content in contents[:1]]
     for name, workdir in (start.split("=", 1) for start in args.start):
-        for row, pictures in judged(args, name, workdir, styles, contents):
-            rows.append(row)
-            print(row, flush=True)
+        found, pictures = judged(args, name, workdir, styles, contents)
+        print(*found, sep="\n", flush=True)
+        rows += found
         for line, picture in zip(sheet, pictures[:: len(contents)], strict=True):
             line.append(picture)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def spread(folder: Path, count: int, size: int) -> np.ndarray:
 
 
 def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarray):
-    """(row, pictures) before and after adaptation; pictures of style 0, contents 0, 1, ..."""
+    """(rows before and after adaptation, pictures after: style 0 with contents 0, 1, ...)."""
     init = initialization.load(workdir)
     goal = settings.recorded_objective(init.settings)
     goal = dataclasses.replace(goal, architecture=args.features.partition(":")[0])
@@ -85,13 +85,15 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
         learning_rate=0.0,
         folder=args.out,
     )
+    rows = []
     for steps, networks in ((0, [start] * len(styles)), (args.steps, adapted)):
         pictures = np.stack([stylize_image(p, content) for p in networks for content in contents])
         verdicts = {
             judge: painting.judge(easel, judge, pictures) for judge in args.judges.split(",")
         }
         row: dict[str, Any] = {"trained and adapted for": name, "steps": steps, **verdicts}
-        yield {**row, "content": content_error(easel, pictures)}, pictures
+        rows.append({**row, "content": content_error(easel, pictures)})
+    return rows, pictures
 
 
 def adapt(args, start, style: np.ndarray, features, goal) -> Any:
