@@ -75,6 +75,7 @@ def add_parser(commands: Any) -> None:
     add("--learning-rate", type=float, help="default: 0.02 (adam) or 1 (lbfgs)")
     add("--start", default="content", help="content, noise, or a picture")
     add("--seed", type=int, default=0, help="of the noise and of random losses")
+    add("--batch", type=int, default=4, help="pictures at most in one program")
     add("--preview-every", type=int, default=100, help="steps; 0 for no previews")
     add("--resume", action="store_true", help="continue what an earlier run in --out has begun")
     parser.set_defaults(run=run, takes_config=False)
@@ -90,6 +91,10 @@ def _ints(text: str) -> tuple[int, ...]:
 
 def _floats(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(",") if part)
+
+
+# argparse names them in its messages
+_ints.__name__ = _floats.__name__ = "list of numbers"
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -108,7 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = prepare_folder(args.out)
     schedule = _schedule(args, goal, pictures)
     made, rows = {}, []
-    for number, group in enumerate(_groups(pairs, pictures, goal)):
+    for number, group in enumerate(_groups(pairs, pictures, goal, args.batch)):
         names = [pair.name for pair in group]
         images, report = optimization_run.run(
             schedule,
@@ -203,7 +208,7 @@ def _check(args: argparse.Namespace, goal: objective.Objective) -> None:
     for flag in ("gamma", "style_scale"):
         if not getattr(args, flag) > 0:
             raise UserError(f"--{flag.replace('_', '-')}={getattr(args, flag)} must be positive")
-    for flag, least in (("total_variation", 0), ("preview_every", 0), ("seed", 0)):
+    for flag, least in (("total_variation", 0), ("preview_every", 0), ("seed", 0), ("batch", 1)):
         if not getattr(args, flag) >= least:
             name = flag.replace("_", "-")
             raise UserError(f"--{name}={getattr(args, flag)} is too small: use {least} or more")
@@ -257,7 +262,10 @@ def _read_pictures(
 
 
 def _groups(
-    pairs: list[Pair], pictures: dict[Path, np.ndarray], goal: objective.Objective
+    pairs: list[Pair],
+    pictures: dict[Path, np.ndarray],
+    goal: objective.Objective,
+    most: int,
 ) -> Iterator[list[Pair]]:
     """Pairs that one program can take: of one proportion; styles too where features are kept."""
     groups: dict[Any, list[Pair]] = {}
@@ -266,7 +274,8 @@ def _groups(
         proportions = content[0] / content[1], style[0] / style[1]
         key = proportions if goal.style_loss.random else proportions[0]
         groups.setdefault(key, []).append(pair)
-    return iter(groups.values())
+    for group in groups.values():
+        yield from (group[i : i + most] for i in range(0, len(group), most))
 
 
 def _described(args: argparse.Namespace, pairs: list[Pair]) -> dict[str, Any]:

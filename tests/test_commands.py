@@ -81,6 +81,30 @@ def test_readme_smoke_training(tmp_path):
     assert losses[-1] < losses[0]
 
 
+def test_readme_optimization(tmp_path):
+    command = readme_command("python -m metastyle_jax optimize")
+    picture(tmp_path / "PHOTO.jpg")
+    picture(tmp_path / "STYLE.jpg")
+    command = [part.replace("vgg16:FILE", "compact") for part in command]
+    result = run([*command, "--sizes=24", "--steps=2"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    out = tmp_path / "out" / "optimized"
+    assert json.loads((out / "report.json").read_text())["loss"] == "0.5*bn + 0.5*gaussian(1.0)"
+    with Image.open(out / "images" / "PHOTO_STYLE.png") as image:
+        assert image.size == (29, 24)
+
+
+def test_readme_study_of_losses(tmp_path):
+    command = readme_command("python -m metastyle_jax study losses")
+    for name in "ABST":
+        picture(tmp_path / f"{name}.jpg")
+    quick = ["--size=32", "--steps=1", "--methods=linear", "--layers=relu1_1", "--gammas=1"]
+    command += [*quick, "--content-layer=relu1_1", "--shares=0.5"]
+    result = run(command, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "losses" / "study.md").exists()
+
+
 def test_second_readme_command_is_this_suite():
     assert re.search(r"^pip install -e '\.\[test\]' && pytest$", README, re.MULTILINE)
 

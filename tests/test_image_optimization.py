@@ -211,8 +211,9 @@ def test_a_run_with_other_flags_is_not_continued(pictures, capsys):
 def test_starts_and_pairs(pictures):
     out = pictures / "out"
     styles = ["--style", str(pictures / "s.png"), str(pictures / "b.png")]
-    for start in ("noise", str(pictures / "s.png")):
-        cli.main([*command(pictures, f"--out={out}", "--steps=1", f"--start={start}"), *styles])
+    for start, batch in (("noise", 4), (str(pictures / "s.png"), 1)):
+        flags = (f"--out={out}", "--steps=1", f"--start={start}", f"--batch={batch}")
+        cli.main([*command(pictures, *flags), *styles])
         names = {path.name for path in (out / "images").iterdir()}
         assert names == {"a_s.png", "b_b.png"}
 
@@ -232,6 +233,7 @@ def test_starts_and_pairs(pictures):
         (["--sizes=8"], ["--sizes", "16"]),
         (["--steps=1,2,3"], ["--steps"]),
         (["--learning-rate=-1"], ["--learning-rate"]),
+        (["--batch=0"], ["--batch=0"]),
         (["--style-scale=0.06"], ["s.png", "1 pixels", "too small for relu2_1"]),
         (["--content=nowhere.jpg"], ["nowhere.jpg", "no such file"]),
         (["--start=nowhere.jpg"], ["nowhere.jpg", "no such file"]),
