@@ -39,14 +39,15 @@ def run(args: argparse.Namespace) -> None:
     settings.check(config)
     if args.batches < 1:
         raise UserError(f"--batches={args.batches} is too small: use 1 or more")
-    for name in args.losses.split(","):
+    names = command_line.split_list(args.losses)
+    for name in names:
         try:
             fusion.parse(name)
         except ValueError as error:
             raise UserError(f"--losses: {error}") from error
     scene = open_scene(config, args.init, batches=args.batches)
     rows = []
-    for name in args.losses.split(","):
+    for name in names:
         goal = settings.make_objective(settings.changed(config, {"objective.style_loss": name}))
         found = [
             adaptation.balance(scene.params, style, batch["support"], scene.features, goal)

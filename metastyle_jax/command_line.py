@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -48,6 +49,11 @@ def parse_config(arguments: list[str]) -> ml_collections.ConfigDict:
       UserError: as `parse_training`.
     """
     return _parse(["", *arguments], flags.FlagValues())
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of "a, b(1, 2), c" between commas that no brackets enclose, without empty ones."""
+    return [part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip()]
 
 
 def _parse(argv: list[str], values: flags.FlagValues) -> ml_collections.ConfigDict:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax import (
+    command_line,
     feature_weights,
     fusion,
     image_optimization,
@@ -82,15 +83,15 @@ def add_parser(commands: Any) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    return tuple(command_line.split_list(text))
 
 
 def _ints(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
+    return tuple(map(int, command_line.split_list(text)))
 
 
 def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(",") if part)
+    return tuple(map(float, command_line.split_list(text)))
 
 
 # argparse names them in its messages

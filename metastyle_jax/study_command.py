@@ -96,7 +96,7 @@ def _parser_of(default: Any) -> Any:
     item = type(default[0])
 
     def values(text: str) -> tuple:
-        return tuple(item(part) for part in text.split(",") if part)
+        return tuple(item(part) for part in command_line.split_list(text))
 
     values.__name__ = f"{item.__name__} list"  # argparse names it in its message
     return values

@@ -19,6 +19,7 @@ from metastyle_jax import (
     adaptation,
     bilevel,
     cli,
+    command_line,
     fusion,
     initialization,
     objective,
@@ -186,6 +187,10 @@ def test_mistakes_of_adapt_are_one_sentence(tmp_path, flags, fragments, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert all(fragment in line for fragment in fragments)
     assert not (tmp_path / "out").exists()
+
+
+def test_commas_in_brackets_do_not_separate():
+    assert command_line.split_list("a, gaussian(0.5, 2),b,") == ["a", "gaussian(0.5, 2)", "b"]
 
 
 def test_the_balance_command_prints_a_weight_for_each_loss(
