@@ -190,3 +190,46 @@ def _replace(tree: Any, values: Mapping[int, torch.Tensor]) -> Any:
     if isinstance(tree, Mapping):
         return {name: _replace(branch, values) for name, branch in tree.items()}
     return values.get(id(tree), tree)
+
+
+def lpips(network: Mapping[str, Any], heads: Sequence[Any], x: Any, y: Any) -> np.ndarray:
+    """LPIPS v0.1 on SqueezeNet 1.1 (torchvision's order of layers) of images in [0, 1]; (N,)."""
+    weights = tensors(network)
+
+    def conv(name: str, z: torch.Tensor, **how: int) -> torch.Tensor:
+        return F.relu(F.conv2d(z, weights[f"{name}.weight"], weights[f"{name}.bias"], **how))
+
+    def fire(index: int, z: torch.Tensor) -> torch.Tensor:
+        z = conv(f"features.{index}.squeeze", z)
+        return torch.cat(
+            [
+                conv(f"features.{index}.expand1x1", z),
+                conv(f"features.{index}.expand3x3", z, padding=1),
+            ],
+            dim=1,
+        )
+
+    def pool(z: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(z, 3, 2, ceil_mode=True)
+
+    def taps(images: Any) -> list[torch.Tensor]:
+        shift = torch.tensor([-0.030, -0.088, -0.188], dtype=torch.float64).view(1, 3, 1, 1)
+        scale = torch.tensor([0.458, 0.448, 0.450], dtype=torch.float64).view(1, 3, 1, 1)
+        z = conv("features.0", (channels_first(images) * 2 - 1 - shift) / scale, stride=2)
+        found = [z]
+        for fires in ((3, 4), (6, 7), (9,)):
+            z = pool(z)
+            for index in fires:
+                z = fire(index, z)
+            found.append(z)
+        for index in (10, 11, 12):
+            z = fire(index, z)
+            found.append(z)
+        return found
+
+    total = 0
+    for a, b, head in zip(taps(x), taps(y), heads, strict=True):
+        a, b = (z / (z.square().sum(1, keepdim=True).sqrt() + 1e-10) for z in (a, b))
+        weighed = F.conv2d((a - b).square(), tensors(head).view(1, -1, 1, 1))
+        total = total + weighed.mean((1, 2, 3))
+    return total.numpy()

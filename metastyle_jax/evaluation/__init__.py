@@ -1,0 +1,1 @@
+"""How good stylised pictures are: measures that nothing is trained with."""

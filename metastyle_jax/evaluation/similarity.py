@@ -1,0 +1,71 @@
+"""How much of a content is left in a picture: SSIM of its pixels, CFSD of its features."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+WINDOW = 11  # pixels
+SIGMA = 1.5
+STABILIZERS = (0.01**2, 0.03**2)  # (K L)^2 for pictures in [0, 1]
+
+
+def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Structural similarity of grey levels (Wang et al. 2004), 1 for equal pictures.
+
+    Gaussian windows of 11 pixels, standard deviation 1.5, where they lie within the picture.
+
+    Args:
+      x, y: (N, H, W, 3) in [0, 1], sides of 11 pixels or more.
+
+    Returns:
+      (N,) mean over positions, in [-1, 1].
+    """
+    x, y = (_grey(z) for z in (x, y))
+    mean_x, mean_y = _blur(x), _blur(y)
+    variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    c1, c2 = STABILIZERS
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return (luminance * structure).mean(axis=(1, 2))
+
+
+def _grey(images: jax.Array) -> jax.Array:
+    """Luma of ITU-R BT.601, (N, H, W)."""
+    return images @ jnp.asarray((0.299, 0.587, 0.114), images.dtype)
+
+
+def _blur(x: jax.Array) -> jax.Array:
+    """(N, H, W) to (N, H - 10, W - 10)."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    window = np.exp(-(offsets**2) / (2 * SIGMA**2))
+    window = jnp.asarray(window / window.sum(), x.dtype)
+    rows = sum(window[i] * x[:, i : x.shape[1] - WINDOW + 1 + i] for i in range(WINDOW))
+    return sum(window[i] * rows[:, :, i : x.shape[2] - WINDOW + 1 + i] for i in range(WINDOW))
+
+
+def cfsd(contents: jax.Array, outputs: jax.Array) -> jax.Array:
+    """Content feature structural distance: do the same places resemble each other?
+
+    Each position's cosine similarities to all positions, through a softmax, are a distribution;
+    the mean over positions of the Kullback-Leibler divergence of that of the output from that of
+    the content.
+
+    Args:
+      contents, outputs: features (N, h, w, C) of one layer.
+
+    Returns:
+      (N,), 0 for equal features, in nats.
+    """
+    wanted, ours = (_log_similarities(features) for features in (contents, outputs))
+    return (jnp.exp(wanted) * (wanted - ours)).sum(axis=-1).mean(axis=1)
+
+
+def _log_similarities(features: jax.Array) -> jax.Array:
+    """(N, h, w, C) to (N, h w, h w)."""
+    n, h, w, c = features.shape
+    columns = features.reshape(n, h * w, c)
+    unit = columns / jnp.maximum(jnp.linalg.norm(columns, axis=-1, keepdims=True), 1e-8)
+    return jax.nn.log_softmax(jnp.einsum("npc,nqc->npq", unit, unit), axis=-1)
