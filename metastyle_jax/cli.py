@@ -12,6 +12,7 @@ from metastyle_jax import (
     balance_command,
     command_line,
     compilation_cache,
+    evaluate_command,
     initialization,
     optimize_command,
     plan_report,
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
     _add_stylize(commands)
     _add_plan(commands)
     balance_command.add_parser(commands)
+    evaluate_command.add_parser(commands)
     optimize_command.add_parser(commands)
     study_command.add_parser(commands)
     # a command with a configuration gets what argparse does not know: --config.name=value

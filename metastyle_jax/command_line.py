@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -54,6 +57,50 @@ def parse_config(arguments: list[str]) -> ml_collections.ConfigDict:
 def split_list(text: str) -> list[str]:
     """The parts of "a, b(1, 2), c" between commas that no brackets enclose, without empty ones."""
     return [part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+
+
+def add_settings(parser: argparse.ArgumentParser, study: type, texts: Mapping[str, str]) -> None:
+    """A flag for each field of the dataclass `study`, typed by its default; tuples with commas.
+
+    Args:
+      parser: gets the flags.
+      study: fields are strings, numbers, and tuples of them; those without a default are tuples of
+        strings, and required.
+      texts: help by name of the field.
+    """
+    for field in dataclasses.fields(study):
+        required = field.default is dataclasses.MISSING
+        default = ("",) if required else field.default
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_parser_of(default),
+            default=None if required else _as_typed(default),
+            required=required,
+            help=texts[field.name],
+        )
+
+
+def settings_of(args: argparse.Namespace, study: type) -> Any:
+    """The dataclass `study` as the flags of `add_settings` describe it."""
+    return study(**{field.name: getattr(args, field.name) for field in dataclasses.fields(study)})
+
+
+def _as_typed(default: Any) -> Any:
+    """A default as one would type it, for the help; argparse reads it like what is typed."""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else default
+
+
+def _parser_of(default: Any) -> Any:
+    """How to read a flag: as its default's type; a tuple from a list with commas."""
+    if not isinstance(default, tuple):
+        return type(default)
+    item = type(default[0])
+
+    def values(text: str) -> tuple:
+        return tuple(item(part) for part in split_list(text))
+
+    values.__name__ = f"{item.__name__} list"  # argparse names it in its message
+    return values
 
 
 def _parse(argv: list[str], values: flags.FlagValues) -> ml_collections.ConfigDict:

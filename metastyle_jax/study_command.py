@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +55,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     one.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
-    _add_settings(one, meta_gradients.Study, META_GRADIENTS)
+    command_line.add_settings(one, meta_gradients.Study, META_GRADIENTS)
     one.set_defaults(run=_meta_gradients, takes_config=True)
     two = studies.add_parser(
         "losses",
@@ -66,50 +64,14 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     two.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
-    _add_settings(two, style_losses.LossStudy, LOSSES)
+    command_line.add_settings(two, style_losses.LossStudy, LOSSES)
     two.set_defaults(run=_losses, takes_config=False)
 
 
-def _add_settings(parser: Any, study: type, texts: Mapping[str, str]) -> None:
-    """A flag for each field of the dataclass `study`."""
-    for field in dataclasses.fields(study):
-        required = field.default is dataclasses.MISSING
-        default = ("",) if required else field.default
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_parser_of(default),
-            default=None if required else _as_typed(default),
-            required=required,
-            help=texts[field.name],
-        )
-
-
-def _as_typed(default: Any) -> Any:
-    """A default as one would type it, for the help; argparse reads it like what is typed."""
-    return ",".join(map(str, default)) if isinstance(default, tuple) else default
-
-
-def _parser_of(default: Any) -> Any:
-    """How to read a flag: as its default's type; a tuple from a list with commas."""
-    if not isinstance(default, tuple):
-        return type(default)
-    item = type(default[0])
-
-    def values(text: str) -> tuple:
-        return tuple(item(part) for part in command_line.split_list(text))
-
-    values.__name__ = f"{item.__name__} list"  # argparse names it in its message
-    return values
-
-
-def _settings(args: argparse.Namespace, study: type) -> Any:
-    return study(**{field.name: getattr(args, field.name) for field in dataclasses.fields(study)})
-
-
 def _meta_gradients(args: argparse.Namespace) -> None:
-    study = _settings(args, meta_gradients.Study)
+    study = command_line.settings_of(args, meta_gradients.Study)
     meta_gradients.run(command_line.parse_config(args.settings), study, args.out)
 
 
 def _losses(args: argparse.Namespace) -> None:
-    style_losses.run(_settings(args, style_losses.LossStudy), args.out)
+    style_losses.run(command_line.settings_of(args, style_losses.LossStudy), args.out)

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("optimization_run",),
     # flags and commands
     ("command_line",),
-    ("adapt_command", "study_command", "optimize_command", "balance_command"),
+    ("adapt_command", "study_command", "optimize_command", "balance_command", "evaluate_command"),
     ("cli",),
     ("__main__", "train.py", "adapt.py"),
 )

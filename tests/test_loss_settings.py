@@ -31,7 +31,7 @@ from metastyle_jax import (
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import style_file
 
-LAYERS = ("relu1_2", "relu2_1")
+LAYERS = ("relu1_2",)
 
 
 def config_with(**changes):
@@ -98,7 +98,7 @@ def meta_gradient(loss: str, estimator):
 
 
 def test_exact_meta_gradients_equal_reverse_under_every_loss(float64, quick_compile):
-    loss = "poly(1) + 0.5*bn + gaussian(0.5, 1) + sliced_wasserstein(4)"
+    loss = "poly(1) + 0.5*bn + gaussian(1) + sliced_wasserstein(2)"
     exact, metrics = meta_gradient(loss, bilevel.exact)(3)
     reverse, _ = meta_gradient(loss, bilevel.reverse)(3)
     assert relative_error(exact, reverse) < 1e-10
@@ -111,9 +111,8 @@ def test_random_losses_draw_anew_at_every_outer_step(float64, quick_compile):
     assert once == again != other
 
 
-@pytest.mark.parametrize("loss", ["gaussian(1)", "bn"])
-def test_balanced_adaptation_pulls_equally(quick_compile, loss):
-    goal = problem(loss, bilevel.exact).objective
+def test_balanced_adaptation_pulls_equally(quick_compile):
+    goal = problem("gaussian(1)", bilevel.exact).objective
     weights = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.feature_weights(LAYERS))
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters())
     image, content = (np.asarray(tiny.images(1, 16, 16, seed=s), np.float32) for s in (0, 1))
@@ -129,7 +128,7 @@ def test_balanced_adaptation_pulls_equally(quick_compile, loss):
         loss_fn = lambda x: objective.perceptual_loss(  # noqa: E731
             goal, weights, x, *targets, jax.random.key(0)
         )[1][part].sum()
-        return np.linalg.norm(jax.grad(loss_fn)(outputs))
+        return np.linalg.norm(jax.jit(jax.grad(loss_fn))(outputs))
 
     np.testing.assert_allclose(norm("content"), norm("style"), rtol=1e-3)
 

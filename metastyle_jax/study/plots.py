@@ -110,6 +110,30 @@ def adaptation(path: Path, rows: Sequence[Row]) -> None:
     _figure(path, [panel], scales=("linear",), x_labels=("adaptation steps",))
 
 
+def evaluation(path: Path, rows: Sequence[Row]) -> None:
+    """Loss and its parts along adaptation; methods of one step are horizontal lines."""
+    methods = dict.fromkeys(row["method"] for row in rows)
+
+    def lines(key: str) -> Callable:
+        def draw(axes: Any) -> None:
+            for method in methods:
+                chosen = [row for row in rows if row["method"] == method]
+                values = [row[key] for row in chosen]
+                if len(chosen) == 1:
+                    axes.axhline(values[0], label=method, linestyle="--", linewidth=1, color="grey")
+                    axes.annotate(method, (1, values[0]), fontsize="x-small", va="bottom")
+                else:
+                    axes.plot([row["step"] for row in chosen], values, marker=".", label=method)
+            axes.set_yscale("log")
+            axes.legend(fontsize="x-small")
+
+        return draw
+
+    panels = [(key, lines(key)) for key in ("loss", "content", "style")]
+    labels = ("adaptation steps",) * len(panels)
+    _figure(path, panels, scales=("symlog",) * len(panels), x_labels=labels)
+
+
 def _by_estimator(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     names = dict.fromkeys(row["estimator"] for row in rows)
     return [(name, [row for row in rows if row["estimator"] == name]) for name in names]

@@ -1,0 +1,51 @@
+"""python -m metastyle_jax evaluate --styles=DIR --contents=DIR --out=DIR [--init=...]"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from metastyle_jax import command_line
+from metastyle_jax.study import evaluation
+
+HELP = {
+    "init": "embedded, a workdir of train.py or a params.safetensors",
+    "styles": "folder of styles that nothing was trained on",
+    "contents": "folder of contents, likewise",
+    "training_contents": "folder of contents to adapt on; default: --contents",
+    "features": "feature network of the judge: compact, vgg16:FILE ...; default: the training's",
+    "lpips_network": "safetensors file of SqueezeNet 1.1; without it there is no LPIPS",
+    "lpips_heads": "safetensors file of LPIPS v0.1 for SqueezeNet",
+    "style_count": "styles",
+    "content_count": "contents",
+    "bound_styles": "styles that are also trained from scratch, and optimised pixel by pixel",
+    "size": "side of all pictures, pixels",
+    "batch": "contents per adaptation step",
+    "at": "adaptation steps that are judged",
+    "scratch_at": "the same for the network trained from scratch",
+    "pixel_steps": "of the optimisation of the pixels",
+    "pixel_contents": "contents whose pixels are optimised",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Add `evaluate` to the subparsers of `cli`."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="how good an initialisation is, between copies, training from scratch and the pixels",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder; a stopped one goes on")
+    command_line.add_settings(parser, evaluation.Evaluation, HELP)
+    parser.set_defaults(run=run, takes_config=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate as the flags say.
+
+    Raises:
+      UserError: a flag, a folder or a file cannot be used.
+    """
+    evaluation.run(command_line.settings_of(args, evaluation.Evaluation), args.out)

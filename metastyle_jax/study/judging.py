@@ -1,0 +1,95 @@
+"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, CFSD."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import compilation, objective
+from metastyle_jax.evaluation import lpips, similarity
+
+CHUNK = 4  # pictures judged at once
+ABSENT = float("nan")
+
+
+class Judge(NamedTuple):
+    """Who judges.
+
+    Attributes:
+      goal: losses and their weights; relative losses compare best over styles.
+      features: weights of its feature network.
+      lpips: weights of LPIPS; None where no files were given.
+    """
+
+    goal: objective.Objective
+    features: Any
+    lpips: lpips.Weights | None
+
+
+def judge(
+    by: Judge, outputs: np.ndarray, contents: np.ndarray, style: np.ndarray
+) -> dict[str, float]:
+    """Means over pictures.
+
+    Args:
+      by: see `Judge`.
+      outputs, contents: (N, H, W, 3) in [0, 1].
+      style: (h, w, 3) in [0, 1].
+
+    Returns:
+      "loss", "content", "style", one "style LAYER" for each layer, weights included; "lpips",
+      "ssim" and "cfsd" of outputs against contents; NaN for "lpips" without its files.
+    """
+    targets = _style_targets(style[None], by.features, goal=by.goal)
+    rows: list[Mapping[str, np.ndarray]] = []
+    for begin in range(0, len(outputs), CHUNK):
+        ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
+        row = dict(_judge(ours, wanted, targets, by.features, goal=by.goal))
+        row["lpips"] = lpips.distance(by.lpips, ours, wanted) if by.lpips else [ABSENT] * len(ours)
+        rows.append(row)
+    return {name: float(np.mean(np.concatenate([row[name] for row in rows]))) for name in rows[0]}
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _style_targets(
+    style: jax.Array, features: Any, *, goal: objective.Objective
+) -> objective.Targets:
+    return objective.style_targets(goal, features, style)
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _judge(
+    outputs: jax.Array,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    features: Any,
+    *,
+    goal: objective.Objective,
+) -> dict[str, jax.Array]:
+    """Each (N,)."""
+    content_targets = objective.content_targets(goal, features, contents)
+    styles = jax.tree.map(lambda x: jnp.repeat(x, len(outputs), axis=0), style_targets)
+    total, parts = objective.perceptual_loss(
+        goal, features, outputs, content_targets, styles, jax.random.key(0)
+    )
+    found = {"loss": total, **parts}
+    for layer in goal.style_layers:
+        # a layer's own share: the others weigh nothing
+        only = {
+            name: {**target, "scale": target["scale"] * float(name == layer)}
+            for name, target in styles.items()
+        }
+        _, share = objective.perceptual_loss(
+            goal, features, outputs, content_targets, only, jax.random.key(0)
+        )
+        found[f"style {layer}"] = share["style"]
+    deepest = max(goal.layers)
+    seen, wanted = (goal.extract(features, x, (deepest,))[deepest] for x in (outputs, contents))
+    found["ssim"] = similarity.ssim(outputs, contents)
+    found["cfsd"] = similarity.cfsd(wanted, seen)
+    return found

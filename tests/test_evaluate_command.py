@@ -1,0 +1,147 @@
+"""The evaluation: its numbers against the losses themselves, its files, resuming, mistakes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny
+from metastyle_jax import cli, fusion, objective
+from metastyle_jax.errors import exit_cleanly
+from metastyle_jax.export import style_file
+from metastyle_jax.study import evaluation, evaluation_report, judging
+
+GOAL = objective.Objective(
+    architecture="compact",
+    content_layers=("relu2_1",),
+    style_layers=("relu1_2", "relu2_1"),
+    style_weight=3.0,
+    normalize=True,
+)
+
+
+def images(count: int, seed: int) -> np.ndarray:
+    return np.asarray(tiny.images(count, 20, 24, seed=seed), np.float32)
+
+
+def judge(goal=GOAL) -> judging.Judge:
+    features = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.feature_weights(goal.layers))
+    return judging.Judge(goal, features, None)
+
+
+@pytest.mark.parametrize("loss", ["gram", "gaussian(1)"])
+def test_the_judge_finds_the_losses_of_the_objective(quick_compile, loss):
+    by = judge(dataclasses.replace(GOAL, style_loss=fusion.parse(loss)))
+    outputs, contents, style = images(5, 0), images(5, 1), images(1, 2)[0]
+    found = judging.judge(by, outputs, contents, style)
+    expected = {"content": [], "style": [], "style relu1_2": [], "style relu2_1": []}
+    for output, content in zip(outputs, contents, strict=True):
+        for name in expected:
+            layers = (name.removeprefix("style "),) if " " in name else GOAL.style_layers
+            # random losses draw by the number of a layer
+            goal = dataclasses.replace(by.goal, style_layers=layers)
+            if loss != "gram" and " " in name:
+                continue
+            targets = (
+                objective.content_targets(goal, by.features, content[None]),
+                objective.style_targets(goal, by.features, style[None]),
+            )
+            parts = objective.perceptual_loss(
+                goal, by.features, output[None], *targets, jax.random.key(0)
+            )[1]
+            expected[name].append(float(parts[name.partition(" ")[0]][0]))
+    for name, values in expected.items():
+        if values:
+            assert found[name] == pytest.approx(np.mean(values), rel=1e-4)
+    assert found["style relu1_2"] + found["style relu2_1"] == pytest.approx(
+        found["style"], rel=1e-4
+    )
+    assert np.isnan(found["lpips"]) and 0 < found["ssim"] < 1 and found["cfsd"] > 0
+
+
+def test_contents_unchanged_have_no_content_loss(quick_compile):
+    contents = images(2, 1)
+    found = judging.judge(judge(), contents, contents, images(1, 2)[0])
+    assert (found["content"], found["ssim"]) == pytest.approx((0, 1), abs=1e-6)
+    assert found["loss"] == pytest.approx(found["style"], rel=1e-5)
+
+
+def test_means_are_over_the_styles_that_have_a_row():
+    rows = [
+        {"style image": style, "method": "norm", "step": step, "loss": loss}
+        for style, step, loss in (("a", 0, 1.0), ("b", 0, 3.0), ("a", 5, 7.0))
+    ]
+    assert evaluation_report.over_styles(rows) == [
+        {"method": "norm", "step": 0, "styles": 2, "loss": 2.0},
+        {"method": "norm", "step": 5, "styles": 1, "loss": 7.0},
+    ]
+    assert evaluation_report.last_steps(rows) == [("norm", 0), ("norm", 5)]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, count in (("styles", 2), ("contents", 3)):
+        (tmp_path / name).mkdir()
+        for n in range(count):
+            pixels = (255 * images(1, 7 * count + n)[0]).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{name}{n}.png")
+    params = jax.tree.map(
+        lambda x: np.asarray(x, np.float32), tiny.parameters(width=2, residual_blocks=1)
+    )
+    path = tmp_path / "params.safetensors"
+    style_file.save_params(path, params, settings={"features.network": "compact"}, command="")
+    return tmp_path
+
+
+def command(folder, *flags: str) -> list[str]:
+    paths = [f"--{name}={folder / name}" for name in ("styles", "contents", "out")]
+    sizes = ["--size=32", "--at=0,1,2", "--scratch-at=0,2", "--pixel-steps=2", "--pixel-contents=2"]
+    return ["evaluate", f"--init={folder / 'params.safetensors'}", *paths, *sizes, *flags]
+
+
+def test_the_command_writes_table_curves_and_sheet_and_goes_on(
+    folders, quick_compile, standard_promotion, monkeypatch
+):
+    flags = ("--style-count=2", "--content-count=2", "--bound-styles=1")
+    cli.main(command(folders, *flags))
+    rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
+    per_style = {"content unchanged": 1, "style unchanged": 1, "norm": 3, "all": 3}
+    for number, more in (("0", {"scratch": 2, "pixels": 1}), ("1", {})):
+        found = [row["method"] for row in rows if row["style image"] == f"styles{number}"]
+        assert {name: found.count(name) for name in found} == {**per_style, **more}
+    assert {row["lpips"] for row in rows} == {"nan"}
+    unchanged = [row for row in rows if row["method"] == "content unchanged"]
+    assert all(float(row["ssim"]) == pytest.approx(1) for row in unchanged)
+    text = (folders / "out" / "evaluation.md").read_text()
+    assert "no files were given" in text and "| scratch | 2 | 1 |" in text
+    for name in ("curves.png", "sheet.png"):
+        assert Image.open(folders / "out" / name).width > 5 * 192
+    # what was measured is not measured again
+    monkeypatch.setattr(evaluation, "judge", None)
+    cli.main(command(folders, *flags))
+
+
+@pytest.mark.parametrize(
+    "flags, fragments",
+    [
+        (["--styles="], ["--styles is missing"]),
+        (["--lpips-network=x"], ["--lpips-heads"]),
+        (["--size=8"], ["--size=8", "32"]),
+        (["--at=0"], ["--at needs steps"]),
+        (["--init=nowhere"], ["nowhere"]),
+        (["--features=vgg16:nowhere.safetensors"], ["nowhere.safetensors"]),
+        (["--lpips-network=x", "--lpips-heads=y"], ["no file y"]),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_is_written(folders, capsys, flags, fragments):
+    with pytest.raises(SystemExit) as caught, exit_cleanly():
+        cli.main(command(folders, *flags))
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(fragment in line for fragment in fragments)
+    assert not (folders / "out").exists()
