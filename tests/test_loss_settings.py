@@ -134,8 +134,20 @@ def test_balanced_adaptation_pulls_equally(quick_compile):
 
 
 def adapted(tmp_path, *flags: str) -> dict:
-    out = tmp_path / "out"
-    adapt.main(["adapt.py", f"--out={out}", "--steps=2", "--size=32", "--style-size=32", *flags])
+    out, init = tmp_path / "out", tmp_path / "small.safetensors"
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters(width=2))
+    style_file.save_params(init, params, settings={"features.network": "compact"}, command="")
+    adapt.main(
+        [
+            "adapt.py",
+            f"--out={out}",
+            f"--init={init}",
+            "--steps=2",
+            "--size=32",
+            "--style-size=32",
+            *flags,
+        ]
+    )
     return json.loads((out / "report.json").read_text())
 
 
