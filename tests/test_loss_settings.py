@@ -151,7 +151,9 @@ def adapted(tmp_path, *flags: str) -> dict:
     return json.loads((out / "report.json").read_text())
 
 
-def test_adapting_under_another_loss_records_it(tmp_path, standard_promotion, capsys):
+def test_adapting_under_another_loss_records_it(
+    tmp_path, standard_promotion, quick_compile, capsys
+):
     report = adapted(tmp_path, "--style-loss=0.5*bn+0.5*gaussian")
     assert report["style_loss"] == "0.5*bn + 0.5*gaussian(1.0)"
     assert report["style_weight"] > 0
