@@ -17,7 +17,7 @@ from metastyle_jax.losses import StyleLoss
 TINY = 1e-8
 
 
-@functools.lru_cache
+@functools.cache
 def fuse(*parts: tuple[float, StyleLoss]) -> StyleLoss:
     """The weighted sum of several losses (Li et al. 2017): `fuse((0.3, bn), ...)`.
 
@@ -50,7 +50,7 @@ def fuse(*parts: tuple[float, StyleLoss]) -> StyleLoss:
     )
 
 
-@functools.lru_cache
+@functools.cache
 def relative(loss: StyleLoss) -> StyleLoss:
     """`loss` divided by the magnitude of the style, for a fusion each part by its own."""
     if loss.parts:

@@ -101,7 +101,7 @@ def channel_means(features: jax.Array) -> jax.Array:
 linear = StyleLoss("linear", channel_means, mean_squared_error, mean_square)
 
 
-@functools.lru_cache
+@functools.cache
 def poly(constant: float = 0.0) -> StyleLoss:
     """MMD with k(x, y) = (x . y / C + constant)^2, over all pairs of positions.
 
@@ -147,7 +147,7 @@ bn = StyleLoss(
 )
 
 
-@functools.lru_cache
+@functools.cache
 def gaussian(*factors: float) -> StyleLoss:
     """MMD with a Gaussian kernel, the unbiased estimate that is linear in the number of positions.
 
@@ -210,7 +210,7 @@ def _shuffled_pairs(x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Arr
     return tuple(halves)
 
 
-@functools.lru_cache
+@functools.cache
 def sliced_wasserstein(directions: int = 32) -> StyleLoss:
     """Mean squared 2-Wasserstein distance of projections on random directions (Heitz et al. 2021).
 
