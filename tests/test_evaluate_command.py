@@ -119,8 +119,14 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     assert all(float(row["ssim"]) == pytest.approx(1) for row in unchanged)
     text = (folders / "out" / "evaluation.md").read_text()
     assert "no files were given" in text and "| scratch | 2 | 1 |" in text
-    for name in ("curves.png", "sheet.png"):
-        assert Image.open(folders / "out" / name).width > 5 * 192
+    assert Image.open(folders / "out" / "curves.png").width > 500
+    sheet = np.asarray(Image.open(folders / "out" / "sheet.png"))
+    # content, style, start, norm, all, scratch, pixels: the last two for the first style only
+    painted = [
+        [sheet[-row * 196 + 98, 98 + column * 196].min() < 255 for column in range(7)]
+        for row in (2, 1)
+    ]
+    assert painted == [[True] * 7, [True] * 5 + [False] * 2]
     # what was measured is not measured again
     monkeypatch.setattr(evaluation, "judge", None)
     cli.main(command(folders, *flags))

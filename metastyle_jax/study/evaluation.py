@@ -129,7 +129,7 @@ def run(evaluation: Evaluation, out: Path) -> None:
                 f"{name}, {method}", lambda measure=measure, n=number: measure(gallery, n)
             )
     pictures = {
-        (row["style"], row["method"], row["step"]): picture_of(gallery, row) for row in rows
+        (row["style image"], row["method"], row["step"]): picture_of(gallery, row) for row in rows
     }
     sides = dict(zip(gallery.names, gallery.styles, strict=True))
     evaluation_report.write(
