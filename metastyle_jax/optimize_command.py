@@ -234,8 +234,8 @@ def make_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
             "both, or one of either"
         )
     together = [(contents[i % len(contents)], styles[i % len(styles)]) for i in range(count)]
-    stems = [Path(f"{content.stem}_{style.stem}") for content, style in together]
-    names = stylization.output_names(stems)
+    files = [Path(f"{content.stem}_{style.stem}.png") for content, style in together]
+    names = stylization.output_names(files)
     return [Pair(*pair, name) for pair, name in zip(together, names, strict=True)]
 
 
