@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -57,23 +57,40 @@ class FiniteWatch:
                     )
 
 
-@contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once."""
-    received: list[int] = []
+class StopRequests:
+    """What SIGINT and SIGTERM do: end the set-up at once, the training after the present step.
 
-    def handler(number: int, frame: object) -> None:
-        if received:
+    Attributes:
+      received: whether one has arrived. During the set-up it also raises KeyboardInterrupt, which
+        code that catches everything, or a destructor, may swallow; then the first step is the last.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._finish_step = False
+
+    def finish_steps(self) -> None:
+        """From now on the first request lets the present step finish; a second one does not."""
+        self._finish_step = True
+
+    def handle(self, number: int, frame: object) -> None:
+        """The signal handler."""
+        again, self.received = self.received, True
+        if again or not self._finish_step:
             raise KeyboardInterrupt
-        received.append(number)
         print("finishing this step, then writing a checkpoint ...", file=sys.stderr, flush=True)
 
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Handle SIGINT and SIGTERM as `StopRequests` says."""
+    requests = StopRequests()
     try:
-        previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+        previous = {number: signal.signal(number, requests.handle) for number in _SIGNALS}
     except ValueError:  # not the main thread: nothing will arrive here
         previous = {}
     try:
-        yield lambda: bool(received)
+        yield requests
     finally:
         for number, old in previous.items():
             signal.signal(number, old)

@@ -29,7 +29,7 @@ from metastyle_jax.data.pipeline import ImageSource, batches
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.media.sheet import contact_sheet
-from metastyle_jax.run_control import FiniteWatch, stop_requests
+from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
 from metastyle_jax.training_step import pick_devices, wrap_steps
 
@@ -56,8 +56,14 @@ def train(
       UserError: a setting, a folder or a file cannot be used; the loss or a gradient is not finite.
       KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
     """
+    with stop_requests() as stop:
+        return _train(config, Path(workdir).expanduser(), resume, stop)
+
+
+def _train(
+    config: ml_collections.ConfigDict, workdir: Path, resume: bool, stop: StopRequests
+) -> outer_step.TrainState:
     settings.check(config)
-    workdir = Path(workdir).expanduser()
     devices = pick_devices(config)
     sources = _open_sources(config)
     _, features = feature_weights.load(
@@ -73,7 +79,7 @@ def train(
         _write_json(workdir / "config.json", settings.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
-            return _loop(config, workdir, steps, state, features, sources, checkpoints)
+            return _loop(config, workdir, steps, state, features, sources, checkpoints, stop)
         finally:
             _list_skipped(workdir, sources)
 
@@ -143,6 +149,7 @@ def _loop(
     features: Any,
     sources: dict[str, ImageSource],
     checkpoints: checkpoint.Checkpoints,
+    stop: StopRequests,
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
@@ -153,15 +160,13 @@ def _loop(
     images_per_step = config.batch.styles * config.batch.contents
     main = jax.process_index() == 0
     watch = FiniteWatch(checkpoints)
-    with (
-        RunLog(
-            prepare_folder(workdir),
-            start_step=start,
-            total_steps=total,
-            images_per_step=images_per_step,
-        ) as log,
-        stop_requests() as stop_requested,
-    ):
+    with RunLog(
+        prepare_folder(workdir),
+        start_step=start,
+        total_steps=total,
+        images_per_step=images_per_step,
+    ) as log:
+        stop.finish_steps()
         for step in range(start + 1, total + 1):
             run = steps[step > first_order_steps].step
             state, metrics = run(state, wrapped.place_batch(next(data)), on_devices)
@@ -171,7 +176,7 @@ def _loop(
                 log.start_clock(step)  # compilation is over
             if main and (step % config.log.every == 0 or step == total):
                 log.metrics(step, watch.check_all())
-            stopping = stop_requested()
+            stopping = stop.received
             if main and (step % config.checkpoint.every == 0 or step == total or stopping):
                 watch.check_all()
                 checkpoints.save(step, state)

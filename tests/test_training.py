@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from metastyle_jax import (
     initialization,
     outer_step,
     parallel,
+    run_control,
     settings,
     training,
 )
@@ -307,6 +309,24 @@ def test_an_interrupted_set_up_ends_with_130(tmp_path):
     assert process.wait(240) == 130
 
 
+def test_a_stop_that_the_set_up_swallows_ends_the_run_after_its_first_step(
+    tmp_path, monkeypatch, capsys
+):
+    """An interrupt that is raised within a destructor, say, reaches nobody."""
+    load = training.feature_weights.load
+
+    def swallowing(*arguments):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return load(*arguments)
+
+    monkeypatch.setattr(training.feature_weights, "load", swallowing)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(tiny_config(**{"outer.steps": 3}), tmp_path)
+    assert "stopped after step 1" in capsys.readouterr().err
+    assert (tmp_path / checkpoint.DIRECTORY_NAME / "1").is_dir()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -363,7 +383,16 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
     checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
     state = outer_step.TrainState(step=0, params=None, opt_state=None)
     sources = training._open_sources(config)
-    training._loop(config, tmp_path, (wrapped, wrapped), state, None, sources, checkpoints)
+    training._loop(
+        config,
+        tmp_path,
+        (wrapped, wrapped),
+        state,
+        None,
+        sources,
+        checkpoints,
+        run_control.StopRequests(),
+    )
     return events
 
 
