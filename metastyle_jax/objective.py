@@ -148,24 +148,42 @@ def perceptual_loss(
       float32 or wider.
     """
     features = objective.extract(feature_weights, outputs, objective.layers)
-    content = objective.content_weight * sum(
+    content = content_error(objective, features, contents)
+    style = sum(style_errors(objective, features, styles, key).values())
+    total = content + style
+    if objective.total_variation_weight:
+        total += objective.total_variation_weight * losses.total_variation(outputs)
+    return total, {"content": content, "style": style}
+
+
+def content_error(
+    objective: Objective, features: Mapping[str, jax.Array], contents: Targets
+) -> jax.Array:
+    """The content's part of the loss, (N,), of `features` by layer."""
+    return objective.content_weight * sum(
         target["scale"] * losses.content_loss(features[layer], target["features"])
         for layer, target in contents.items()
     )
+
+
+def style_errors(
+    objective: Objective,
+    features: Mapping[str, jax.Array],
+    styles: Targets,
+    key: jax.Array | None = None,
+) -> dict[str, jax.Array]:
+    """Each layer's share of the style's part of the loss, (N,), of `features` by layer."""
     loss = objective.compared
-    style = objective.style_weight * sum(
-        styles[layer]["scale"]
+    return {
+        layer: objective.style_weight
+        * styles[layer]["scale"]
         * loss.distance(
             loss.statistics(features[layer]),
             styles[layer]["statistics"],
             None if key is None else jax.random.fold_in(key, index),
         )
         for index, layer in enumerate(objective.style_layers)
-    )
-    total = content + style
-    if objective.total_variation_weight:
-        total += objective.total_variation_weight * losses.total_variation(outputs)
-    return total, {"content": content, "style": style}
+    }
 
 
 def balance(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import compilation, objective
+from metastyle_jax import adaptation, compilation, objective
 from metastyle_jax.evaluation import lpips, similarity
 
 CHUNK = 4  # pictures judged at once
@@ -45,7 +45,7 @@ def judge(
       "loss", "content", "style", one "style LAYER" for each layer, weights included; "lpips",
       "ssim" and "cfsd" of outputs against contents; NaN for "lpips" without its files.
     """
-    targets = _style_targets(style[None], by.features, goal=by.goal)
+    targets = adaptation.make_style_targets(style, by.features, goal=by.goal)
     rows: list[Mapping[str, np.ndarray]] = []
     for begin in range(0, len(outputs), CHUNK):
         ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
@@ -53,13 +53,6 @@ def judge(
         row["lpips"] = lpips.distance(by.lpips, ours, wanted) if by.lpips else [ABSENT] * len(ours)
         rows.append(row)
     return {name: float(np.mean(np.concatenate([row[name] for row in rows]))) for name in rows[0]}
-
-
-@functools.partial(compilation.jit, static_argnames="goal")
-def _style_targets(
-    style: jax.Array, features: Any, *, goal: objective.Objective
-) -> objective.Targets:
-    return objective.style_targets(goal, features, style)
 
 
 @functools.partial(compilation.jit, static_argnames="goal")
@@ -72,24 +65,18 @@ def _judge(
     goal: objective.Objective,
 ) -> dict[str, jax.Array]:
     """Each (N,)."""
-    content_targets = objective.content_targets(goal, features, contents)
     styles = jax.tree.map(lambda x: jnp.repeat(x, len(outputs), axis=0), style_targets)
-    total, parts = objective.perceptual_loss(
-        goal, features, outputs, content_targets, styles, jax.random.key(0)
-    )
-    found = {"loss": total, **parts}
-    for layer in goal.style_layers:
-        # a layer's own share: the others weigh nothing
-        only = {
-            name: {**target, "scale": target["scale"] * float(name == layer)}
-            for name, target in styles.items()
-        }
-        _, share = objective.perceptual_loss(
-            goal, features, outputs, content_targets, only, jax.random.key(0)
-        )
-        found[f"style {layer}"] = share["style"]
+    seen, wanted = (goal.extract(features, x, goal.layers) for x in (outputs, contents))
+    content_targets = objective.content_targets(goal, features, contents)
+    content = objective.content_error(goal, seen, content_targets)
+    shares = objective.style_errors(goal, seen, styles, jax.random.key(0))
+    style = sum(shares.values())
     deepest = max(goal.layers)
-    seen, wanted = (goal.extract(features, x, (deepest,))[deepest] for x in (outputs, contents))
-    found["ssim"] = similarity.ssim(outputs, contents)
-    found["cfsd"] = similarity.cfsd(wanted, seen)
-    return found
+    return {
+        "loss": content + style,
+        "content": content,
+        "style": style,
+        **{f"style {layer}": share for layer, share in shares.items()},
+        "ssim": similarity.ssim(outputs, contents),
+        "cfsd": similarity.cfsd(wanted[deepest], seen[deepest]),
+    }
