@@ -35,6 +35,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.width = 32  # channels of the first layer
     config.model.residual_blocks = 5
     config.model.dtype = "float32"  # of the convolutions; or bfloat16
+    config.model.init = (
+        ""  # a workdir, params.safetensors or "embedded" to start from; empty: random
+    )
+    # hidden units of a network that predicts where each style starts; 0 for one start for all
+    config.model.predictor = 0
 
     config.features = ml_collections.ConfigDict()
     config.features.network = "vgg16"  # compact, vgg16, vgg19, each with :FILE for weights of yours

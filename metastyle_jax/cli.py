@@ -19,6 +19,7 @@ from metastyle_jax import (
     planning,
     study_command,
     stylization,
+    train_features_command,
 )
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import list_images
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
     evaluate_command.add_parser(commands)
     optimize_command.add_parser(commands)
     study_command.add_parser(commands)
+    train_features_command.add_parser(commands)
     # a command with a configuration gets what argparse does not know: --config.name=value
     args, args.settings = parser.parse_known_args(argv)
     if args.settings and not args.takes_config:

@@ -15,6 +15,7 @@ HELP = {
     "contents": "folder of contents, likewise",
     "training_contents": "folder of contents to adapt on; default: --contents",
     "features": "feature network of the judge: compact, vgg16:FILE ...; default: the training's",
+    "style_weight": "of that judge, against a content weight of 1",
     "lpips_network": "safetensors file of SqueezeNet 1.1; without it there is no LPIPS",
     "lpips_heads": "safetensors file of LPIPS v0.1 for SqueezeNet",
     "style_count": "styles",

@@ -7,6 +7,7 @@ file may stop early: only the convolutions up to the deepest layer asked for mus
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from importlib import resources
@@ -81,6 +82,18 @@ def load(
     asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
     with resources.as_file(asset) as path:
         return architecture, load_file(architecture, path, convs)
+
+
+def usable_layers(spec: str, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """The first ones of `layers`, from shallow to deep, that the weights reach to; one at least.
+
+    A file may stop early. What else is wrong with it, `load` says.
+    """
+    for count in range(len(layers), 1, -1):
+        with contextlib.suppress(UserError):
+            load(spec, layers[:count])
+            return layers[:count]
+    return layers[:1]
 
 
 def load_file(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metastyle_jax import bilevel, objective, style_tasks, transformer
+from metastyle_jax import bilevel, objective, predictor, style_tasks, transformer
+
+# Adam does not see the size of this gradient; clipping by the global norm shall not either
+DISTANCE_WEIGHT = 1e-3
 
 
 def meta_loss(
@@ -32,7 +35,8 @@ def meta_loss(
 
     Args:
       problem: static description.
-      params: where every style starts.
+      params: where every style starts; with "predictor" each starts where that says, and
+        "style" goes after the mean of the predictions.
       batch: see `outer_step.train_step`.
       feature_weights: of the feature network.
       inner_optimizer: of the inner loop.
@@ -44,9 +48,12 @@ def meta_loss(
 
     Returns:
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
-      "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm").
+      "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm"; and
+      "prediction_distance" if there is a predictor).
     """
     support, query = support_and_query(problem, batch, feature_weights, style_factor, key)
+
+    start = predicted_styles(problem, params, batch, feature_weights)
 
     def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
         data = {**query, "style_targets": style_targets}
@@ -58,6 +65,7 @@ def meta_loss(
         support,
         inner_optimizer,
         query_loss,
+        start=start,
         taken=taken,
         step_weights=step_weights,
     )
@@ -67,7 +75,26 @@ def meta_loss(
         metrics[f"inner_loss_{step}"] = inner["loss"][step]
     if problem.steps:
         metrics["inner_gradient_norm"] = inner["gradient_norm"][0]
-    return means.get("weighted", means["loss"]), metrics
+    loss = means.get("weighted", means["loss"])
+    if start is not None:
+        metrics["prediction_distance"] = predictor.distance(params["style"], start)
+        loss += DISTANCE_WEIGHT * metrics["prediction_distance"]
+    return loss, metrics
+
+
+def predicted_styles(
+    problem: style_tasks.MetaProblem,
+    params: transformer.Params,
+    batch: style_tasks.Batch,
+    feature_weights: Any,
+) -> Any:
+    """Where the styles of the batch start by the predictor, leaves (S, C); None without one."""
+    if "predictor" not in params:
+        return None
+    goal = problem.objective
+    seen = goal.extract(feature_weights, batch["styles"], goal.style_layers)
+    statistics = jax.lax.stop_gradient(predictor.statistics(seen))
+    return predictor.predict(params["predictor"], statistics, params["style"])
 
 
 def preview(
@@ -77,7 +104,10 @@ def preview(
     feature_weights: Any,
     inner_optimizer: optax.GradientTransformation,
 ) -> tuple[jax.Array, jax.Array]:
-    """The first query content in each style before and after the inner loop: (S, H, W, 3) twice."""
+    """The first query content in each style before and after the inner loop: (S, H, W, 3) twice.
+
+    Before: in `params["style"]`; the inner loop starts where the predictor says, if there is one.
+    """
     support, _ = support_and_query(problem, batch, feature_weights, key=jax.random.key(0))
     content = batch["query"][:1]
     stylize = functools.partial(transformer.stylize, dtype=problem.dtype, rewrite=problem.rewrite)
@@ -90,7 +120,10 @@ def preview(
 
     before = stylize(params["weights"], params["style"], content)
     problem = dataclasses.replace(problem, estimator=bilevel.first_order)
-    after, _ = style_tasks.adapt_styles(problem, params, support, inner_optimizer, outputs)
+    start = predicted_styles(problem, params, batch, feature_weights)
+    after, _ = style_tasks.adapt_styles(
+        problem, params, support, inner_optimizer, outputs, start=start
+    )
     return jnp.broadcast_to(before, after.shape), after
 
 

@@ -21,7 +21,8 @@ class TrainState:
 
     Attributes:
       step: () int32, outer steps taken.
-      params: `{"weights": ..., "style": ...}`, and "inner_rates" if these are learned.
+      params: `{"weights": ..., "style": ...}`, and "inner_rates" if these are learned, "predictor"
+        if there is one.
       opt_state: of the outer optimizer.
     """
 
@@ -93,7 +94,7 @@ def outer_gradient(
 ) -> tuple[transformer.Params, dict[str, jax.Array]]:
     """The meta-gradient at outer step `step`, as `problem.estimator` estimates it.
 
-    Arguments as those of `train_step`; `params` may hold "inner_rates".
+    Arguments as those of `train_step`; `params` as in `TrainState`.
 
     Returns:
       (gradient in the shape of `params`, metrics of `meta.meta_loss`).
@@ -102,7 +103,7 @@ def outer_gradient(
     def loss_fn(params: transformer.Params):
         return meta.meta_loss(
             problem,
-            {name: params[name] for name in ("weights", "style")},
+            {name: part for name, part in params.items() if name != "inner_rates"},
             batch,
             feature_weights,
             inner_optimizer(step, params.get("inner_rates")),

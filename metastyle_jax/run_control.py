@@ -17,10 +17,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class FiniteWatch:
-    """Looks for metrics that are not finite, one step late so that the device never waits."""
+    """Looks for metrics that are not finite, one step late so that the device never waits.
 
-    def __init__(self, checkpoints: checkpoint.Checkpoints) -> None:
+    Args:
+      checkpoints: of the run; the message says which one is left.
+      advice: what to change, the end of that sentence.
+    """
+
+    def __init__(self, checkpoints: checkpoint.Checkpoints, advice: str) -> None:
         self._checkpoints = checkpoints
+        self._advice = advice
         self._pending: list[tuple[int, dict[str, jax.Array]]] = []
         self._last: dict[str, float] = {}
 
@@ -51,10 +57,7 @@ class FiniteWatch:
                     saved = self._checkpoints.steps()
                     kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "no "
                     kept += "" if saved else "checkpoint had been written"
-                    raise UserError(
-                        f"{name} is {value} at step {step}; {kept}: lower config.inner."
-                        "learning_rate or config.outer.learning_rate, or set config.outer.clip"
-                    )
+                    raise UserError(f"{name} is {value} at step {step}; {kept}: {self._advice}")
 
 
 class StopRequests:

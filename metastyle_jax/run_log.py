@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -23,16 +23,24 @@ class RunLog:
       start_step: of this session. Records of later steps, written by a session that was stopped
         after its last checkpoint, are removed, so that each step is recorded once.
       total_steps: at which the run ends, for the ETA.
-      images_per_step: that a step stylises in its outer pass, for the rate.
+      images_per_step: that a step stylises, or learns from, for the rate.
+      describe: metrics -> what the line on the terminal says of them.
     """
 
     def __init__(
-        self, workdir: Path, *, start_step: int, total_steps: int, images_per_step: int
+        self,
+        workdir: Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        images_per_step: int,
+        describe: Callable[[Mapping[str, float]], str],
     ) -> None:
         self._path = workdir / "metrics.jsonl"
         self._sheets = workdir / "sheets"
         self._total = total_steps
         self._images = images_per_step
+        self._describe = describe
         _truncate(self._path, start_step)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(
@@ -81,15 +89,7 @@ class RunLog:
         return (step - self._mark[0]) / (time.perf_counter() - self._mark[1])
 
     def _line(self, step: int, values: Mapping[str, float], rate: float | None) -> str:
-        inner = "".join(
-            f" inner {values[name]:.4g}" for name in sorted(values) if name.startswith("inner_loss")
-        )
-        line = (
-            f"step {step}/{self._total}{inner} outer {values['outer_loss']:.4g} "
-            f"(content {values['outer_content']:.4g} style {values['outer_style']:.4g}) "
-            f"gradient weights {values['gradient_norm_weights']:.3g} "
-            f"style {values['gradient_norm_style']:.3g}"
-        )
+        line = f"step {step}/{self._total} {self._describe(values)}"
         if rate is not None:
             remaining = (self._total - step) / rate
             line += (

@@ -17,6 +17,7 @@ from metastyle_jax import (
     objective,
     outer_step,
     parallel,
+    predictor,
     style_tasks,
     subsets,
     transformer,
@@ -86,6 +87,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "batch.contents": 1,
         "model.width": 1,
         "model.residual_blocks": 0,
+        "model.predictor": 0,
         "inner.steps": 0,
         "inner.learning_rate": 0,
         "inner.decay": 0,
@@ -110,9 +112,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "checkpoint.keep": 1,
         "seed": 0,
     }
-    for name, least in minimum.items():
-        if not flat[name] >= least:
-            raise UserError(f"config.{name}={flat[name]!r} is too small: use {least} or more")
+    check_minimum(flat, minimum)
     if not flat["outer.implicit_damping"] > 0:
         damping = flat["outer.implicit_damping"]
         raise UserError(f"config.outer.implicit_damping={damping!r} must be positive")
@@ -120,6 +120,17 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_layers(config)
     _check_style_loss(config)
     _check_subset(config)
+
+
+def check_minimum(flat: Mapping[str, Any], minimum: Mapping[str, float]) -> None:
+    """Refuse settings (see `flatten`) below a minimum, NaN too.
+
+    Raises:
+      UserError: naming the setting, its value and the minimum.
+    """
+    for name, least in minimum.items():
+        if not flat[name] >= least:
+            raise UserError(f"config.{name}={flat[name]!r} is too small: use {least} or more")
 
 
 def _check_combinations(flat: Mapping[str, Any]) -> None:
@@ -132,6 +143,11 @@ def _check_combinations(flat: Mapping[str, Any]) -> None:
                     f"config.{name}={flat[name]!r} has no effect with config.outer.estimator="
                     f"{estimator!r}, which looks at the end of the inner loop only: use exact"
                 )
+    if flat["model.predictor"] and flat["inner.subset"] != "norm":
+        raise UserError(
+            "config.model.predictor predicts all of the style and nothing else: use "
+            "config.inner.subset='norm'"
+        )
     if estimator == "truncated" and flat["inner.random_steps"]:
         raise UserError(
             "config.inner.random_steps with config.outer.estimator='truncated' would often take "
@@ -226,6 +242,7 @@ _OBJECTIVE = (
 # for parameters whose training nobody recorded
 NORMALIZED = objective.Objective(
     architecture="compact",
+    pooling="average",
     style_layers=("relu1_2", "relu2_2", "relu3_3"),
     style_weight=5.0,
     normalize=True,
@@ -301,11 +318,19 @@ def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerO
 
 
 def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> dict[str, Any]:
-    """What the outer optimizer moves: weights, style, and inner rates if they are learned."""
+    """What the outer optimizer moves: weights, style, learned inner rates, a predictor."""
     params = _init_transformer(config, key)
     if kind := config.inner.learned_rates:
         fast, _ = subsets.split(params, config.inner.subset)
-        return {**params, "inner_rates": learned_rates.init(kind, fast, config.inner.steps)}
+        params["inner_rates"] = learned_rates.init(kind, fast, config.inner.steps)
+    if hidden := config.model.predictor:
+        goal = make_objective(config)
+        params["predictor"] = predictor.init(
+            jax.random.fold_in(key, 1),
+            params["style"],
+            inputs=2 * sum(vgg.width(goal.architecture, layer) for layer in goal.style_layers),
+            hidden=hidden,
+        )
     return params
 
 

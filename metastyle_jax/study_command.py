@@ -1,4 +1,4 @@
-"""python -m metastyle_jax study meta-gradients|losses --out=DIR ..."""
+"""python -m metastyle_jax study meta-gradients|losses|features --out=DIR ..."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax import command_line
-from metastyle_jax.study import meta_gradients, style_losses
+from metastyle_jax.study import feature_networks, meta_gradients, style_losses
 
 META_GRADIENTS = {
     "init": "where gradients and curvature are measured: random, embedded, a workdir or a file",
@@ -42,6 +42,11 @@ LOSSES = {
     "learning_rate": "of Adam",
 }
 
+FEATURES = {
+    "styles": "folder of artworks that nothing was trained on",
+    "networks": "compact, vgg16:FILE, squeezenet:FILE, cd16x:FILE, random-vgg16, with commas",
+}
+
 
 def add_parser(commands: Any) -> None:
     """Add `study` to the subparsers of `cli`."""
@@ -66,6 +71,15 @@ def add_parser(commands: Any) -> None:
     two.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
     command_line.add_settings(two, style_losses.LossStudy, LOSSES)
     two.set_defaults(run=_losses, takes_config=False)
+    three = studies.add_parser(
+        "features",
+        help="feature networks: how well they tell artworks apart, and their cost",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    three.add_argument("--out", type=Path, required=True, help="folder")
+    command_line.add_settings(three, feature_networks.FeatureStudy, FEATURES)
+    three.set_defaults(run=_features, takes_config=False)
 
 
 def _meta_gradients(args: argparse.Namespace) -> None:
@@ -75,3 +89,7 @@ def _meta_gradients(args: argparse.Namespace) -> None:
 
 def _losses(args: argparse.Namespace) -> None:
     style_losses.run(command_line.settings_of(args, style_losses.LossStudy), args.out)
+
+
+def _features(args: argparse.Namespace) -> None:
+    feature_networks.run(command_line.settings_of(args, feature_networks.FeatureStudy), args.out)

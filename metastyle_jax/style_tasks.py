@@ -128,6 +128,7 @@ def adapt_styles(
     inner_optimizer: optax.GradientTransformation,
     finish: Finish,
     *,
+    start: Any = None,
     taken: jax.Array | None = None,
     step_weights: jax.Array | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
@@ -140,6 +141,7 @@ def adapt_styles(
       inner_optimizer: of the inner loop.
       finish: (weights, style with leaves (S', C), targets of these S' styles) -> result; called
         once with all styles if nothing but the style moves, else with one style at a time.
+      start: styles to start from instead, leaves (S, C); with the subset "norm" only.
       taken: () int32, how many steps are taken; None for all.
       step_weights: (T,); if given, the result is a dict and gets "weighted", the sum over inner
         steps of the "loss" that `finish` finds after each.
@@ -161,7 +163,10 @@ def adapt_styles(
     )
     if subsets.folds(problem.subset):
         # all styles at once: their parameters are the rows of one (S, C) style
-        fast = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), fast)
+        if start is None:
+            fast = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), fast)
+        else:
+            fast = {"style": start}
         result, inner = run(fast, slow, support)
         loss, norm = inner["loss"] / tasks, inner["gradient_norm"] / tasks**0.5
         return result, {"loss": loss, "gradient_norm": norm}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from metastyle_jax import (
     checkpoint,
     compilation,
     feature_weights,
+    initialization,
     meta,
     outer_step,
     parallel,
@@ -33,6 +34,9 @@ from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
 from metastyle_jax.training_step import pick_devices, wrap_steps
 
+NOT_FINITE_ADVICE = (
+    "lower config.inner.learning_rate or config.outer.learning_rate, or set config.outer.clip"
+)
 SHEET_STYLES = 4  # rows of a picture sheet
 SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
 
@@ -125,6 +129,8 @@ def _initial_state(
     resume: bool,
 ) -> outer_step.TrainState:
     params = settings.init_params(config, jax.random.key(config.seed))
+    if config.model.init:
+        params |= _trained(config.model.init, params)
     state = outer_step.init_state(params, optimizer)
     if not resume:
         if steps := checkpoints.steps():
@@ -139,6 +145,19 @@ def _initial_state(
         return state
     print(f"resumed from the checkpoint of step {restored[1]}")
     return restored[0]
+
+
+def _trained(init: str, params: transformer.Params) -> transformer.Params:
+    """Weights and style of an earlier training, which must be of the same network."""
+    loaded = initialization.load(init).params
+    if jax.tree.map(jnp.shape, loaded) != jax.tree.map(
+        jnp.shape, {name: params[name] for name in loaded}
+    ):
+        raise UserError(
+            f"config.model.init={init!r} is another network: change config.model.width or "
+            "config.model.residual_blocks"
+        )
+    return jax.tree.map(jnp.asarray, loaded)
 
 
 def _loop(
@@ -159,12 +178,13 @@ def _loop(
     draw = _sheet_drawer(config, features, sources) if config.log.sheet_every else None
     images_per_step = config.batch.styles * config.batch.contents
     main = jax.process_index() == 0
-    watch = FiniteWatch(checkpoints)
+    watch = FiniteWatch(checkpoints, NOT_FINITE_ADVICE)
     with RunLog(
         prepare_folder(workdir),
         start_step=start,
         total_steps=total,
         images_per_step=images_per_step,
+        describe=_describe,
     ) as log:
         stop.finish_steps()
         for step in range(start + 1, total + 1):
@@ -189,6 +209,18 @@ def _loop(
     return state
 
 
+def _describe(values: Mapping[str, float]) -> str:
+    inner = "".join(
+        f"inner {values[name]:.4g} " for name in sorted(values) if name.startswith("inner_loss")
+    )
+    return (
+        f"{inner}outer {values['outer_loss']:.4g} "
+        f"(content {values['outer_content']:.4g} style {values['outer_style']:.4g}) "
+        f"gradient weights {values['gradient_norm_weights']:.3g} "
+        f"style {values['gradient_norm_style']:.3g}"
+    )
+
+
 def _sheet_drawer(
     config: ml_collections.ConfigDict, features: Any, sources: dict[str, ImageSource]
 ) -> Callable[[transformer.Params], np.ndarray]:
@@ -204,7 +236,10 @@ def _sheet_drawer(
         return meta.preview(problem, params, batch, features, inner_optimizer)
 
     steps = config.inner.steps
-    titles = ("content", "style", "0 steps", f"{steps} inner step{'s' if steps != 1 else ''}")
+    after = f"{steps} inner step{'s' if steps != 1 else ''}"
+    if config.model.predictor:
+        after = f"predicted, {after}"
+    titles = ("content", "style", "0 steps", after)
 
     def draw(params: transformer.Params) -> np.ndarray:
         before, after = jax.device_get(outputs(params, batch, features))

@@ -26,6 +26,8 @@ RESIDUAL_BLOCKS = 5
 MINIMUM_SIZE = 16
 DOWNSAMPLING = 4
 EPSILON = 1e-5
+COPYING_WIDTH = 24  # below, the middle has too few channels for what passes through at first
+CONTRAST = 0.8  # of the first copy: a deviation of 1 is this before the sigmoid
 
 
 class Convolution(nn.Module):
@@ -151,11 +153,12 @@ class Transformer(nn.Module):
 
 
 def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_BLOCKS) -> Params:
-    """Random weights and a neutral style (bias 0; scale 1, but 0 at the end of a residual block).
+    """A network that draws a blurred copy, and a neutral style.
 
-    Residual blocks that begin as the identity (Goyal et al. 2017, section 5.1) and a last layer
-    that begins near grey let a young network learn to keep the content; from an initialisation
-    without them meta-training fell into lattices and blobs (docs/results.md).
+    Weights are random but for those channels that carry the picture, see `_copying`; the style has
+    bias 0 and scale 1, but 0 at the end of a residual block, which thus begins as the identity
+    (Goyal et al. 2017, section 5.1). A network that cannot draw the content yet learns from the
+    style loss alone, and falls into lattices and blobs (docs/results.md).
 
     Returns:
       `{"weights": {layer: {"kernel", "bias"}}, "style": {layer: {"scale", "bias"}}}`, float32,
@@ -164,7 +167,67 @@ def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_
     network = Transformer(width=width, residual_blocks=residual_blocks)
     # the smallest picture: parameters do not depend on its size
     variables = jax.jit(network.init)(key, jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3)))
-    return {"weights": variables["params"], "style": variables["style"]}
+    weights = variables["params"]
+    if width >= COPYING_WIDTH:
+        weights = _copying({name: dict(layer) for name, layer in weights.items()})
+    return {"weights": weights, "style": variables["style"]}
+
+
+def _copying(weights: dict[str, dict[str, jax.Array]]) -> dict[str, dict[str, jax.Array]]:
+    """Kernels through which the picture passes, as signals that begin at the three colours.
+
+    A ReLU lets only one sign through, so that a signal takes two channels: the first ones hold all
+    signals, as many after them their negatives. A convolution of stride 2 makes four signals of
+    each, the pixels of every 2x2 block; upsampling draws their mean, interpolated. All else about
+    the picture is left to be learned. Kernels of other channels keep their random entries.
+    """
+    copied = {"conv1": _signed({(4, 4, c, c): 1.0 for c in range(3)}, 3, 3)}
+    signals = 3
+    for layer in ("conv2", "conv3"):
+        # reflection padding of 1: the taps (1, 1) ... (2, 2) of a 3x3 kernel see the 2x2 block
+        taps = {
+            (1 + pixel // 2, 1 + pixel % 2, s, pixel * signals + s): 1.0
+            for pixel in range(4)
+            for s in range(signals)
+        }
+        copied[layer] = _signed(taps, signals, 4 * signals)
+        signals *= 4
+    hat = (0.25, 0.5, 0.25)
+    for layer, inputs in (("up1", signals), ("up2", 3)):
+        taps = {
+            (row, column, s, s % 3): hat[row] * hat[column] * 3 / inputs
+            for row in range(3)
+            for column in range(3)
+            for s in range(inputs)
+        }
+        copied[layer] = _signed(taps, inputs, 3)
+    for layer, taps in copied.items():
+        kernel = weights[layer]["kernel"]
+        carried = np.zeros(kernel.shape, np.float32)
+        for tap, value in taps.items():
+            if tap[2] < kernel.shape[2]:  # the colours themselves have no negatives
+                carried[tap] = value
+        carries = np.arange(kernel.shape[3]) <= max(tap[3] for tap in taps)
+        weights[layer]["kernel"] = jnp.where(
+            carries[None, None, None], carried.astype(kernel.dtype), kernel
+        )
+    last = weights["conv4"]["kernel"]
+    for c in range(3):
+        last = last.at[4, 4, c, c].add(CONTRAST).at[4, 4, 3 + c, c].add(-CONTRAST)
+    weights["conv4"]["kernel"] = last
+    return weights
+
+
+def _signed(
+    taps: Mapping[tuple[int, int, int, int], float], inputs: int, outputs: int
+) -> dict[tuple[int, int, int, int], float]:
+    """Entries of a kernel HWIO between signals: from both channels of each to both of each."""
+    signs = ((0, 0, 1.0), (1, 0, -1.0), (0, 1, -1.0), (1, 1, 1.0))
+    return {
+        (row, column, source + inputs * i, target + outputs * o): sign * value
+        for (row, column, source, target), value in taps.items()
+        for i, o, sign in signs
+    }
 
 
 def stylize(

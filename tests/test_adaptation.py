@@ -14,7 +14,7 @@ import tiny
 from metastyle_jax import adaptation, objective, transformer
 
 GOAL = objective.Objective(
-    architecture="compact", content_layers=("relu2_2",), style_layers=("relu1_2", "relu2_2")
+    architecture="compact", content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")
 )
 
 

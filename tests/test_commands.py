@@ -15,6 +15,8 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
+import adapt as adapt_program
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAMPLES = ROOT / "metastyle_jax" / "assets"
@@ -22,15 +24,19 @@ SAMPLES = ROOT / "metastyle_jax" / "assets"
 QUICK = ["--steps=2", "--size=32", "--style-size=32", "--batch=1"]
 
 
-def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+# what the fixture `quick_compile` does, for processes
+QUICK_COMPILE = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+
+
+def run(arguments: list[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **variables}
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
     )
 
 
 def adapt(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return run([str(ROOT / "adapt.py"), *arguments], cwd)
+    return run([str(ROOT / "adapt.py"), *arguments], cwd, **QUICK_COMPILE)
 
 
 def picture(path: Path, width: int = 40, height: int = 33) -> Path:
@@ -61,7 +67,7 @@ def adapted(tmp_path_factory) -> Path:
 def test_first_readme_command_runs_the_embedded_demonstration(tmp_path):
     command = readme_command("pip install -e . &&")
     assert command == ["adapt.py"]
-    result = adapt(tmp_path, *command[1:])
+    result = run([str(ROOT / "adapt.py"), *command[1:]], tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["steps"] == 100 and len(report["history"]) == 100
@@ -86,7 +92,7 @@ def test_readme_optimization(tmp_path):
     picture(tmp_path / "PHOTO.jpg")
     picture(tmp_path / "STYLE.jpg")
     command = [part.replace("vgg16:FILE", "compact") for part in command]
-    result = run([*command, "--sizes=24", "--steps=2"], tmp_path)
+    result = run([*command, "--sizes=24", "--steps=2"], tmp_path, **QUICK_COMPILE)
     assert result.returncode == 0, result.stderr
     out = tmp_path / "out" / "optimized"
     assert json.loads((out / "report.json").read_text())["loss"] == "0.5*bn + 0.5*gaussian(1.0)"
@@ -100,7 +106,7 @@ def test_readme_study_of_losses(tmp_path):
         picture(tmp_path / f"{name}.jpg")
     quick = ["--size=32", "--steps=1", "--methods=linear", "--layers=relu1_1", "--gammas=1"]
     command += [*quick, "--content-layer=relu1_1", "--shares=0.5"]
-    result = run(command, tmp_path)
+    result = run(command, tmp_path, **QUICK_COMPILE)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs" / "losses" / "study.md").exists()
 
@@ -147,7 +153,7 @@ def adapted_all(tmp_path_factory) -> Path:
 
 
 def stylize(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return run(["-m", "metastyle_jax", "stylize", *arguments], cwd)
+    return run(["-m", "metastyle_jax", "stylize", *arguments], cwd, **QUICK_COMPILE)
 
 
 def test_all_parameters_give_a_file_that_stylizes_alone(adapted_all):
@@ -173,8 +179,12 @@ def test_a_style_made_for_other_weights_is_refused(adapted, adapted_all):
 def assert_one_sentence(result: subprocess.CompletedProcess, *fragments: str) -> None:
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
+    assert_error(result.stderr, *fragments)
+
+
+def assert_error(text: str, *fragments: str) -> None:
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, text
     for fragment in fragments:
         assert fragment in lines[0]
 
@@ -197,14 +207,19 @@ def assert_one_sentence(result: subprocess.CompletedProcess, *fragments: str) ->
         (["--training-contents=empty"], ["empty"]),
     ],
 )
-def test_bad_input_is_one_sentence_and_writes_nothing(arguments, fragments, tmp_path):
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    arguments, fragments, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
     picture(tmp_path / "photo.png")
     picture(tmp_path / "pixel.png", 1, 1)
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty").mkdir()
     defaults = ["--style=photo.png", "--content=photo.png", *QUICK]
-    result = adapt(tmp_path, *defaults, *arguments)
-    assert_one_sentence(result, *fragments)
+    with pytest.raises(SystemExit) as stopped:
+        adapt_program.main(["adapt.py", *defaults, *arguments])
+    assert stopped.value.code == 2
+    assert_error(capfd.readouterr().err, *fragments)
     assert not list(tmp_path.glob("out/*"))
 
 

@@ -123,6 +123,21 @@ def test_flips_can_be_turned_off():
     assert 0.3 < rising(flipped, "support").mean() < 0.7
 
 
+def test_views_are_different_crops_of_one_image():
+    def views(count: int) -> np.ndarray:
+        stream = pipeline.crops(
+            Ramps(), image_size=8, count=3, seed=0, max_scale=2, views=count, threads=0
+        )
+        return next(stream)
+
+    one, three = views(1), views(3).reshape(3, 3, 8, 8, 3)
+    np.testing.assert_array_equal(three[:, 0], one)  # the first view is that of a single one
+    for crops in three:
+        assert not np.array_equal(crops[0], crops[1])
+        # the ramps of different images begin 0.1 apart and rise by 0.3
+        assert np.ptp(crops.mean(axis=(1, 2, 3))) < 0.2
+
+
 def test_sources_of_one_image_and_one_pixel():
     class Dot(Plain):
         def __getitem__(self, index):

@@ -34,6 +34,13 @@ def judge(goal=GOAL) -> judging.Judge:
     return judging.Judge(goal, features, None)
 
 
+def test_a_judge_with_features_of_its_own_does_not_depend_on_the_training():
+    asked = evaluation.Evaluation(features="compact", style_weight=3.5)
+    goal = evaluation._judging(asked)
+    assert goal.style_layers == ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    assert (goal.pooling, goal.style_weight, goal.normalize) == ("average", 3.5, True)
+
+
 @pytest.mark.parametrize("loss", ["gram", "gaussian(1)"])
 def test_the_judge_finds_the_losses_of_the_objective(quick_compile, loss):
     by = judge(dataclasses.replace(GOAL, style_loss=fusion.parse(loss)))

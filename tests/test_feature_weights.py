@@ -27,7 +27,7 @@ REAL = Path(__file__).parents[2] / "shared/weights/vgg16_ssd300_conv1_1-conv3_3.
 LAYOUTS = {
     "vgg16": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
     "vgg19": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
-    "compact": "16 16 M 32 32 M 64 64 64 M 128 128 128 M 128 128 128 M",
+    "compact": "24 24 M 40 40 M 72 72 72 M 128 128 128 M 128 128 128 M",
 }
 NARROW = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
@@ -151,7 +151,7 @@ def test_the_wrong_network_is_noticed(tmp_path):
     assert "looks like vgg19" in message_of(f"vgg16:{vgg19}", ["relu1_1"])
     assert "looks like vgg16" in message_of(f"vgg19:{vgg16}", ["relu1_1"])
     message = message_of(f"compact:{vgg16}", ["relu1_1"])
-    assert "features.0.weight" in message and "(2, 3, 3, 3) instead of (16, 3, 3, 3)" in message
+    assert "features.0.weight" in message and "(2, 3, 3, 3) instead of (24, 3, 3, 3)" in message
     batch_norm = {**state_dict("vgg16", end="conv1_1"), "features.1.weight": np.ones(2)}
     path = write(tmp_path / "bn.safetensors", batch_norm)
     assert "features.1.weight" in message_of(f"vgg16:{path}", ["relu1_1"])
@@ -180,7 +180,7 @@ def test_compact_is_read_from_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_weights.resources, "files", lambda package: tmp_path)
     architecture, weights = feature_weights.load("compact", ["relu4_3"])
     assert architecture == "compact" and len(weights) == 10
-    assert weights["conv1_1"]["kernel"].shape == (3, 3, 3, 16)
+    assert weights["conv1_1"]["kernel"].shape == (3, 3, 3, 24)
 
 
 def test_torch_files(tmp_path):

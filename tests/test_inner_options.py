@@ -37,7 +37,7 @@ GOAL = objective.Objective(
     style_layers=("relu1_1",),
     style_weight=10.0,
 )
-PROBLEM = style_tasks.MetaProblem(GOAL, steps=2, unroll=True)
+PROBLEM = style_tasks.MetaProblem(GOAL, steps=2, unroll=True, rewrite=False)
 RATE = 0.02
 PATTERNS = "style/up*,style/conv1_norm/scale"
 

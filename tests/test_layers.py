@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("convolution", "losses", "inner_gradients"),
     ("vgg", "fusion"),
     ("bilevel",),
-    ("transformer", "objective", "subsets", "learned_rates"),
+    ("transformer", "objective", "subsets", "learned_rates", "predictor"),
     ("style_tasks",),
     ("meta",),
     ("outer_step",),
@@ -29,12 +29,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     # the loops
     ("run_control", "training_step"),
-    ("training", "adaptation", "planning", "image_optimization"),
+    ("training", "adaptation", "planning", "image_optimization", "feature_training"),
     ("plan_report", "study", "optimization_state"),
     ("optimization_run",),
     # flags and commands
     ("command_line",),
     ("adapt_command", "study_command", "optimize_command", "balance_command", "evaluate_command"),
+    ("train_features_command",),
     ("cli",),
     ("__main__", "train.py", "adapt.py"),
 )
@@ -53,8 +54,9 @@ PURE: dict[str, set[str]] = {
     "objective": {"fusion", "losses", "vgg"},
     "subsets": set(),
     "learned_rates": set(),
+    "predictor": set(),
     "style_tasks": {"bilevel", "objective", "subsets", "transformer"},
-    "meta": {"bilevel", "objective", "style_tasks", "transformer"},
+    "meta": {"bilevel", "objective", "predictor", "style_tasks", "transformer"},
     "outer_step": {"meta", "style_tasks", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}

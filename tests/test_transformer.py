@@ -52,7 +52,25 @@ def test_every_convolution_but_the_last_has_a_norm_of_its_width():
     assert transformer.count_residual_blocks(shapes["weights"]) == 2
 
 
-def test_initial_network_keeps_variance_skips_its_blocks_and_is_near_grey():
+def test_initial_network_draws_a_blurred_copy():
+    """Of what the instance norms leave: each colour with mean 0 and deviation 1."""
+    width = transformer.COPYING_WIDTH
+    init = jax.jit(functools.partial(transformer.init, width=width, residual_blocks=1))
+    params = init(jax.random.key(0))
+    coarse = np.random.default_rng(0).uniform(size=(2, 5, 6, 3)).astype(np.float32)
+    x = np.asarray(jax.image.resize(coarse, (2, 40, 48, 3), "cubic"))
+    y = np.asarray(stylize(params["weights"], params["style"], x))
+    for picture, copy in zip(x, y, strict=True):
+        for c in range(3):
+            assert np.corrcoef(picture[..., c].ravel(), copy[..., c].ravel())[0, 1] > 0.9
+            assert 0.1 < copy[..., c].std() < 0.25
+    # none but the channels that carry the picture has lost its random entries
+    kernel = params["weights"]["conv3"]["kernel"]
+    assert count(kernel[..., 96:]) == 0 or kernel[..., 96:].std() > 0.01
+    assert params["weights"]["conv2"]["kernel"][..., 24:].std() > 0.01
+
+
+def test_a_narrow_initial_network_keeps_variance_skips_its_blocks_and_is_near_grey():
     # compiled as a whole: op by op it takes ten times as long
     init = jax.jit(functools.partial(transformer.init, width=4, residual_blocks=1))
     params = init(jax.random.key(0))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 # torchvision's configuration lists: numbers are convolutions with a ReLU, "M" is pooling
 LAYOUTS: dict[str, tuple[int | str, ...]] = {
     "vgg16": (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512),
-    "compact": (16, 16, "M", 32, 32, "M", 64, 64, 64, "M", 128, 128, 128, "M", 128, 128, 128),
+    "compact": (24, 24, "M", 40, 40, "M", 72, 72, 72, "M", 128, 128, 128, "M", 128, 128, 128),
 }
 
 
@@ -233,3 +233,19 @@ def lpips(network: Mapping[str, Any], heads: Sequence[Any], x: Any, y: Any) -> n
         weighed = F.conv2d((a - b).square(), tensors(head).view(1, -1, 1, 1))
         total = total + weighed.mean((1, 2, 3))
     return total.numpy()
+
+
+def compressed_vgg(weights: Mapping[str, Any], images: Any) -> list[np.ndarray]:
+    """Last features of four blocks; 1x1 to normalise, then 3x3 with reflection and ReLU."""
+    weights = tensors(weights)
+
+    def conv(name: str, z: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(z, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    z, last = conv("conv0", channels_first(images)), []
+    for block in (("11", "12"), ("21", "22"), ("31", "32", "33", "34"), ("41", "42", "43", "44")):
+        z = F.max_pool2d(z, 2) if last else z
+        for name in block:
+            z = F.relu(conv(f"conv{name}", F.pad(z, (1, 1, 1, 1), mode="reflect")))
+        last.append(channels_last(z))
+    return last

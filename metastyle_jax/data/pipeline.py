@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import grain
@@ -105,6 +105,7 @@ def crops(
     start_step: int = 0,
     max_scale: float = 1.3,
     flip: bool = True,
+    views: int = 1,
     threads: int = 4,
     prefetch: int = 4,
 ) -> Iterator[np.ndarray]:
@@ -113,17 +114,18 @@ def crops(
     Args:
       source: where the images come from.
       image_size: H = W of the crops.
-      count: N, crops per batch.
+      count: N, images per batch.
       seed: of the order and of the crops.
       stream: streams of one seed with different numbers, 0 to 2, are independent.
       start_step: number of the first batch.
       max_scale: of the random change of scale.
       flip: mirror half of the crops.
+      views: V, crops of each image, drawn independently.
       threads: that decode.
       prefetch: batches decoded ahead.
 
     Yields:
-      (N, H, W, 3) float32 in [0, 1].
+      (N * V, H, W, 3) float32 in [0, 1]; the crops of one image follow one another.
     """
     order_seeds, crop_seeds = _stream_seeds(seed)
     read_options = grain.ReadOptions(
@@ -134,8 +136,8 @@ def crops(
         .shuffle(seed=order_seeds[stream])
         # not endless: with batches of one Grain rounds that length to one too large for len()
         .repeat(ELEMENTS // len(source))
-        .random_map(_augmentation(image_size, max_scale, flip), seed=crop_seeds[stream])
-        .batch(count, batch_fn=_stacked)
+        .random_map(_augmentation(image_size, max_scale, flip, views), seed=crop_seeds[stream])
+        .batch(count, batch_fn=np.concatenate)
     )
     # Slicing keeps the absolute index, from which order and crops are derived.
     return iter(dataset[start_step:].to_iter_dataset(read_options))
@@ -154,18 +156,17 @@ def _stream_seeds(seed: int) -> tuple[list[int], list[int]]:
     return words[:3], words[3:]
 
 
-def _augmentation(size: int, max_scale: float, flip: bool) -> _Augment:
+def _augmentation(size: int, max_scale: float, flip: bool, views: int) -> _Augment:
+    """Image -> (views, size, size, 3) float32 in [0, 1]."""
+
+    def crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        cut = resizing.random_resized_crop(image, size, rng, max_scale=max_scale)
+        return cut[:, ::-1] if flip and rng.random() < 0.5 else cut
+
     def augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        crop = resizing.random_resized_crop(image, size, rng, max_scale=max_scale)
-        if flip and rng.random() < 0.5:
-            crop = crop[:, ::-1]
-        return images.as_float(crop)
+        return images.as_float(np.stack([crop(image, rng) for _ in range(views)]))
 
     return augment
-
-
-def _stacked(crops: Sequence[np.ndarray]) -> np.ndarray:
-    return np.stack(crops)
 
 
 def _together(streams: dict[str, Iterator]) -> Iterator[dict[str, np.ndarray]]:

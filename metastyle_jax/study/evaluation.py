@@ -20,6 +20,7 @@ from metastyle_jax import (
     objective,
     settings,
     transformer,
+    vgg,
 )
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data import pipeline
@@ -46,6 +47,8 @@ class Evaluation:
       styles, contents: folders; pictures are taken at even distances, as central squares.
       training_contents: folder of the pictures to adapt on; empty for `contents`.
       features: feature network of the judge; empty for that of the training.
+      style_weight: of the judge, if it has features of its own: so that trainings with different
+        objectives meet one judge.
       lpips_network, lpips_heads: files of SqueezeNet 1.1 and of LPIPS v0.1; empty for none.
       style_count, content_count: how many are judged.
       bound_styles: how many styles are also trained from scratch and optimised pixel by pixel.
@@ -62,6 +65,7 @@ class Evaluation:
     contents: str = ""
     training_contents: str = ""
     features: str = ""
+    style_weight: float = 2.0
     lpips_network: str = ""
     lpips_heads: str = ""
     style_count: int = 6
@@ -260,6 +264,8 @@ def _check(evaluation: Evaluation) -> None:
             raise UserError(f"--{flag} is missing: give a folder of pictures")
     if bool(evaluation.lpips_network) != bool(evaluation.lpips_heads):
         raise UserError("LPIPS needs two files: give both --lpips-network and --lpips-heads")
+    if not evaluation.style_weight > 0:
+        raise UserError(f"--style-weight={evaluation.style_weight} must be positive")
     least = {"style_count": 1, "content_count": 1, "bound_styles": 0, "size": 32, "batch": 1}
     least |= {"pixel_steps": 1, "pixel_contents": 1}
     for name, smallest in least.items():
@@ -279,11 +285,7 @@ def _open(evaluation: Evaluation, out: Path) -> Gallery:
     trained = init.settings.get("features.network", goal.architecture)
     _, features = feature_weights.load(trained, goal.layers)
     network = evaluation.features or trained
-    # a raw loss has another size for every network and style
-    weight = goal.style_weight if goal.normalize else settings.NORMALIZED.style_weight
-    seen = dataclasses.replace(
-        goal, architecture=network.partition(":")[0], normalize=True, style_weight=weight
-    )
+    seen = _judging(evaluation) if evaluation.features else _relative(goal)
     _, judging = feature_weights.load(network, seen.layers)
     heads = None
     if evaluation.lpips_network:
@@ -293,6 +295,25 @@ def _open(evaluation: Evaluation, out: Path) -> Gallery:
     by = Judge(seen, jax.tree.map(jnp.asarray, judging), heads)
     features = jax.tree.map(jnp.asarray, features)
     return Gallery(evaluation, init, goal, features, by, names, styles, contents, out)
+
+
+def _relative(goal: objective.Objective) -> objective.Objective:
+    """The training's own; a raw loss has another size for every network and style."""
+    weight = goal.style_weight if goal.normalize else settings.NORMALIZED.style_weight
+    return dataclasses.replace(goal, normalize=True, style_weight=weight)
+
+
+def _judging(evaluation: Evaluation) -> objective.Objective:
+    """That of a judge with features of its own, whatever the training minimised."""
+    architecture = evaluation.features.partition(":")[0]
+    usual = objective.Objective.style_layers
+    return objective.Objective(
+        architecture=architecture,
+        pooling=vgg.POOLING.get(architecture, "max"),
+        style_layers=feature_weights.usable_layers(evaluation.features, usual),
+        style_weight=evaluation.style_weight,
+        normalize=True,
+    )
 
 
 def _squares(folder: str, count: int, size: int) -> tuple[list[str], np.ndarray]:

@@ -1,0 +1,1 @@
+"""Training of a small feature network: teachers and contrast between pictures."""

@@ -1,0 +1,145 @@
+"""Networks that a small one learns from: which of their features, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax import safetensors_file, vgg
+from metastyle_jax.errors import UserError
+from metastyle_jax.evaluation import squeezenet
+from metastyle_jax.feature_training import compressed_vgg
+
+LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # of the student, at 1, 1/2, 1/4, 1/8
+
+Targets = dict[str, jax.Array]
+
+
+class Network(NamedTuple):
+    """A kind of teacher.
+
+    Attributes:
+      keys: arrays that its file must hold.
+      features: (weights, images in [0, 1]) -> features, coarser and coarser.
+      layers: the student's layer that learns each of them.
+      channels: of each.
+      copied: whether the student's first channels shall be the teacher's, so that its Gram matrices
+        are; otherwise linear heads predict them, and only what is in the student's reach counts.
+    """
+
+    keys: Callable[[], list[str]]
+    features: Callable[[Any, jax.Array], list[jax.Array]]
+    layers: tuple[str, ...]
+    channels: tuple[int, ...]
+    copied: bool = False
+
+
+def _squeezenet(weights: Any, images: jax.Array) -> list[jax.Array]:
+    mean, deviation = (
+        jnp.asarray([[[values]]], images.dtype) for values in (vgg.MEAN, vgg.STANDARD_DEVIATION)
+    )
+    return squeezenet.features(weights, (images - mean) / deviation)
+
+
+NETWORKS = {
+    "squeezenet": Network(
+        squeezenet.keys,
+        _squeezenet,
+        # the deeper ones have half the resolution of the student's last layer
+        ("relu2_2", "relu3_3", "relu4_3", "relu4_3", "relu4_3", "relu4_3", "relu4_3"),
+        (64, 128, 256, 384, 384, 512, 512),
+    ),
+    "cd16x": Network(
+        compressed_vgg.keys, compressed_vgg.features, LAYERS, (16, 32, 64, 128), copied=True
+    ),
+}
+
+Weights = dict[str, Mapping[str, np.ndarray]]  # by name of the teacher
+
+
+def load(specs: Sequence[str]) -> Weights:
+    """Read teachers.
+
+    Args:
+      specs: "squeezenet:FILE" (SqueezeNet 1.1 under torchvision's key names) and "cd16x:FILE" (the
+        compressed VGG-19); safetensors.
+
+    Returns:
+      Weights by name of the teacher, float32.
+
+    Raises:
+      UserError: an unknown teacher; a file that is missing, damaged or lacks an array.
+    """
+    weights = {}
+    for spec in specs:
+        name, _, file = spec.partition(":")
+        if name not in NETWORKS or not file:
+            known = ", ".join(f"{name}:FILE" for name in NETWORKS)
+            raise UserError(f"config.teachers: {spec!r} is unknown: use {known}")
+        wanted = NETWORKS[name].keys()
+        arrays, _ = safetensors_file.read(Path(file).expanduser(), set(wanted).__contains__)
+        for key in wanted:
+            if key not in arrays:
+                raise UserError(f"{file} is no {name} file: it has no array {key}")
+        weights[name] = {key: array.astype(np.float32) for key, array in arrays.items()}
+    return weights
+
+
+def targets(weights: Weights, images: jax.Array, deviations: Targets) -> Targets:
+    """What the student learns: features over `deviations`.
+
+    Those that heads predict get mean 0 over the batch too; those that are copied are not negative.
+
+    Args:
+      weights: see `load`.
+      images: (N, H, W, 3) in [0, 1].
+      deviations: see there.
+
+    Returns:
+      {"teacher.number": (N, h, w, C)}.
+    """
+    found = {}
+    for name, x in _features(weights, images).items():
+        # a dead channel stays near 0
+        found[name] = x / (deviations[name] + 1e-3)[None, None, None]
+        if not NETWORKS[name.partition(".")[0]].copied:
+            found[name] -= found[name].mean(axis=(0, 1, 2), keepdims=True)
+    return found
+
+
+def deviations(weights: Weights, images: jax.Array) -> Targets:
+    """{"teacher.number": (C,)}: of each channel over `images`, (N, H, W, 3) in [0, 1]."""
+    return {name: x.std(axis=(0, 1, 2)) for name, x in _features(weights, images).items()}
+
+
+def _features(weights: Weights, images: jax.Array) -> Targets:
+    return {
+        f"{name}.{i}": x
+        for name, of_one in weights.items()
+        for i, x in enumerate(NETWORKS[name].features(of_one, images))
+    }
+
+
+def heads(weights: Weights) -> dict[str, tuple[str, int]]:
+    """{"teacher.number": (the student's layer, channels of the target)} of all that need heads."""
+    return {
+        f"{name}.{i}": pair
+        for name in weights
+        if not NETWORKS[name].copied
+        for i, pair in enumerate(zip(NETWORKS[name].layers, NETWORKS[name].channels, strict=True))
+    }
+
+
+def copied(weights: Weights) -> dict[str, str]:
+    """{"teacher.number": the student's layer} of all that the student's first channels copy."""
+    return {
+        f"{name}.{i}": layer
+        for name in weights
+        if NETWORKS[name].copied
+        for i, layer in enumerate(NETWORKS[name].layers)
+    }

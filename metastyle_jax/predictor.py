@@ -1,0 +1,80 @@
+"""A network that predicts a style from its image: where the inner loop may start in training.
+
+Ghiasi et al. 2017 ("Exploring the structure of a real-time, arbitrary neural artistic stylization
+network") predict the parameters of the instance norms from an image of the style. Here the
+prediction is scaffolding: shared weights learn to draw many styles, not only what one inner step
+from a neutral style reaches. What is shipped is those weights and the mean prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Params = dict[str, Any]
+Style = Mapping[str, Mapping[str, jax.Array]]
+
+# within the logarithm: a channel may be dead on an image
+EPSILON = 1e-3
+# of the output over its number of hidden units: Adam moves every weight by its rate, and the
+# prediction by that times all hidden units, which without this is a wild start
+OUTPUT_SCALE = 4.0
+
+
+def statistics(features: Mapping[str, jax.Array]) -> jax.Array:
+    """Logarithms of each channel's mean and deviation: (N, h, w, C) by layer -> (N, 2 sum C)."""
+    parts = []
+    for x in features.values():
+        parts += [x.mean(axis=(1, 2)), x.std(axis=(1, 2))]
+    return jnp.log(jnp.concatenate(parts, axis=-1) + EPSILON)
+
+
+def init(key: jax.Array, style: Style, *, inputs: int, hidden: int) -> Params:
+    """A predictor whose every prediction is `style`, to begin with.
+
+    Args:
+      key: for `jax.random`.
+      style: leaves (C,).
+      inputs: length of `statistics`.
+      hidden: units of its one hidden layer.
+
+    Returns:
+      {"hidden": {"kernel", "bias"}, "output": {"kernel", "bias"}}, float32.
+    """
+    flat = jnp.concatenate(jax.tree.leaves(style))
+    kernel = jax.random.normal(key, (inputs, hidden)) * (2 / inputs) ** 0.5
+    return {
+        "hidden": {"kernel": kernel, "bias": jnp.zeros(hidden)},
+        "output": {"kernel": jnp.zeros((hidden, len(flat))), "bias": flat},
+    }
+
+
+def predict(params: Params, inputs: jax.Array, like: Style) -> Style:
+    """Styles, leaves (N, C) in the structure of `like`, from (N, ...) `statistics`."""
+    hidden = jax.nn.relu(_dense(params["hidden"], inputs))
+    hidden *= OUTPUT_SCALE / hidden.shape[-1]
+    flat = _dense(params["output"], hidden)
+    leaves, tree = jax.tree.flatten(like)
+    borders = np.cumsum([leaf.shape[-1] for leaf in leaves])[:-1]
+    return jax.tree.unflatten(tree, jnp.split(flat, borders, axis=-1))
+
+
+def _dense(layer: Params, x: jax.Array) -> jax.Array:
+    return x @ layer["kernel"] + layer["bias"][None]
+
+
+def distance(style: Style, predicted: Style) -> jax.Array:
+    """Sum over parameters of the mean squared distance to the predictions, which are constants.
+
+    Its minimum over `style`, leaves (C,), is the mean of `predicted`, leaves (N, C).
+    """
+    differences = jax.tree.map(
+        lambda mean, each: jnp.square(mean[None] - jax.lax.stop_gradient(each)).mean(axis=0).sum(),
+        style,
+        predicted,
+    )
+    return sum(jax.tree.leaves(differences))

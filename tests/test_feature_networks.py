@@ -1,0 +1,61 @@
+"""`study features`: its table against numbers by hand, and mistakes."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from metastyle_jax import cli, vgg
+from metastyle_jax.data import procedural
+from metastyle_jax.data.images import write_png
+from metastyle_jax.errors import exit_cleanly
+
+
+def test_cost_by_hand():
+    # 3 -> 64 -> 64 at full size, 64 -> 128 -> 128 at half of it
+    expected = 9 * (3 * 64 + 64 * 64) + 9 * (64 * 128 + 128 * 128) / 4
+    assert vgg.multiplications_per_pixel("vgg16", ["relu2_2"]) == expected
+
+
+def test_compact_keeps_to_its_budget():
+    layers = ["relu4_3"]
+    cost, full = (vgg.multiplications_per_pixel(name, layers) for name in ("compact", "vgg16"))
+    assert cost <= full / 10
+
+
+def test_study_features_compares_networks(quick_compile, tmp_path, capsys):
+    for number in range(3):
+        picture = procedural.style_image(number, 64)
+        write_png(tmp_path / "styles" / f"{number}.png", np.asarray(picture))
+    arguments = [f"--styles={tmp_path / 'styles'}", "--networks=compact,random-compact"]
+    cli.main(["study", "features", f"--out={tmp_path / 'out'}", *arguments])
+    assert "wrote" in capsys.readouterr().out
+    with (tmp_path / "out" / "features.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["network"] for row in rows] == ["compact", "random-compact"]
+    for row in rows:
+        assert 6 * float(row["matched"]) == pytest.approx(round(6 * float(row["matched"])))
+        assert float(row["relative"]) < 0.1
+        assert row["layers"] == "relu1_2, relu2_2, relu3_3, relu4_3"
+    assert "matched of 3" in (tmp_path / "out" / "features.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ("random-resnet", "--networks: 'random-resnet' is unknown: use one of random-vgg16"),
+        ("resnet", "unknown feature network 'resnet'"),
+        ("squeezenet:nowhere", "there is no file nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, capsys, networks, message):
+    for number in range(2):
+        write_png(tmp_path / "styles" / f"{number}.png", np.zeros((32, 32, 3), np.float32))
+    arguments = [f"--styles={tmp_path / 'styles'}", f"--networks={networks}"]
+    with pytest.raises(SystemExit) as stopped, exit_cleanly():
+        cli.main(["study", "features", f"--out={tmp_path / 'out'}", *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
