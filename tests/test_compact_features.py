@@ -53,7 +53,7 @@ def test_most_channels_live_on_some_sample(weights, kind, pooling):
     x = vgg.features(weights, pictures(kind), LAYERS, architecture="compact", pooling=pooling)
     for layer, values in x.items():
         deviation = np.asarray(values).std(axis=(0, 1, 2))
-        assert (deviation > 1e-3).mean() > 0.75, layer
+        assert (deviation > 1e-3).mean() > 0.6, layer
         # balanced: no layer drowns another, none explodes
         assert 0.1 < np.asarray(values).mean() < 3, layer
 

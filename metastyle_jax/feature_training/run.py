@@ -180,7 +180,7 @@ def _loop(
     start, total = int(state.step), config.optimizer.steps
     optimizer = _optimizer(**_rates(config))
     options = {"contrast_weight": config.contrast_weight, "seed": config.seed}
-    deviations = compilation.jit(teachers.deviations)(teaching, _first_images(config))
+    scales = teachers.measure(teaching, _first_images(config)) if teaching else {}
     data = _batches(config, start)
     watch = FiniteWatch(checkpoints, "lower config.optimizer.learning_rate")
     with RunLog(
@@ -193,7 +193,7 @@ def _loop(
         stop.finish_steps()
         for step in range(start + 1, total + 1):
             state, metrics = _train_step(
-                state, next(data), teaching, deviations, optimizer=optimizer, **options
+                state, next(data), teaching, scales, optimizer=optimizer, **options
             )
             watch.add(step, metrics)
             if step == start + 1:
@@ -219,7 +219,7 @@ def _train_step(
     state: State,
     images: jax.Array,
     teaching: teachers.Weights,
-    deviations: teachers.Targets,
+    scales: Mapping[str, teachers.Scale],
     *,
     optimizer: optax.GradientTransformation,
     contrast_weight: float,
@@ -228,7 +228,7 @@ def _train_step(
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     distorted = distortion.distort(key, images[::2])
     images = jnp.concatenate([images, distorted])
-    targets = teachers.targets(teaching, images, deviations)
+    targets = teachers.targets(teaching, images, scales)
 
     def loss_fn(params: student.Params) -> tuple[jax.Array, dict[str, jax.Array]]:
         return student.loss(

@@ -17,6 +17,8 @@ from metastyle_jax.feature_training import compressed_vgg
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # of the student, at 1, 1/2, 1/4, 1/8
 
+DEAD = 1e-2  # deviation of a channel that is as good as dead
+
 Targets = dict[str, jax.Array]
 
 
@@ -90,31 +92,52 @@ def load(specs: Sequence[str]) -> Weights:
     return weights
 
 
-def targets(weights: Weights, images: jax.Array, deviations: Targets) -> Targets:
-    """What the student learns: features over `deviations`.
+class Scale(NamedTuple):
+    """What to take of a teacher's features.
+
+    Attributes:
+      channels: (C,) int32, which; those that are copied must live, for the student has few.
+      deviation: (C,), of each.
+    """
+
+    channels: np.ndarray
+    deviation: np.ndarray
+
+
+def targets(weights: Weights, images: jax.Array, scales: Mapping[str, Scale]) -> Targets:
+    """What the student learns: features over their deviation.
 
     Those that heads predict get mean 0 over the batch too; those that are copied are not negative.
 
     Args:
       weights: see `load`.
       images: (N, H, W, 3) in [0, 1].
-      deviations: see there.
+      scales: see `measure`.
 
     Returns:
       {"teacher.number": (N, h, w, C)}.
     """
     found = {}
     for name, x in _features(weights, images).items():
-        # a dead channel stays near 0
-        found[name] = x / (deviations[name] + 1e-3)[None, None, None]
-        if not NETWORKS[name.partition(".")[0]].copied:
+        x = x[..., scales[name].channels]
+        found[name] = x / (scales[name].deviation + DEAD)[None, None, None]
+        if not _is_copied(name):
             found[name] -= found[name].mean(axis=(0, 1, 2), keepdims=True)
     return found
 
 
-def deviations(weights: Weights, images: jax.Array) -> Targets:
-    """{"teacher.number": (C,)}: of each channel over `images`, (N, H, W, 3) in [0, 1]."""
-    return {name: x.std(axis=(0, 1, 2)) for name, x in _features(weights, images).items()}
+def measure(weights: Weights, images: jax.Array) -> dict[str, Scale]:
+    """{"teacher.number": scale} of the features over `images`, (N, H, W, 3) in [0, 1]."""
+    scales = {}
+    for name, x in _features(weights, images).items():
+        deviation = np.asarray(x.std(axis=(0, 1, 2)))
+        lives = deviation > DEAD if _is_copied(name) else np.full(deviation.shape, True)
+        scales[name] = Scale(np.flatnonzero(lives).astype(np.int32), deviation[lives])
+    return scales
+
+
+def _is_copied(name: str) -> bool:
+    return NETWORKS[name.partition(".")[0]].copied
 
 
 def _features(weights: Weights, images: jax.Array) -> Targets:
