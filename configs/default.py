@@ -35,9 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.width = 32  # channels of the first layer
     config.model.residual_blocks = 5
     config.model.dtype = "float32"  # of the convolutions; or bfloat16
-    config.model.init = (
-        ""  # a workdir, params.safetensors or "embedded" to start from; empty: random
-    )
+    # a workdir, a params.safetensors or "embedded" to start from; empty for a new network
+    config.model.init = ""
     # hidden units of a network that predicts where each style starts; 0 for one start for all
     config.model.predictor = 0
 

@@ -97,6 +97,28 @@ class Checkpoints:
         for old in self.steps()[: -self._keep]:
             checkpoint_files.remove(self.directory / str(old))
 
+    def start(self, state: Any, configuration: Mapping[str, Any], *, resume: bool) -> Any:
+        """Where a run begins: at `state`, or at the newest intact checkpoint if it is to resume.
+
+        Says on the terminal what it did. Arguments as those of `restore_latest`.
+
+        Raises:
+          UserError: there are checkpoints that would not be resumed; and as `restore_latest`.
+        """
+        if not resume:
+            if steps := self.steps():
+                raise UserError(
+                    f"{self.directory} already has a checkpoint of step {steps[-1]}: continue "
+                    "that run with --resume, or use another --workdir"
+                )
+            return state
+        restored = self.restore_latest(state, configuration)
+        if restored is None:
+            print(f"no checkpoint in {self.directory}: starting from the beginning")
+            return state
+        print(f"resumed from the checkpoint of step {restored[1]}")
+        return restored[0]
+
     def restore_latest(
         self, template_state: Any, configuration: Mapping[str, Any]
     ) -> tuple[Any, int] | None:

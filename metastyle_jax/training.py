@@ -132,19 +132,7 @@ def _initial_state(
     if config.model.init:
         params |= _trained(config.model.init, params)
     state = outer_step.init_state(params, optimizer)
-    if not resume:
-        if steps := checkpoints.steps():
-            raise UserError(
-                f"{checkpoints.directory} already has a checkpoint of step {steps[-1]}: continue "
-                "that run with --resume, or use another --workdir"
-            )
-        return state
-    restored = checkpoints.restore_latest(state, settings.fixed_settings(config))
-    if restored is None:
-        print(f"no checkpoint in {checkpoints.directory}: starting from the beginning")
-        return state
-    print(f"resumed from the checkpoint of step {restored[1]}")
-    return restored[0]
+    return checkpoints.start(state, settings.fixed_settings(config), resume=resume)
 
 
 def _trained(init: str, params: transformer.Params) -> transformer.Params:

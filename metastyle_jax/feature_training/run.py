@@ -91,8 +91,13 @@ def train_features(
         ) as checkpoints,
     ):
         state = _initial_state(config, checkpoints, teachers.heads(teaching), resume)
-        state = _loop(config, prepare_folder(workdir), state, teaching, checkpoints, stop)
-    network = student.balanced(state.params["network"], _first_images(config))
+        # what scales are measured on, resumed or not
+        first = _batches(config, 0)
+        images = np.concatenate([next(first) for _ in range(SCALING_BATCHES)])
+        scales = teachers.measure(teaching, images)
+        workdir = prepare_folder(workdir)
+        state = _loop(config, workdir, state, teaching, scales, checkpoints, stop)
+    network = student.balanced(state.params["network"], images)
     path = workdir / FILE
     safetensors_file.write(path, _as_float16(jax.device_get(network)), _metadata(config, teaching))
     print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
@@ -131,19 +136,7 @@ def _initial_state(
 ) -> State:
     params = student.init(jax.random.key(config.seed), heads)
     state = State(jnp.zeros((), jnp.int32), params, _optimizer(**_rates(config)).init(params))
-    if not resume:
-        if steps := checkpoints.steps():
-            raise UserError(
-                f"{checkpoints.directory} already has a checkpoint of step {steps[-1]}: continue "
-                "that run with --resume, or use another --workdir"
-            )
-        return state
-    restored = checkpoints.restore_latest(state, settings.fixed_settings(config))
-    if restored is None:
-        print(f"no checkpoint in {checkpoints.directory}: starting from the beginning")
-        return state
-    print(f"resumed from the checkpoint of step {restored[1]}")
-    return restored[0]
+    return checkpoints.start(state, settings.fixed_settings(config), resume=resume)
 
 
 def _batches(config: ml_collections.ConfigDict, start_step: int) -> Iterator[np.ndarray]:
@@ -174,13 +167,13 @@ def _loop(
     workdir: Path,
     state: State,
     teaching: teachers.Weights,
+    scales: Mapping[str, teachers.Scale],
     checkpoints: checkpoint.Checkpoints,
     stop: StopRequests,
 ) -> State:
     start, total = int(state.step), config.optimizer.steps
     optimizer = _optimizer(**_rates(config))
     options = {"contrast_weight": config.contrast_weight, "seed": config.seed}
-    scales = teachers.measure(teaching, _first_images(config)) if teaching else {}
     data = _batches(config, start)
     watch = FiniteWatch(checkpoints, "lower config.optimizer.learning_rate")
     with RunLog(
@@ -247,12 +240,6 @@ def _train_step(
     return State(state.step + 1, params, opt_state), metrics
 
 
-def _first_images(config: ml_collections.ConfigDict) -> np.ndarray:
-    """What scales are measured on: the first few batches, resumed or not."""
-    data = _batches(config, 0)
-    return np.concatenate([next(data) for _ in range(SCALING_BATCHES)])
-
-
 def _as_float16(network: Any) -> dict[str, np.ndarray]:
     """torchvision's key names, OIHW."""
     keys = feature_weights.torchvision_keys(student.ARCHITECTURE)
@@ -264,10 +251,14 @@ def _as_float16(network: Any) -> dict[str, np.ndarray]:
 
 
 def _metadata(config: ml_collections.ConfigDict, teaching: teachers.Weights) -> Mapping[str, str]:
+    """Where files lie on this machine is nobody's business: the teachers' digests say which."""
+    settings_of_run = settings.flatten(config)
+    for name in ("data.content", "data.style", "teachers"):
+        del settings_of_run[name]
     return {
         "architecture": student.ARCHITECTURE,
         "origin": "python -m metastyle_jax train-features",
-        "settings": json.dumps(settings.flatten(config)),
+        "settings": json.dumps(settings_of_run),
         "teachers": json.dumps({name: tree_digest(each) for name, each in teaching.items()}),
         "license": "Apache-2.0",
     }

@@ -42,9 +42,11 @@ def init(key: jax.Array, heads: dict[str, tuple[str, int]]) -> Params:
         }
         for key, (conv, shape) in zip(keys, shapes.items(), strict=True)
     }
-    widths = {layer: shapes[layer.replace("relu", "conv")]["bias"].shape[0] for layer in LAYERS}
     linear = {
-        name: {"kernel": jnp.zeros((widths[layer], outputs)), "bias": jnp.zeros(outputs)}
+        name: {
+            "kernel": jnp.zeros((vgg.width(ARCHITECTURE, layer), outputs)),
+            "bias": jnp.zeros(outputs),
+        }
         for name, (layer, outputs) in heads.items()
     }
     return {"network": network, "heads": linear, "sharpness": jnp.log(FIRST_SHARPNESS)}

@@ -20,7 +20,7 @@ from metastyle_jax.evaluation import matching
 from metastyle_jax.feature_training import teachers
 from metastyle_jax.study.records import Row, markdown_table, write_csv
 
-LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+LAYERS = teachers.LAYERS
 RANDOM = "random-"  # before an architecture: He's initialisation, seed 0
 
 
