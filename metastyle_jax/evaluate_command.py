@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax import command_line
-from metastyle_jax.study import evaluation
+from metastyle_jax.study import evaluation, gallery
 
 HELP = {
-    "init": "embedded, a workdir of train.py or a params.safetensors",
+    "init": "embedded, a workdir of train.py or a params.safetensors; several, with commas, share "
+    "the bounds, which minimise the first one's objective",
+    "moves": "what adaptation moves: norm, all",
+    "norm_rate": "of Adam where the style alone moves",
+    "all_rate": "of Adam where everything moves",
     "styles": "folder of styles that nothing was trained on",
     "contents": "folder of contents, likewise",
     "training_contents": "folder of contents to adapt on; default: --contents",
@@ -39,7 +43,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder; a stopped one goes on")
-    command_line.add_settings(parser, evaluation.Evaluation, HELP)
+    command_line.add_settings(parser, gallery.Evaluation, HELP)
     parser.set_defaults(run=run, takes_config=False)
 
 
@@ -49,4 +53,4 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: a flag, a folder or a file cannot be used.
     """
-    evaluation.run(command_line.settings_of(args, evaluation.Evaluation), args.out)
+    evaluation.run(command_line.settings_of(args, gallery.Evaluation), args.out)

@@ -14,7 +14,7 @@ import tiny
 from metastyle_jax import cli, fusion, objective
 from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.export import style_file
-from metastyle_jax.study import evaluation, evaluation_report, judging
+from metastyle_jax.study import evaluation_report, gallery, judging, methods
 
 GOAL = objective.Objective(
     architecture="compact",
@@ -35,8 +35,8 @@ def judge(goal=GOAL) -> judging.Judge:
 
 
 def test_a_judge_with_features_of_its_own_does_not_depend_on_the_training():
-    asked = evaluation.Evaluation(features="compact", style_weight=3.5)
-    goal = evaluation._judging(asked)
+    asked = gallery.Evaluation(features="compact", style_weight=3.5)
+    goal = gallery._judging(asked)
     assert goal.style_layers == ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     assert (goal.pooling, goal.style_weight, goal.normalize) == ("average", 3.5, True)
 
@@ -83,11 +83,35 @@ def test_means_are_over_the_styles_that_have_a_row():
         {"style image": style, "method": "norm", "step": step, "loss": loss}
         for style, step, loss in (("a", 0, 1.0), ("b", 0, 3.0), ("a", 5, 7.0))
     ]
-    assert evaluation_report.over_styles(rows) == [
+    means = evaluation_report.over_styles(rows)
+    assert all(np.isnan(row.pop("of scratch")) for row in means)
+    assert means == [
         {"method": "norm", "step": 0, "styles": 2, "loss": 2.0},
         {"method": "norm", "step": 5, "styles": 1, "loss": 7.0},
     ]
     assert evaluation_report.last_steps(rows) == [("norm", 0), ("norm", 5)]
+
+
+def test_losses_in_units_of_scratch_are_over_the_styles_trained_from_scratch():
+    rows = [
+        {"style image": style, "method": method, "step": step, "loss": loss}
+        for style, method, step, loss in (
+            ("a", "norm", 5, 3.0),
+            ("b", "norm", 5, 6.0),
+            ("c", "norm", 5, 100.0),  # has no scratch
+            ("a", "all", 5, 1.0),  # lacks b
+            ("a", "scratch", 0, 50.0),
+            ("b", "scratch", 0, 10.0),
+            ("a", "scratch", 9, 2.0),
+            ("b", "scratch", 9, 4.0),
+        )
+    ]
+    found = {
+        (row["method"], row["step"]): row["of scratch"]
+        for row in evaluation_report.over_styles(rows)
+    }
+    assert np.isnan(found.pop(("all", 5)))
+    assert found == {("norm", 5): 1.5, ("scratch", 0): 10.0, ("scratch", 9): 1.0}
 
 
 @pytest.fixture
@@ -117,7 +141,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     flags = ("--style-count=2", "--content-count=2", "--bound-styles=1")
     cli.main(command(folders, *flags))
     rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
-    per_style = {"content unchanged": 1, "style unchanged": 1, "norm": 3, "all": 3}
+    per_style = {"content unchanged": 1, "style unchanged": 1, "params norm": 3, "params all": 3}
     for number, more in (("0", {"scratch": 2, "pixels": 1}), ("1", {})):
         found = [row["method"] for row in rows if row["style image"] == f"styles{number}"]
         assert {name: found.count(name) for name in found} == {**per_style, **more}
@@ -125,7 +149,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     unchanged = [row for row in rows if row["method"] == "content unchanged"]
     assert all(float(row["ssim"]) == pytest.approx(1) for row in unchanged)
     text = (folders / "out" / "evaluation.md").read_text()
-    assert "no files were given" in text and "| scratch | 2 | 1 |" in text
+    assert "no files were given" in text and "| scratch | 2 | 1 | 1 |" in text
     assert Image.open(folders / "out" / "curves.png").width > 500
     sheet = np.asarray(Image.open(folders / "out" / "sheet.png"))
     # content, style, start, norm, all, scratch, pixels: the last two for the first style only
@@ -134,9 +158,21 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         for row in (2, 1)
     ]
     assert painted == [[True] * 7, [True] * 5 + [False] * 2]
-    # what was measured is not measured again
-    monkeypatch.setattr(evaluation, "judge", None)
+    # what was measured is not measured again; another initialisation shares copies and bounds
+    measured = []
+    judge = methods.judge
+    monkeypatch.setattr(methods, "judge", lambda *a: measured.append(a) or judge(*a))
     cli.main(command(folders, *flags))
+    assert not measured
+    other = tiny.parameters(width=2, residual_blocks=1, seed=1)
+    other = jax.tree.map(lambda x: np.asarray(x, np.float32), other)
+    path = folders / "other.safetensors"
+    style_file.save_params(path, other, settings={"features.network": "compact"}, command="")
+    both = f"--init={folders / 'params.safetensors'},{path}"
+    cli.main([*command(folders, *flags), both, "--moves=norm"])
+    assert len(measured) == 6
+    rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
+    assert [row["step"] for row in rows if row["method"] == "other norm"] == ["0", "1", "2"] * 2
 
 
 @pytest.mark.parametrize(
@@ -147,6 +183,9 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         (["--size=8"], ["--size=8", "32"]),
         (["--at=0"], ["--at needs steps"]),
         (["--init=nowhere"], ["nowhere"]),
+        (["--init=embedded,embedded"], ["two initialisations embedded"]),
+        (["--moves=half"], ["--moves=half"]),
+        (["--norm-rate=0"], ["--norm-rate=0"]),
         (["--features=vgg16:nowhere.safetensors"], ["nowhere.safetensors"]),
         (["--lpips-network=x", "--lpips-heads=y"], ["no file y"]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from metastyle_jax.study import plots
 from metastyle_jax.study.records import Row, markdown_table, write_csv
 
 CELL = 192  # pixels
+SCRATCH = "scratch"  # the method that others are measured in units of
 
 
 def write(
@@ -50,7 +52,9 @@ def write(
     table = markdown_table(means, {name: name for name in means[0]})
     text = (
         f"# Evaluation\n\n{heading}\n\n{table}\nMeans over styles (how many: `styles`) and "
-        "contents. LPIPS, SSIM and CFSD compare with the content.\n\n![curves](curves.png)\n\n"
+        "contents; `of scratch`: the "
+        "loss in units of that after the last step from scratch, over the styles that have one. "
+        "LPIPS, SSIM and CFSD compare with the content.\n\n![curves](curves.png)\n\n"
         "![sheet](sheet.png)\n"
     )
     with atomic_path(out / "evaluation.md") as temporary:
@@ -59,7 +63,12 @@ def write(
 
 
 def over_styles(rows: Sequence[Row]) -> list[Row]:
-    """Means over styles of each method and step, methods in order of appearance."""
+    """Means over styles of each method and step, methods in order of appearance.
+
+    "of scratch" is the mean loss over that of the network trained from scratch after its last step,
+    both over the styles that it was trained on; NaN where a method lacks one of these.
+    """
+    bound = _last_losses(rows, SCRATCH)
     numbers = [name for name in rows[0] if name not in ("style image", "method", "step")]
     methods = dict.fromkeys(row["method"] for row in rows)
     found = []
@@ -67,8 +76,20 @@ def over_styles(rows: Sequence[Row]) -> list[Row]:
         for step in sorted({row["step"] for row in rows if row["method"] == method}):
             chosen = [row for row in rows if (row["method"], row["step"]) == (method, step)]
             means = {name: float(np.mean([row[name] for row in chosen])) for name in numbers}
-            found.append({"method": method, "step": step, "styles": len(chosen), **means})
+            losses = {row["style image"]: row["loss"] for row in chosen}
+            share = math.nan
+            if bound and bound.keys() <= losses.keys():
+                share = sum(losses[style] for style in bound) / sum(bound.values())
+            named = {"method": method, "step": step, "styles": len(chosen), "of scratch": share}
+            found.append({**named, **means})
     return found
+
+
+def _last_losses(rows: Sequence[Row], method: str) -> dict[str, float]:
+    """{style: loss} of a method after its last step."""
+    chosen = [row for row in rows if row["method"] == method]
+    last = max((row["step"] for row in chosen), default=0)
+    return {row["style image"]: row["loss"] for row in chosen if row["step"] == last}
 
 
 def last_steps(rows: Sequence[Row]) -> list[tuple[str, int]]:
