@@ -18,6 +18,7 @@ from metastyle_jax import (
     plan_report,
     planning,
     study_command,
+    style_packs,
     stylization,
     train_features_command,
 )
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m metastyle_jax", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stylize(commands)
+    _add_packs(commands)
     _add_plan(commands)
     balance_command.add_parser(commands)
     evaluate_command.add_parser(commands)
@@ -55,7 +57,9 @@ def _add_stylize(commands: Any) -> None:
     parser = commands.add_parser(
         "stylize", help="apply an adapted style to pictures, each at its own size"
     )
-    parser.add_argument("style", type=Path, help="style.safetensors or params.safetensors")
+    parser.add_argument(
+        "style", help="style.safetensors, params.safetensors, or pack:NAME (see `packs`)"
+    )
     parser.add_argument("inputs", type=Path, nargs="+", help="pictures and folders of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     parser.add_argument(
@@ -65,7 +69,7 @@ def _add_stylize(commands: Any) -> None:
 
 
 def _stylize(args: argparse.Namespace) -> None:
-    params = _load_adapted(args.style, args.init)
+    params = _load_adapted(style_packs.resolve(args.style), args.init)
     inputs = [
         path
         for given in args.inputs
@@ -74,6 +78,17 @@ def _stylize(args: argparse.Namespace) -> None:
     for path in inputs:
         stylization.read_content(path)  # a bad picture is reported before anything is written
     stylization.stylize_files(params, inputs, prepare_folder(args.out), done=print)
+
+
+def _add_packs(commands: Any) -> None:
+    parser = commands.add_parser("packs", help="the styles that ship with the package")
+    parser.set_defaults(run=_packs, takes_config=False)
+
+
+def _packs(args: argparse.Namespace) -> None:
+    del args
+    for pack in style_packs.index():
+        print(f"{style_packs.PREFIX}{pack.name:24} {pack.artist}: {pack.title} ({pack.year})")
 
 
 def _add_plan(commands: Any) -> None:

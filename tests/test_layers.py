@@ -14,7 +14,7 @@ PACKAGE = "metastyle_jax"
 # lowest first; a module imports only from lower rows, and within its own folder
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("atomic", "digest", "versions", "compilation", "winograd"),
+    ("atomic", "digest", "versions", "compilation", "winograd", "style_packs"),
     ("convolution", "losses", "inner_gradients"),
     ("vgg", "fusion"),
     ("bilevel",),

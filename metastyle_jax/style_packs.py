@@ -1,0 +1,67 @@
+"""Styles that ship with the package: public-domain artworks, adapted from the embedded network."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+from pathlib import Path
+from typing import NamedTuple
+
+from metastyle_jax.errors import UserError
+
+PREFIX = "pack:"
+INDEX = "packs.csv"
+
+
+class Pack(NamedTuple):
+    """One artwork.
+
+    Attributes:
+      name: of the pack, as in "pack:NAME".
+      title, artist, year: of the artwork.
+      image: the artwork's file below the folder of artworks that the packs were made from.
+    """
+
+    name: str
+    title: str
+    artist: str
+    year: str
+    image: str
+
+    @property
+    def style_file(self) -> Path:
+        """The adapted style."""
+        return folder() / f"{self.name}.safetensors"
+
+    @property
+    def thumbnail(self) -> Path:
+        """A sample content in that style."""
+        return folder() / f"{self.name}.jpg"
+
+
+def folder() -> Path:
+    """Where the packs are."""
+    # the package is installed as files (pyproject: no zip), so this is a real path
+    return Path(str(importlib.resources.files("metastyle_jax") / "assets" / "packs"))
+
+
+def index() -> list[Pack]:
+    """All packs in the order of the index."""
+    with (folder() / INDEX).open(encoding="utf-8", newline="") as file:
+        return [Pack(**row) for row in csv.DictReader(file)]
+
+
+def resolve(style: str) -> Path:
+    """The file that `style` names: "pack:NAME" or a path.
+
+    Raises:
+      UserError: there is no such pack.
+    """
+    if not style.startswith(PREFIX):
+        return Path(style)
+    name = style.removeprefix(PREFIX)
+    for pack in index():
+        if pack.name == name:
+            return pack.style_file
+    known = ", ".join(pack.name for pack in index())
+    raise UserError(f"there is no style pack {name!r}: use one of {known}")

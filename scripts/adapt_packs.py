@@ -1,0 +1,110 @@
+"""Adapts the style packs of metastyle_jax/assets/packs and draws their thumbnails.
+
+    python scripts/adapt_packs.py --artworks=FOLDER --contents=PHOTOGRAPHS [--only=NAME,NAME]
+
+The packs are those of `packs.csv` there; its `image` is a file below FOLDER. A pack that is up to
+date (adapted from the embedded weights of today, with these settings) is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from metastyle_jax import adaptation, feature_weights, initialization, settings, style_packs
+from metastyle_jax.atomic import atomic_path
+from metastyle_jax.data import images, pipeline, resizing
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.errors import UserError, exit_cleanly
+from metastyle_jax.export import style_file
+from metastyle_jax.stylization import stylize_image
+
+SAMPLE = "lake.jpg"  # content of the thumbnails
+DRAWN, SHOWN = 320, 160  # their side in pixels: drawn at, and shrunk to
+JPEG_QUALITY = 90
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--artworks", type=Path, required=True)
+    parser.add_argument("--contents", required=True, help="folder of photographs to adapt on")
+    parser.add_argument("--only", default="", help="names, with commas; default: all")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--learning-rate", type=float, default=1e-2)
+    parser.add_argument("--size", type=int, default=256, help="of the contents, pixels")
+    parser.add_argument("--style-size", type=int, default=384, help="short side of the artworks")
+    args = parser.parse_args()
+    wanted = [name for name in args.only.split(",") if name]
+    packs = [pack for pack in style_packs.index() if not wanted or pack.name in wanted]
+    for pack in packs:
+        if not (args.artworks / pack.image).is_file():
+            raise UserError(f"{args.artworks / pack.image} is missing: see {style_packs.INDEX}")
+    init = initialization.load()
+    for number, pack in enumerate(packs, start=1):
+        print(f"[{number}/{len(packs)}] {pack.name}", flush=True)
+        _make(pack, init, args)
+
+
+def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
+    goal = settings.recorded_objective(init.settings)
+    network, features = feature_weights.load(goal.architecture, goal.layers)
+    how = adaptation.AdaptationSettings(goal, steps=args.steps, learning_rate=args.learning_rate)
+    described = {
+        "init": init.name,
+        "features.network": network,
+        "artwork": f"{pack.artist}: {pack.title} ({pack.year})",
+        "adaptation.steps": args.steps,
+        "adaptation.learning_rate": args.learning_rate,
+        "adaptation.size": args.size,
+        "adaptation.style_size": args.style_size,
+        **settings.record_objective(goal),
+    }
+    if _is_current(pack.style_file, init.digest, described):
+        return
+    artwork = images.read_image(args.artworks / pack.image)
+    if min(artwork.shape[:2]) > args.style_size:
+        artwork = resizing.resize_short_side(artwork, args.style_size)
+    source = FolderSource(args.contents, "content folder")
+    crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
+    params = jax.tree.map(jnp.asarray, init.params)
+    result = adaptation.adapt(params, artwork, crops, jax.tree.map(jnp.asarray, features), how)
+    _draw(pack.thumbnail, result.params)
+    style_file.save_style(
+        pack.style_file,
+        jax.device_get(result.params["style"]),
+        weights_digest=init.digest,
+        settings=described,
+        command="scripts/adapt_packs.py",
+    )
+    losses = [step["loss"] for step in result.history]
+    print(
+        f"  loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}, {result.seconds:.0f} s"
+    )
+
+
+def _is_current(path: Path, weights_digest: str, described: dict[str, Any]) -> bool:
+    if not path.exists():
+        return False
+    _, metadata = style_file.load_style(path)
+    return metadata["weights_digest"] == weights_digest and metadata["settings"] == described
+
+
+def _draw(path: Path, params: Any) -> None:
+    (sample,) = (p for p in initialization.sample_images("contents") if p.name == SAMPLE)
+    content = resizing.center_crop_resized(images.read_image(sample), DRAWN)
+    drawn = Image.fromarray(images.as_uint8(stylize_image(params, content)))
+    with atomic_path(path) as temporary:
+        drawn.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS).save(
+            temporary, format="JPEG", quality=JPEG_QUALITY, optimize=True
+        )
+
+
+if __name__ == "__main__":
+    with exit_cleanly():
+        main()
