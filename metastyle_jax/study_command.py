@@ -1,13 +1,15 @@
-"""python -m metastyle_jax study meta-gradients|losses|features --out=DIR ..."""
+"""python -m metastyle_jax study meta-gradients|losses|features|drawings --out=DIR ..."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from metastyle_jax import command_line
-from metastyle_jax.study import feature_networks, meta_gradients, style_losses
+from metastyle_jax.study import feature_drawings, feature_networks, meta_gradients, style_losses
 
 META_GRADIENTS = {
     "init": "where gradients and curvature are measured: random, embedded, a workdir or a file",
@@ -47,6 +49,17 @@ FEATURES = {
     "networks": "compact, vgg16:FILE, squeezenet:FILE, cd16x:FILE, random-vgg16, with commas",
 }
 
+DRAWINGS = {
+    "contents": "pictures, with commas",
+    "styles": "pictures, with commas; every content is drawn in each",
+    "networks": "compact, compact:FILE, vgg16:FILE, with commas",
+    "judge": "feature network that judges all of them",
+    "style_weight": "of all of them, against a content weight of 1",
+    "size": "side of the pictures, pixels",
+    "steps": "of Adam on the pixels",
+    "learning_rate": "of Adam",
+}
+
 
 def add_parser(commands: Any) -> None:
     """Add `study` to the subparsers of `cli`."""
@@ -62,24 +75,38 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
     command_line.add_settings(one, meta_gradients.Study, META_GRADIENTS)
     one.set_defaults(run=_meta_gradients, takes_config=True)
-    two = studies.add_parser(
-        "losses",
-        help="style losses as pictures: reconstructions, balance, gallery, fusions",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    two.add_argument("--out", type=Path, required=True, help="folder; a stopped study goes on")
-    command_line.add_settings(two, style_losses.LossStudy, LOSSES)
-    two.set_defaults(run=_losses, takes_config=False)
-    three = studies.add_parser(
-        "features",
-        help="feature networks: how well they tell artworks apart, and their cost",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    three.add_argument("--out", type=Path, required=True, help="folder")
-    command_line.add_settings(three, feature_networks.FeatureStudy, FEATURES)
-    three.set_defaults(run=_features, takes_config=False)
+    for name, text, module, study, texts in (
+        (
+            "losses",
+            "style losses as pictures: reconstructions, balance, gallery, fusions",
+            style_losses,
+            style_losses.LossStudy,
+            LOSSES,
+        ),
+        (
+            "features",
+            "feature networks: how well they tell artworks apart, and their cost",
+            feature_networks,
+            feature_networks.FeatureStudy,
+            FEATURES,
+        ),
+        (
+            "drawings",
+            "feature networks: pixels optimised with each, before one judge",
+            feature_drawings,
+            feature_drawings.DrawingStudy,
+            DRAWINGS,
+        ),
+    ):
+        parser = studies.add_parser(
+            name,
+            help=text,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.add_argument("--out", type=Path, required=True, help="folder; gets what is written")
+        command_line.add_settings(parser, study, texts)
+        parser.set_defaults(run=functools.partial(_run, module.run, study), takes_config=False)
 
 
 def _meta_gradients(args: argparse.Namespace) -> None:
@@ -87,9 +114,5 @@ def _meta_gradients(args: argparse.Namespace) -> None:
     meta_gradients.run(command_line.parse_config(args.settings), study, args.out)
 
 
-def _losses(args: argparse.Namespace) -> None:
-    style_losses.run(command_line.settings_of(args, style_losses.LossStudy), args.out)
-
-
-def _features(args: argparse.Namespace) -> None:
-    feature_networks.run(command_line.settings_of(args, feature_networks.FeatureStudy), args.out)
+def _run(run: Callable[[Any, Path], None], study: type, args: argparse.Namespace) -> None:
+    run(command_line.settings_of(args, study), args.out)

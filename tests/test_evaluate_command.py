@@ -14,7 +14,7 @@ import tiny
 from metastyle_jax import cli, fusion, objective
 from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.export import style_file
-from metastyle_jax.study import evaluation_report, gallery, judging, methods
+from metastyle_jax.study import evaluation_report, judging, methods
 
 GOAL = objective.Objective(
     architecture="compact",
@@ -35,8 +35,7 @@ def judge(goal=GOAL) -> judging.Judge:
 
 
 def test_a_judge_with_features_of_its_own_does_not_depend_on_the_training():
-    asked = gallery.Evaluation(features="compact", style_weight=3.5)
-    goal = gallery._judging(asked)
+    goal, _ = judging.relative_objective("compact", 3.5)
     assert goal.style_layers == ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     assert (goal.pooling, goal.style_weight, goal.normalize) == ("average", 3.5, True)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from metastyle_jax import cli, vgg
-from metastyle_jax.data import procedural
+from metastyle_jax.data import images, procedural, resizing
 from metastyle_jax.data.images import write_png
-from metastyle_jax.errors import exit_cleanly
+from metastyle_jax.errors import UserError, exit_cleanly
+from metastyle_jax.study import judging, records
+
+COMPACT = Path(__file__).resolve().parents[1] / "metastyle_jax" / "assets" / "compact.safetensors"
 
 
 def test_cost_by_hand():
@@ -59,3 +63,36 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, networks, message):
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_study_drawings_judges_what_each_network_draws(quick_compile, standard_promotion, tmp_path):
+    for name, paint in (("a", procedural.content_image), ("b", procedural.style_image)):
+        write_png(tmp_path / f"{name}.png", np.asarray(paint(1, 48)))
+    twin = tmp_path / "twin.safetensors"
+    twin.write_bytes(COMPACT.read_bytes())
+    pictures = [f"--contents={tmp_path / 'a.png'}", f"--styles={tmp_path / 'b.png'}"]
+    networks = f"--networks=compact,compact:{twin}"
+    out = tmp_path / "out"
+    quick = ["--size=32", "--steps=3"]
+    cli.main(["study", "drawings", f"--out={out}", *pictures, networks, *quick])
+    with (out / "drawings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["network"] for row in rows] == ["compact", "compact:twin"]
+    # the same network under another name draws the same
+    assert float(rows[0]["loss"]) == pytest.approx(float(rows[1]["loss"]), rel=1e-6)
+    # the judge is what was minimised: three steps are better than none
+    goal, features = judging.relative_objective("compact", 2.0)
+    content, style = (
+        resizing.center_crop_resized(images.read_image(tmp_path / name), 32)
+        for name in ("a.png", "b.png")
+    )
+    by = judging.Judge(goal, features, None)
+    assert float(rows[0]["loss"]) < judging.judge(by, content[None], content[None], style)["loss"]
+    assert "twin" in (out / "drawings.md").read_text()
+
+
+def test_labels_tell_files_of_one_network_apart():
+    assert records.labels(["compact", "vgg16:a/b.pth"]) == ["compact", "vgg16"]
+    assert records.labels(["compact", "compact:x/new.pt"]) == ["compact", "compact:new"]
+    with pytest.raises(UserError, match="vgg16:b is named twice"):
+        records.labels(["vgg16:a/b.pth", "vgg16:c/b.pth"])

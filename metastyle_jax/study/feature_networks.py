@@ -18,7 +18,7 @@ from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import matching
 from metastyle_jax.feature_training import teachers
-from metastyle_jax.study.records import Row, markdown_table, write_csv
+from metastyle_jax.study.records import Row, labels, markdown_table, write_csv
 
 LAYERS = teachers.LAYERS
 RANDOM = "random-"  # before an architecture: He's initialisation, seed 0
@@ -48,7 +48,10 @@ def run(study: FeatureStudy, out: Path) -> None:
     files = list_images(study.styles, "style folder")
     if len(files) < 2:
         raise UserError(f"--styles={study.styles} has one picture: give two or more")
-    measures = [_open(spec) for spec in study.networks]
+    measures = [
+        _open(spec, label)
+        for spec, label in zip(study.networks, labels(study.networks), strict=True)
+    ]
     prepare_folder(out)
     rows = []
     for measure in measures:
@@ -75,8 +78,8 @@ def run(study: FeatureStudy, out: Path) -> None:
     print(f"wrote {out / 'features.md'}")
 
 
-def _open(spec: str) -> Callable[[Sequence[Path]], Row]:
-    """(files) -> row of the table; reads the weights now."""
+def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
+    """(files) -> row of the table under `label`; reads the weights now."""
     name = spec.partition(":")[0]
     if name in teachers.NETWORKS:
         weights = teachers.load([spec])[name]
@@ -103,7 +106,7 @@ def _open(spec: str) -> Callable[[Sequence[Path]], Row]:
         pictures = (read_image(file) for file in files)
         share = matching.share_matched(lambda images: compiled(weights, images), pictures)
         return {
-            "network": name,
+            "network": label,
             "layers": ", ".join(layers),
             "matched": share,
             # of independent artworks: the two directions of one are hardly that

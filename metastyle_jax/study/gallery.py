@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import feature_weights, initialization, objective, settings, vgg
+from metastyle_jax import feature_weights, initialization, objective, settings
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import lpips
-from metastyle_jax.study.judging import Judge
+from metastyle_jax.study.judging import Judge, relative_objective
 
 MOVES = ("norm", "all")
 
@@ -120,15 +120,16 @@ def load(evaluation: Evaluation, out: Path) -> Gallery:
         if named.count(name) > 1:
             raise UserError(f"--init names two initialisations {name}: rename one")
     first = candidates[0]
-    network = evaluation.features or _trained_with(first.init)
-    seen = _judging(evaluation) if evaluation.features else _relative(first.goal)
-    _, judging = feature_weights.load(network, seen.layers)
+    if evaluation.features:
+        seen, judging = relative_objective(evaluation.features, evaluation.style_weight)
+    else:
+        seen, judging = _relative(first.goal), first.features
     heads = None
     if evaluation.lpips_network:
         heads = lpips.load(evaluation.lpips_network, evaluation.lpips_heads)
     names, styles = _squares(evaluation.styles, evaluation.style_count, evaluation.size)
     _, contents = _squares(evaluation.contents, evaluation.content_count, evaluation.size)
-    by = Judge(seen, jax.tree.map(jnp.asarray, judging), heads)
+    by = Judge(seen, judging, heads)
     return Gallery(evaluation, candidates, by, names, styles, contents, out)
 
 
@@ -148,19 +149,6 @@ def _relative(goal: objective.Objective) -> objective.Objective:
     """The training's own; a raw loss has another size for every network and style."""
     weight = goal.style_weight if goal.normalize else settings.NORMALIZED.style_weight
     return dataclasses.replace(goal, normalize=True, style_weight=weight)
-
-
-def _judging(evaluation: Evaluation) -> objective.Objective:
-    """That of a judge with features of its own, whatever the training minimised."""
-    architecture = evaluation.features.partition(":")[0]
-    usual = objective.Objective.style_layers
-    return objective.Objective(
-        architecture=architecture,
-        pooling=vgg.POOLING.get(architecture, "max"),
-        style_layers=feature_weights.usable_layers(evaluation.features, usual),
-        style_weight=evaluation.style_weight,
-        normalize=True,
-    )
 
 
 def _squares(folder: str, count: int, size: int) -> tuple[list[str], np.ndarray]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import adaptation, compilation, objective
+from metastyle_jax import adaptation, compilation, feature_weights, objective, vgg
 from metastyle_jax.evaluation import lpips, similarity
 
 CHUNK = 4  # pictures judged at once
@@ -29,6 +29,31 @@ class Judge(NamedTuple):
     goal: objective.Objective
     features: Any
     lpips: lpips.Weights | None
+
+
+def relative_objective(network: str, style_weight: float) -> tuple[objective.Objective, Any]:
+    """The usual layers of a feature network, as far as it reaches, with relative losses.
+
+    Args:
+      network: see `feature_weights.load`.
+      style_weight: against a content weight of 1.
+
+    Returns:
+      (objective, weights of the feature network).
+
+    Raises:
+      UserError: the network cannot be loaded.
+    """
+    architecture = network.partition(":")[0]
+    goal = objective.Objective(
+        architecture=architecture,
+        pooling=vgg.POOLING.get(architecture, "max"),
+        style_layers=feature_weights.usable_layers(network, objective.Objective.style_layers),
+        style_weight=style_weight,
+        normalize=True,
+    )
+    _, weights = feature_weights.load(network, goal.layers)
+    return goal, jax.tree.map(jnp.asarray, weights)
 
 
 def judge(

@@ -86,3 +86,21 @@ def markdown_table(rows: Sequence[Row], columns: dict[str, str]) -> str:
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def labels(specs: Sequence[str]) -> list[str]:
+    """A short name for each "NAME:FILE": NAME, with the file's own name where several share one.
+
+    Raises:
+      UserError: two would still have the same name.
+    """
+    parts = [spec.partition(":") for spec in specs]
+    names = [name for name, _, _ in parts]
+    short = [
+        f"{name}:{Path(file).stem}" if file and names.count(name) > 1 else name
+        for name, _, file in parts
+    ]
+    for name in short:
+        if short.count(name) > 1:
+            raise UserError(f"{name} is named twice: give it once, or rename its file")
+    return short

@@ -1,0 +1,117 @@
+"""What feature networks draw: pixels optimised with each of them, before one judge."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax import image_optimization, objective
+from metastyle_jax.atomic import atomic_path, prepare_folder
+from metastyle_jax.data.images import read_image, write_png
+from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.errors import UserError
+from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.study.judging import Judge, judge, relative_objective
+from metastyle_jax.study.records import Row, labels, markdown_table, write_csv
+
+CELL = 256  # pixels, of the sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawingStudy:
+    """What to draw.
+
+    Attributes:
+      contents, styles: pictures; every content is drawn in every style.
+      networks: what `feature_weights.load` takes.
+      judge: the same, of the judge.
+      style_weight: of all of them, with relative losses, against a content weight of 1.
+      size: side of all pictures in pixels.
+      steps, learning_rate: of Adam on the pixels.
+    """
+
+    contents: tuple[str, ...]
+    styles: tuple[str, ...]
+    networks: tuple[str, ...] = ("compact",)
+    judge: str = "compact"
+    style_weight: float = 2.0
+    size: int = 128
+    steps: int = 120
+    learning_rate: float = 0.02
+
+
+def run(study: DrawingStudy, out: Path) -> None:
+    """Draw and judge; writes `drawings.md`, `drawings.csv` and `drawings.png` below `out`.
+
+    Raises:
+      UserError: a network or a picture cannot be used.
+    """
+    for name, least in (("size", 32), ("steps", 1)):
+        if getattr(study, name) < least:
+            raise UserError(f"--{name}={getattr(study, name)} is too small: use {least} or more")
+    contents, styles = (
+        [center_crop_resized(read_image(file), study.size) for file in files]
+        for files in (study.contents, study.styles)
+    )
+    networks = {
+        label: relative_objective(network, study.style_weight)
+        for label, network in zip(labels(study.networks), study.networks, strict=True)
+    }
+    by = Judge(*relative_objective(study.judge, study.style_weight), None)
+    prepare_folder(out)
+    rows: list[Row] = []
+    drawn: dict[str, list[np.ndarray]] = {}
+    for network, (goal, features) in networks.items():
+        drawn[network] = []
+        for file, style in zip(study.styles, styles, strict=True):
+            images = _draw(study, goal, features, np.stack(contents), style)
+            drawn[network] += list(images)
+            found = judge(by, images, np.stack(contents), style)
+            rows.append({"network": network, "style image": Path(file).stem, **found})
+            print(f"{network}, {Path(file).stem}: {found['loss']:.3f}", flush=True)
+    _report(study, out, rows, drawn, contents, styles)
+
+
+def _draw(
+    study: DrawingStudy,
+    goal: objective.Objective,
+    features: Any,
+    contents: np.ndarray,
+    style: np.ndarray,
+) -> np.ndarray:
+    """(N, H, W, 3)."""
+    targets = image_optimization.make_targets(goal, features, contents, [style] * len(contents))
+    how = image_optimization.OptimizationSettings(
+        goal, steps=study.steps, learning_rate=study.learning_rate
+    )
+    start = image_optimization.start(contents, how)
+    return np.asarray(image_optimization.optimize(start, targets, features, how).images)
+
+
+def _report(
+    study: DrawingStudy,
+    out: Path,
+    rows: list[Row],
+    drawn: dict[str, list[np.ndarray]],
+    contents: list[np.ndarray],
+    styles: list[np.ndarray],
+) -> None:
+    pairs = [(content, style) for style in styles for content in contents]
+    sheet = [[*pair, *(pictures[n] for pictures in drawn.values())] for n, pair in enumerate(pairs)]
+    titles = ("content", "style", *drawn)
+    write_png(out / "drawings.png", contact_sheet(sheet, column_titles=titles, cell=CELL))
+    write_csv(out / "drawings.csv", rows)
+    shown = ("network", "style image", "loss", "content", "style")
+    text = (
+        f"# Pixels optimised with several feature networks\n\n{study.steps} steps of Adam "
+        f"({study.learning_rate:g}) from the content at {study.size} px, relative losses, style "
+        f"weight {study.style_weight:g}; loss, content and style as {study.judge.partition(':')[0]}"
+        f" finds them, means over {len(contents)} contents.\n\n"
+        f"{markdown_table(rows, {name: name for name in shown})}\n![drawings](drawings.png)\n"
+    )
+    with atomic_path(out / "drawings.md") as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+    print(f"wrote {out / 'drawings.md'}")
