@@ -24,12 +24,14 @@ class Initialization(NamedTuple):
         unknown.
       name: what to call them in a message: the file or folder.
       digest: of the weights.
+      predictor: see `predictor.init`; None where the training had none.
     """
 
     params: dict[str, Any]
     settings: Mapping[str, Any]
     name: str
     digest: str
+    predictor: dict[str, Any] | None = None
 
 
 def load(spec: str = EMBEDDED) -> Initialization:
@@ -59,8 +61,9 @@ def load(spec: str = EMBEDDED) -> Initialization:
 
 
 def _make(params: dict[str, Any], settings: Mapping[str, Any], name: str) -> Initialization:
-    params = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
-    return Initialization(params, settings, name, tree_digest(params["weights"]))
+    drawing = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
+    digest = tree_digest(drawing["weights"])
+    return Initialization(drawing, settings, name, digest, params.get("predictor"))
 
 
 def _assets():

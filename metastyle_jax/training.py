@@ -136,16 +136,24 @@ def _initial_state(
 
 
 def _trained(init: str, params: transformer.Params) -> transformer.Params:
-    """Weights and style of an earlier training, which must be of the same network."""
-    loaded = initialization.load(init).params
-    if jax.tree.map(jnp.shape, loaded) != jax.tree.map(
-        jnp.shape, {name: params[name] for name in loaded}
-    ):
+    """Weights and style of an earlier training of the same network, and its predictor if it fits.
+
+    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins.
+    """
+    found = initialization.load(init)
+    loaded = dict(found.params)
+    if not _alike(loaded, {name: params[name] for name in loaded}):
         raise UserError(
             f"config.model.init={init!r} is another network: change config.model.width or "
             "config.model.residual_blocks"
         )
+    if "predictor" in params and _alike(found.predictor, params["predictor"]):
+        loaded["predictor"] = found.predictor
     return jax.tree.map(jnp.asarray, loaded)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
 
 
 def _loop(

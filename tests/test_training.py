@@ -199,11 +199,22 @@ def test_starts_from_an_earlier_training(uninterrupted, tmp_path):
 def test_trains_with_predicted_styles(tmp_path):
     """The sheet is drawn too; the shipped style goes after the predictions."""
     changes = {"model__predictor": 5, "inner__steps": 0, "outer__steps": 2, "log__sheet_every": 2}
-    state = training.train(tiny_config(**changes), tmp_path)
+    first = tmp_path / "first"
+    state = training.train(tiny_config(**changes), first)
     assert set(state.params) == {"weights", "style", "predictor"}
-    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    last = json.loads((first / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["prediction_distance"] >= 0 and last["gradient_norm_predictor"] > 0
-    assert initialization.load(str(tmp_path)).params.keys() == {"weights", "style"}
+    assert initialization.load(str(first)).params.keys() == {"weights", "style"}
+    # a training that begins with it takes the predictor over, where it fits
+    changes |= {"model__init": str(first), "outer__steps": 1, "log__sheet_every": 0}
+    changes["outer__learning_rate"] = 0.0
+    again = training.train(tiny_config(**changes), tmp_path / "second")
+    assert leaf_digests(jax.device_get(again.params)) == leaf_digests(jax.device_get(state.params))
+    changes["model__predictor"] = 6
+    wider = training.train(tiny_config(**changes), tmp_path / "third")
+    assert wider.params["predictor"]["hidden"]["bias"].shape == (6,)
+    weights = (leaf_digests(jax.device_get(each.params["weights"])) for each in (wider, state))
+    assert len({json.dumps(digests, sort_keys=True, default=str) for digests in weights}) == 1
 
 
 def test_a_used_workdir_needs_resume(uninterrupted):
