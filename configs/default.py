@@ -24,7 +24,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.style = "procedural:1000"
     config.data.tfds_dir = ""  # where prepared TFDS data sets are; empty for TFDS's own default
     config.data.image_size = 256  # side of the training crops, pixels
-    config.data.max_scale = 1.3  # the short side is first resized to 1 .. this times image_size
+    # crops are cut after the short side was resized to min_scale .. max_scale times image_size
+    config.data.min_scale = 1.0
+    config.data.max_scale = 1.3
     config.data.threads = 4  # that decode, per stream of images
 
     config.batch = ml_collections.ConfigDict()

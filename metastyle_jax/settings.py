@@ -81,7 +81,8 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
     minimum = {
         "data.image_size": 16,
-        "data.max_scale": 1,
+        "data.min_scale": 1,
+        "data.max_scale": flat["data.min_scale"],
         "data.threads": 0,
         "batch.styles": 1,
         "batch.contents": 1,

@@ -118,6 +118,7 @@ def _batches(
         start_step=start_step,
         content_max_scale=config.data.max_scale,
         style_max_scale=config.data.max_scale,
+        min_scale=config.data.min_scale,
         threads=config.data.threads,
     )
 

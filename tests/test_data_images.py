@@ -363,11 +363,12 @@ def test_random_resized_crop_lies_inside_and_respects_the_scale():
     y, x = np.meshgrid(np.linspace(0, 1, 90), np.linspace(0, 1, 120), indexing="ij")
     image = np.stack([y, x, 0 * x], -1).astype(np.float32)
     rng = np.random.default_rng(0)
-    for _ in range(50):
-        crop = resizing.random_resized_crop(image, 32, rng, max_scale=1.5)
-        assert crop.shape == (32, 32, 3)
-        # On a linear picture the extent of the crop can be read off its values.
-        extent = (crop[-1, 0, 0] - crop[0, 0, 0]) * 89 / 90 * 32 / 31
-        assert 1 / 1.5 - 0.05 < extent < 1.03
+    for smallest in (1.0, 1.3):
+        for _ in range(50):
+            crop = resizing.random_resized_crop(image, 32, rng, min_scale=smallest, max_scale=1.5)
+            assert crop.shape == (32, 32, 3)
+            # On a linear picture the extent of the crop can be read off its values.
+            extent = (crop[-1, 0, 0] - crop[0, 0, 0]) * 89 / 90 * 32 / 31
+            assert 1 / 1.5 - 0.05 < extent < 1 / smallest + 0.03
     whole = resizing.random_resized_crop(image[:, :90], 90, rng, max_scale=1.0)
     np.testing.assert_allclose(whole, image[:, :90], atol=1e-4)

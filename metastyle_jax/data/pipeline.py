@@ -33,6 +33,7 @@ def batches(
     start_step: int = 0,
     content_max_scale: float = 1.3,
     style_max_scale: float = 1.3,
+    min_scale: float = 1.0,
     flip_contents: bool = True,
     flip_styles: bool = True,
     threads: int = 4,
@@ -53,8 +54,9 @@ def batches(
       start_step: the first batch is number `start_step` of the sequence that starts at 0, so a
         resumed run continues with the batches an uninterrupted one would have seen.
       content_max_scale: contents are cropped after their short side has been resized to a random
-        length between `image_size` and this many times it; 1 disables the change of scale.
+        length of `min_scale` to this many times `image_size`; 1 disables the change of scale.
       style_max_scale: the same for styles.
+      min_scale: the lower end of that random length, of contents and styles; 1 or more.
       flip_contents: mirror half of the contents left to right.
       flip_styles: mirror half of the styles left to right.
       threads: threads that decode, per stream; 0 decodes in the calling thread.
@@ -71,6 +73,7 @@ def batches(
         raise ValueError("image_size, styles and contents must be positive, seed and step not < 0")
     shared = {
         "image_size": image_size,
+        "min_scale": min_scale,
         "seed": seed,
         "start_step": start_step,
         "threads": threads,
@@ -103,6 +106,7 @@ def crops(
     seed: int,
     stream: int = 0,
     start_step: int = 0,
+    min_scale: float = 1.0,
     max_scale: float = 1.3,
     flip: bool = True,
     views: int = 1,
@@ -118,7 +122,7 @@ def crops(
       seed: of the order and of the crops.
       stream: streams of one seed with different numbers, 0 to 2, are independent.
       start_step: number of the first batch.
-      max_scale: of the random change of scale.
+      min_scale, max_scale: of the random change of scale.
       flip: mirror half of the crops.
       views: V, crops of each image, drawn independently.
       threads: that decode.
@@ -136,7 +140,9 @@ def crops(
         .shuffle(seed=order_seeds[stream])
         # not endless: with batches of one Grain rounds that length to one too large for len()
         .repeat(ELEMENTS // len(source))
-        .random_map(_augmentation(image_size, max_scale, flip, views), seed=crop_seeds[stream])
+        .random_map(
+            _augmentation(image_size, (min_scale, max_scale), flip, views), seed=crop_seeds[stream]
+        )
         .batch(count, batch_fn=np.concatenate)
     )
     # Slicing keeps the absolute index, from which order and crops are derived.
@@ -156,11 +162,13 @@ def _stream_seeds(seed: int) -> tuple[list[int], list[int]]:
     return words[:3], words[3:]
 
 
-def _augmentation(size: int, max_scale: float, flip: bool, views: int) -> _Augment:
+def _augmentation(size: int, scales: tuple[float, float], flip: bool, views: int) -> _Augment:
     """Image -> (views, size, size, 3) float32 in [0, 1]."""
 
     def crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        cut = resizing.random_resized_crop(image, size, rng, max_scale=max_scale)
+        cut = resizing.random_resized_crop(
+            image, size, rng, min_scale=scales[0], max_scale=scales[1]
+        )
         return cut[:, ::-1] if flip and rng.random() < 0.5 else cut
 
     def augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

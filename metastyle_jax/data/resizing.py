@@ -64,15 +64,21 @@ def center_crop_resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_resized_crop(
-    image: np.ndarray, size: int, rng: np.random.Generator, *, max_scale: float = 1.0
+    image: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    min_scale: float = 1.0,
+    max_scale: float = 1.0,
 ) -> np.ndarray:
     """Cuts a random square out of (H, W, 3), as (size, size, 3) of the same dtype.
 
-    Equal to resizing the short side to a random length between `size` and `max_scale * size`
-    and cropping at random, but in one resampling; images of any size are brought to `size`.
+    Equal to resizing the short side to a random length between `min_scale` and `max_scale` times
+    `size`, 1 or more, and cropping at random, but in one resampling; images of any size are brought
+    to `size`.
     """
     height, width = image.shape[:2]
-    side = min(height, width) / rng.uniform(1.0, max(1.0, max_scale))
+    side = min(height, width) / rng.uniform(min_scale, max(min_scale, max_scale))
     left, top = rng.uniform(0.0, width - side), rng.uniform(0.0, height - side)
     # Rounding may carry the far edge past the image, which Pillow refuses.
     right, bottom = min(left + side, width), min(top + side, height)

@@ -58,6 +58,7 @@ def open_scene(
         seed=config.seed,
         content_max_scale=config.data.max_scale,
         style_max_scale=config.data.max_scale,
+        min_scale=config.data.min_scale,
         threads=0,
     )
     return Scene(
