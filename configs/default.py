@@ -83,6 +83,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.outer.decay = 2.5e-5  # as that of the inner rate
     config.outer.warmup = 0  # steps over which the rate rises from 0
     config.outer.style_warmup = 0  # steps over which the style weight rises from 0
+    config.outer.last_layer_rate = 1.0  # factor of the rate for the last convolution
     config.outer.clip = 0.0  # global norm that gradients are clipped to; 0 does not clip
     # exact, reverse, reverse_remat: the same gradient, second order; first_order (FOMAML),
     # truncated (exact for the last steps), implicit (iMAML), reptile; ablations: hessian_only,

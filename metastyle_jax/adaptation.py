@@ -24,7 +24,7 @@ class AdaptationSettings:
 
     Attributes:
       steps: of Adam.
-      learning_rate: of Adam.
+      learning_rate: of Adam; that of the last convolution is `transformer.LAST_LAYER_RATE` of it.
       parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
       objective: what is minimised.
       dtype: of the transformer's convolutions; None for float32.
@@ -184,6 +184,7 @@ def adaptation_step(
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
+    updates = transformer.scale_last_layer(updates, transformer.LAST_LAYER_RATE)
     fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
     return fast, opt_state, {name: part[0] for name, part in metrics.items()}
 

@@ -103,6 +103,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "outer.truncation": 0,
         "outer.implicit_solver_steps": 1,
         "outer.clip": 0,
+        "outer.last_layer_rate": 0,
         "objective.content_weight": 0,
         "objective.style_weight": 0,
         "objective.total_variation_weight": 0,
@@ -350,7 +351,11 @@ def make_outer_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTra
         rise = jax.numpy.minimum(1.0, (step + 1) / (warmup + 1))
         return rate * rise / (1 + decay * step)
 
-    adam = optax.adam(schedule)
-    if not config.outer.clip:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.outer.clip), adam)
+    parts = [optax.adam(schedule)]
+    if config.outer.clip:
+        parts.insert(0, optax.clip_by_global_norm(config.outer.clip))
+    if (factor := config.outer.last_layer_rate) != 1:
+        parts.append(
+            optax.stateless(lambda updates, _: transformer.scale_last_layer(updates, factor))
+        )
+    return optax.chain(*parts) if len(parts) > 1 else parts[0]

@@ -27,6 +27,8 @@ MINIMUM_SIZE = 16
 DOWNSAMPLING = 4
 EPSILON = 1e-5
 COPYING_WIDTH = 24  # below, the middle has too few channels for what passes through at first
+LAST_LAYER = "conv4"
+LAST_LAYER_RATE = 0.1  # what its rate is multiplied with where all parameters move
 CONTRAST = 0.8  # of the first copy: a deviation of 1 is this before the sigmoid
 
 
@@ -275,6 +277,19 @@ def stylize(
 def count_residual_blocks(weights: Weights) -> int:
     """Number of residual blocks of a network, read off its weights."""
     return sum(name.startswith("residual") for name in weights) // 2
+
+
+def scale_last_layer(tree: Params, factor: float) -> Params:
+    """A tree like `params`, or a part of it, with the last convolution's entries times `factor`.
+
+    For updates by Adam, which move every entry by the rate: all other kernels are followed by a
+    norm, which takes the size of what they do away, but those 2,592 inputs of each colour add up
+    right before the sigmoid. At the rate that suits the others the picture rings (docs/results.md).
+    """
+    if LAST_LAYER not in tree.get("weights", {}):
+        return tree
+    last = jax.tree.map(lambda leaf: leaf * factor, tree["weights"][LAST_LAYER])
+    return {**tree, "weights": {**tree["weights"], LAST_LAYER: last}}
 
 
 def repeat_style(style: Style, count: int) -> Style:

@@ -251,3 +251,19 @@ def test_equals_an_independent_pytorch_network(float64, torch_reference, size):
     )
     actual = stylize(params["weights"], params["style"], x)
     np.testing.assert_allclose(actual, expected, atol=1e-12)
+
+
+def test_the_last_layer_takes_smaller_steps():
+    params = tiny.parameters()
+    scaled = transformer.scale_last_layer(params, 0.25)
+    for part, layers in params.items():
+        for layer, leaves in layers.items():
+            factor = 0.25 if (part, layer) == ("weights", "conv4") else 1.0
+            for name, leaf in leaves.items():
+                np.testing.assert_array_equal(scaled[part][layer][name], factor * leaf)
+    # there is no norm between it and the picture, and one after every other convolution
+    assert set(params["weights"]) - {name.removesuffix("_norm") for name in params["style"]} == {
+        transformer.LAST_LAYER
+    }
+    style_alone = {"style": params["style"]}
+    assert transformer.scale_last_layer(style_alone, 0.25) is style_alone
