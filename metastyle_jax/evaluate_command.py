@@ -26,6 +26,7 @@ HELP = {
     "content_count": "contents",
     "bound_styles": "styles that are also trained from scratch, and optimised pixel by pixel",
     "size": "side of all pictures, pixels",
+    "scale": "pictures are crops after their short side was resized to this many times --size",
     "batch": "contents per adaptation step",
     "at": "adaptation steps that are judged",
     "scratch_at": "the same for the network trained from scratch",

@@ -38,6 +38,8 @@ class Evaluation:
       style_count, content_count: how many are judged.
       bound_styles: how many styles are also trained from scratch and optimised pixel by pixel.
       size: side of all pictures in pixels.
+      scale: pictures are crops after their short side was resized to this many times `size`, so
+        that small ones show textures as large ones would.
       batch: contents per adaptation step.
       at: steps that adaptation is judged after.
       scratch_at: the same of the network trained from scratch.
@@ -60,6 +62,7 @@ class Evaluation:
     content_count: int = 12
     bound_styles: int = 3
     size: int = 192
+    scale: float = 1.0
     batch: int = 1
     at: tuple[int, ...] = (0, 5, 10, 25, 50, 100, 200)
     scratch_at: tuple[int, ...] = (0, 100, 1000, 5000)
@@ -127,8 +130,8 @@ def load(evaluation: Evaluation, out: Path) -> Gallery:
     heads = None
     if evaluation.lpips_network:
         heads = lpips.load(evaluation.lpips_network, evaluation.lpips_heads)
-    names, styles = _squares(evaluation.styles, evaluation.style_count, evaluation.size)
-    _, contents = _squares(evaluation.contents, evaluation.content_count, evaluation.size)
+    names, styles = _squares(evaluation.styles, evaluation.style_count, evaluation)
+    _, contents = _squares(evaluation.contents, evaluation.content_count, evaluation)
     by = Judge(seen, judging, heads)
     return Gallery(evaluation, candidates, by, names, styles, contents, out)
 
@@ -151,11 +154,14 @@ def _relative(goal: objective.Objective) -> objective.Objective:
     return dataclasses.replace(goal, normalize=True, style_weight=weight)
 
 
-def _squares(folder: str, count: int, size: int) -> tuple[list[str], np.ndarray]:
+def _squares(folder: str, count: int, how: Evaluation) -> tuple[list[str], np.ndarray]:
     files = list_images(folder, "folder")
     files = [files[i] for i in np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)]
-    images = np.stack([center_crop_resized(read_image(file), size) for file in files])
-    return [file.stem for file in files], images
+    whole = round(how.size * how.scale)
+    border = (whole - how.size) // 2
+    cut = slice(border, border + how.size)
+    images = [center_crop_resized(read_image(file), whole)[cut, cut] for file in files]
+    return [file.stem for file in files], np.stack(images)
 
 
 def _check(evaluation: Evaluation) -> None:
@@ -173,7 +179,7 @@ def _check(evaluation: Evaluation) -> None:
     if not evaluation.init:
         raise UserError("--init is empty: name at least one initialisation")
     least = {"style_count": 1, "content_count": 1, "bound_styles": 0, "size": 32, "batch": 1}
-    least |= {"pixel_steps": 1, "pixel_contents": 1}
+    least |= {"pixel_steps": 1, "pixel_contents": 1, "scale": 1}
     for name, smallest in least.items():
         value = getattr(evaluation, name)
         if value < smallest:

@@ -22,6 +22,7 @@ from metastyle_jax.stylization import stylize_image
 
 SCRATCH_RATE = 1e-3  # of Adam, as Johnson et al. train
 PIXEL_RATE = 0.02
+USUAL_SCALE = 1.3  # the largest of the crops to adapt on, as in training
 
 
 def copies(gallery: Gallery, number: int) -> list[Row]:
@@ -88,7 +89,13 @@ def _adapt(
     judging = 0.0
     source = FolderSource(evaluation.training_contents or evaluation.contents, "content folder")
     crops = pipeline.crops(
-        source, image_size=evaluation.size, count=evaluation.batch, seed=0, threads=1
+        source,
+        image_size=evaluation.size,
+        count=evaluation.batch,
+        seed=0,
+        min_scale=evaluation.scale,
+        max_scale=max(evaluation.scale, USUAL_SCALE),
+        threads=1,
     )
     style = gallery.styles[number]
     adaptation.adapt(params, style, crops, candidate.features, how, on_step=record)
