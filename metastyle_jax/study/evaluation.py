@@ -108,6 +108,6 @@ def _heading(judged: Gallery) -> str:
         f"{judged.by.goal.architecture} (loss relative to the targets, style weight "
         f"{judged.by.goal.style_weight:g}); {len(judged.names)} styles x "
         f"{len(judged.contents)} contents of {evaluation.size} px (scale {evaluation.scale:g}), "
-        f"{evaluation.batch} contents per step; the pixels of {evaluation.pixel_contents} contents.{without} All settings: "
-        "`measurements.json`."
+        f"{evaluation.batch} contents per step; the pixels of "
+        f"{evaluation.pixel_contents} contents.{without} All settings: `measurements.json`."
     )
