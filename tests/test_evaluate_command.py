@@ -14,7 +14,7 @@ import tiny
 from metastyle_jax import cli, fusion, objective
 from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.export import style_file
-from metastyle_jax.study import evaluation_report, judging, methods
+from metastyle_jax.study import evaluation_report, gallery, judging, methods
 
 GOAL = objective.Objective(
     architecture="compact",
@@ -111,6 +111,18 @@ def test_losses_in_units_of_scratch_are_over_the_styles_trained_from_scratch():
     }
     assert np.isnan(found.pop(("all", 5)))
     assert found == {("norm", 5): 1.5, ("scratch", 0): 10.0, ("scratch", 9): 1.0}
+
+
+def test_pictures_are_the_middle_of_the_enlarged_picture(tmp_path):
+    ramp = np.linspace(0, 255, 128).astype(np.uint8)
+    pixels = np.broadcast_to(ramp[None, :, None], (128, 128, 3))
+    Image.fromarray(pixels).save(tmp_path / "ramp.png")
+    asked = gallery.Evaluation(size=32, scale=2.0)
+    names, (picture,) = gallery._squares(str(tmp_path), 1, asked)
+    assert names == ["ramp"] and picture.shape == (32, 32, 3)
+    # half of the ramp, at half of its resolution: columns 32, 34, ... 94
+    expected = (2 * np.arange(32) + 32.5) / 127
+    np.testing.assert_allclose(picture[16, 1:-1, 0], expected[1:-1], atol=0.01)
 
 
 @pytest.fixture
