@@ -51,6 +51,18 @@ def index() -> list[Pack]:
         return [Pack(**row) for row in csv.DictReader(file)]
 
 
+def find(name: str) -> Pack:
+    """The pack of that name.
+
+    Raises:
+      UserError: there is none.
+    """
+    packs = {pack.name: pack for pack in index()}
+    if name not in packs:
+        raise UserError(f"there is no style pack {name!r}: use one of {', '.join(packs)}")
+    return packs[name]
+
+
 def resolve(style: str) -> Path:
     """The file that `style` names: "pack:NAME" or a path.
 
@@ -59,9 +71,4 @@ def resolve(style: str) -> Path:
     """
     if not style.startswith(PREFIX):
         return Path(style)
-    name = style.removeprefix(PREFIX)
-    for pack in index():
-        if pack.name == name:
-            return pack.style_file
-    known = ", ".join(pack.name for pack in index())
-    raise UserError(f"there is no style pack {name!r}: use one of {known}")
+    return find(style.removeprefix(PREFIX)).style_file

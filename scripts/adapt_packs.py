@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--style-size", type=int, default=384, help="short side of the artworks")
     args = parser.parse_args()
     wanted = [name for name in args.only.split(",") if name]
-    packs = [pack for pack in style_packs.index() if not wanted or pack.name in wanted]
+    packs = [style_packs.find(name) for name in wanted] or style_packs.index()
     for pack in packs:
         if not (args.artworks / pack.image).is_file():
             raise UserError(f"{args.artworks / pack.image} is missing: see {style_packs.INDEX}")

@@ -12,13 +12,19 @@ from metastyle_jax import checkpoint
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import style_file
 
+# where files lie on the machine of the training is nobody's business
+OF_MACHINE = ("data.content", "data.style", "data.tfds_dir", "model.init")
+
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 2:
         raise UserError("give a workdir and a file: export_params.py WORKDIR FILE")
     workdir, target = map(Path, arguments)
     params, record = checkpoint.read_params(workdir)
-    settings = {**record["configuration"], "step": record["step"]}
+    settings = {
+        name: value for name, value in record["configuration"].items() if name not in OF_MACHINE
+    }
+    settings["step"] = record["step"]
     command = "scripts/export_params.py"
     style_file.save_params(target, params, settings=settings, command=command, dtype="float16")
     print(f"{target}: step {record['step']}, {target.stat().st_size / 1e6:.2f} MB")
