@@ -49,6 +49,7 @@ def main() -> None:
     for number, pack in enumerate(packs, start=1):
         print(f"[{number}/{len(packs)}] {pack.name}", flush=True)
         _make(pack, init, args)
+    _write_page(init)
 
 
 def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
@@ -86,6 +87,22 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
     print(
         f"  loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}, {result.seconds:.0f} s"
     )
+
+
+def _write_page(init: initialization.Initialization) -> None:
+    rows = [
+        f"| ![{pack.name}]({pack.name}.jpg) | `pack:{pack.name}` | {pack.artist}: {pack.title} "
+        f"({pack.year}) |\n"
+        for pack in style_packs.index()
+    ]
+    text = (
+        "# Style packs\n\nMade by `python scripts/adapt_packs.py` from the embedded network "
+        f"(weights {init.digest[:12]}); the artworks are in the public domain, these files are "
+        f"Apache-2.0. The thumbnails show `contents/{SAMPLE}`.\n\n"
+        f"| | pack | artwork |\n|---|---|---|\n{''.join(rows)}"
+    )
+    with atomic_path(style_packs.folder() / "README.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _is_current(path: Path, weights_digest: str, described: dict[str, Any]) -> bool:
