@@ -35,10 +35,10 @@ def main() -> None:
     parser.add_argument("--artworks", type=Path, required=True)
     parser.add_argument("--contents", required=True, help="folder of photographs to adapt on")
     parser.add_argument("--only", default="", help="names, with commas; default: all")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
-    parser.add_argument("--size", type=int, default=256, help="of the contents, pixels")
-    parser.add_argument("--style-size", type=int, default=384, help="short side of the artworks")
+    parser.add_argument("--size", type=int, default=192, help="of the contents, pixels")
+    parser.add_argument("--style-size", type=int, default=288, help="short side of the artworks")
     args = parser.parse_args()
     wanted = [name for name in args.only.split(",") if name]
     packs = [style_packs.find(name) for name in wanted] or style_packs.index()
