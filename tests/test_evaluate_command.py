@@ -140,6 +140,20 @@ def folders(tmp_path):
     return tmp_path
 
 
+def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
+    asked = gallery.Evaluation(
+        init=(str(folders / "params.safetensors"),),
+        styles=str(folders / "styles"),
+        contents=str(folders / "contents"),
+        features="compact",
+        style_weight=7.0,
+        size=32,
+    )
+    found = gallery.load(asked, folders / "out")
+    assert (found.by.goal.style_weight, found.own.goal.style_weight) == (7.0, 5.0)
+    assert found.own.goal.style_layers == found.candidates[0].goal.style_layers
+
+
 def command(folder, *flags: str) -> list[str]:
     paths = [f"--{name}={folder / name}" for name in ("styles", "contents", "out")]
     sizes = ["--size=32", "--at=0,1,2", "--scratch-at=0,2", "--pixel-steps=2", "--pixel-contents=2"]
@@ -157,6 +171,8 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         found = [row["method"] for row in rows if row["style image"] == f"styles{number}"]
         assert {name: found.count(name) for name in found} == {**per_style, **more}
     assert {row["lpips"] for row in rows} == {"nan"}
+    # no other judge was asked for, so that the training's own is the judge
+    assert all(row["own loss"] == row["loss"] for row in rows)
     unchanged = [row for row in rows if row["method"] == "content unchanged"]
     assert all(float(row["ssim"]) == pytest.approx(1) for row in unchanged)
     text = (folders / "out" / "evaluation.md").read_text()
@@ -181,7 +197,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     style_file.save_params(path, other, settings={"features.network": "compact"}, command="")
     both = f"--init={folders / 'params.safetensors'},{path}"
     cli.main([*command(folders, *flags), both, "--moves=norm"])
-    assert len(measured) == 6
+    assert len(measured) == 2 * 6  # each by the judge and by the training's own
     rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
     assert [row["step"] for row in rows if row["method"] == "other norm"] == ["0", "1", "2"] * 2
 

@@ -52,9 +52,10 @@ def write(
     table = markdown_table(means, {name: name for name in means[0]})
     text = (
         f"# Evaluation\n\n{heading}\n\n{table}\nMeans over styles (how many: `styles`) and "
-        "contents; `of scratch`: the "
-        "loss in units of that after the last step from scratch, over the styles that have one. "
-        "LPIPS, SSIM and CFSD compare with the content.\n\n![curves](curves.png)\n\n"
+        "contents; `of scratch`: the loss in units of that after the last step from scratch, over "
+        "the styles that have one; `own loss`: under the features that the first initialisation "
+        "was trained with. LPIPS, SSIM and CFSD compare with the content.\n\n"
+        "![curves](curves.png)\n\n"
         "![sheet](sheet.png)\n"
     )
     with atomic_path(out / "evaluation.md") as temporary:

@@ -96,6 +96,8 @@ class Gallery(NamedTuple):
       evaluation: what was asked for.
       candidates: the initialisations.
       by: the judge.
+      own: one with the features that the first candidate was trained with, the bounds' too: a
+        strange judge may see little of what they learned.
       names: of the styles.
       styles, contents: (N, size, size, 3) in [0, 1].
       out: folder.
@@ -104,6 +106,7 @@ class Gallery(NamedTuple):
     evaluation: Evaluation
     candidates: list[Candidate]
     by: Judge
+    own: Judge
     names: list[str]
     styles: np.ndarray
     contents: np.ndarray
@@ -123,17 +126,17 @@ def load(evaluation: Evaluation, out: Path) -> Gallery:
         if named.count(name) > 1:
             raise UserError(f"--init names two initialisations {name}: rename one")
     first = candidates[0]
-    if evaluation.features:
-        seen, judging = relative_objective(evaluation.features, evaluation.style_weight)
-    else:
-        seen, judging = _relative(first.goal), first.features
+    own = Judge(_relative(first.goal), first.features, None)
     heads = None
     if evaluation.lpips_network:
         heads = lpips.load(evaluation.lpips_network, evaluation.lpips_heads)
     names, styles = _squares(evaluation.styles, evaluation.style_count, evaluation)
     _, contents = _squares(evaluation.contents, evaluation.content_count, evaluation)
-    by = Judge(seen, judging, heads)
-    return Gallery(evaluation, candidates, by, names, styles, contents, out)
+    by = own._replace(lpips=heads)
+    if evaluation.features:
+        judging = relative_objective(evaluation.features, evaluation.style_weight)
+        by = Judge(*judging, heads)
+    return Gallery(evaluation, candidates, by, own, names, styles, contents, out)
 
 
 def _candidate(spec: str) -> Candidate:

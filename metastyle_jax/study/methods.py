@@ -133,6 +133,7 @@ def _judged(
     name = gallery.names[number]
     write_png(gallery.out / "images" / f"{name}_{_slug(method)}_{step:04d}.png", outputs[0])
     found = judge(gallery.by, outputs, contents, style)
+    found["own loss"] = judge(gallery.own, outputs, contents, style)["loss"]
     return {"style image": name, "method": method, "step": step, "seconds": seconds, **found}
 
 
