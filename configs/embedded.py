@@ -12,7 +12,8 @@
 DATA is --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS. No inner loop: each style
 starts where a predictor says, so that the shared weights learn to draw them all
 (`metastyle_jax/predictor.py`); what is kept is these weights and the mean prediction. One CPU core:
-1.9 steps/s, 52 minutes in all. Expect an outer loss of 0.93 in the first run, 0.8 in the others.
+1.7 to 1.9 steps/s, 57 minutes in all. Expect an outer loss of 0.93 at the end of the first run and
+0.8 in the others.
 What came of it, and of a bilevel and a joint second run: metastyle_jax/assets/README.md.
 """
 

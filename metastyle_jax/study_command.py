@@ -78,7 +78,7 @@ def add_parser(commands: Any) -> None:
     for name, text, module, study, texts in (
         (
             "losses",
-            "style losses as pictures: reconstructions, balance, gallery, fusions",
+            "losses as pictures: reconstructions, balance, gallery, fusions; goes on if stopped",
             style_losses,
             style_losses.LossStudy,
             LOSSES,
