@@ -73,6 +73,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "features.pooling": ("max", "average"),
         "features.dtype": ("float32", "bfloat16"),
         "model.dtype": ("float32", "bfloat16"),
+        "model.upsampling": tuple(transformer.UPSAMPLING),
         "parallel.kind": parallel.KINDS,
     }
     for name, allowed in choices.items():
@@ -338,7 +339,10 @@ def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> dict[str, 
 
 def _init_transformer(config: ml_collections.ConfigDict, key: jax.Array) -> transformer.Params:
     return transformer.init(
-        key, width=config.model.width, residual_blocks=config.model.residual_blocks
+        key,
+        width=config.model.width,
+        residual_blocks=config.model.residual_blocks,
+        upsampling=config.model.upsampling,
     )
 
 

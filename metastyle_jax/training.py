@@ -139,10 +139,13 @@ def _initial_state(
 def _trained(init: str, params: transformer.Params) -> transformer.Params:
     """Weights and style of an earlier training of the same network, and its predictor if it fits.
 
-    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins.
+    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
+    fit whatever the upsampling was.
     """
     found = initialization.load(init)
-    loaded = dict(found.params)
+    upsampling = transformer.architecture(params["weights"])["upsampling"]
+    weights = transformer.with_upsampling(found.params["weights"], upsampling)
+    loaded = {**found.params, "weights": weights}
     if not _alike(loaded, {name: params[name] for name in loaded}):
         raise UserError(
             f"config.model.init={init!r} is another network: change config.model.width or "

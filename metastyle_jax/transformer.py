@@ -27,6 +27,8 @@ MINIMUM_SIZE = 16
 DOWNSAMPLING = 4
 EPSILON = 1e-5
 COPYING_WIDTH = 24  # below, the middle has too few channels for what passes through at first
+# how the middle is brought to full size, by the last part of the names of the two kernels after it
+UPSAMPLING = {"nearest": "", "bilinear": "_bilinear"}
 LAST_LAYER = "conv4"
 LAST_LAYER_RATE = 0.1  # what its rate is multiplied with where all parameters move
 CONTRAST = 0.8  # of the first copy: a deviation of 1 is this before the sigmoid
@@ -39,7 +41,7 @@ class Convolution(nn.Module):
       features: output channels.
       size: kernel side.
       stride: 1 or 2.
-      upsample: nearest-neighbour x2 before a 3x3 convolution.
+      upsample: "nearest" or "bilinear": x2 before a 3x3 convolution; "" for neither.
       rewrite: use the exact rewrites of `metastyle_jax.convolution` where there is one.
       gain: of the initial kernel; its entries have variance gain / fan-in.
     """
@@ -47,7 +49,7 @@ class Convolution(nn.Module):
     features: int
     size: int = 3
     stride: int = 1
-    upsample: bool = False
+    upsample: str = ""
     rewrite: bool = True
     gain: float = 1.0
 
@@ -64,15 +66,21 @@ class Convolution(nn.Module):
 
     def _apply(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.upsample:
-            if self.rewrite:
-                return convolution.upsample_convolve_phases(x, kernel)
-            return convolution.upsample_convolve(x, kernel)
+            return _UPSAMPLE_CONVOLVE[self.upsample, self.rewrite](x, kernel)
         padded = convolution.reflect_pad(x, self.size // 2)
         if self.rewrite and self.size == 9:
             return convolution.convolve_blocked(padded, kernel)
         if self.rewrite and self.stride == 1:
             return convolution.convolve_quickly(padded, kernel)
         return convolution.convolve(padded, kernel, self.stride)
+
+
+_UPSAMPLE_CONVOLVE = {
+    ("nearest", False): convolution.upsample_convolve,
+    ("nearest", True): convolution.upsample_convolve_phases,
+    ("bilinear", False): convolution.bilinear_convolve,
+    ("bilinear", True): convolution.bilinear_convolve_phases,
+}
 
 
 class InstanceNorm(nn.Module):
@@ -115,12 +123,14 @@ class Transformer(nn.Module):
     Attributes:
       width: channels of the first layer; the middle has four times as many.
       residual_blocks: how many.
+      upsampling: "nearest" or "bilinear".
       dtype: of the convolutions; None keeps that of the images.
       rewrite: see `Convolution`.
     """
 
     width: int = WIDTH
     residual_blocks: int = RESIDUAL_BLOCKS
+    upsampling: str = "nearest"
     dtype: Any = None
     rewrite: bool = True
 
@@ -134,8 +144,8 @@ class Transformer(nn.Module):
         for index in range(1, self.residual_blocks + 1):
             y = self._stage(f"residual{index}_1", x, 4 * self.width)
             x = x + self._stage(f"residual{index}_2", y, 4 * self.width, relu=False, scale=0.0)
-        x = self._stage("up1", x, 2 * self.width, upsample=True)
-        x = self._stage("up2", x, self.width, upsample=True)
+        x = self._stage("up1", x, 2 * self.width, upsample=self.upsampling)
+        x = self._stage("up2", x, self.width, upsample=self.upsampling)
         x = Convolution(3, size=9, rewrite=self.rewrite, gain=0.01, name="conv4")(x)
         return jax.nn.sigmoid(x.astype(images.dtype))
 
@@ -147,14 +157,23 @@ class Transformer(nn.Module):
         *,
         relu: bool = True,
         scale: float = 1.0,
+        upsample: str = "",
         **options: Any,
     ) -> jax.Array:
-        x = Convolution(features, name=name, rewrite=self.rewrite, **options)(x)
+        layer = name + UPSAMPLING.get(upsample, "")
+        options |= {"rewrite": self.rewrite, "upsample": upsample}
+        x = Convolution(features, name=layer, **options)(x)
         x = InstanceNorm(initial_scale=scale, name=f"{name}_norm")(x)
         return jax.nn.relu(x) if relu else x
 
 
-def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_BLOCKS) -> Params:
+def init(
+    key: jax.Array,
+    *,
+    width: int = WIDTH,
+    residual_blocks: int = RESIDUAL_BLOCKS,
+    upsampling: str = "nearest",
+) -> Params:
     """A network that draws a blurred copy, and a neutral style.
 
     Weights are random but for those channels that carry the picture, see `_copying`; the style has
@@ -162,20 +181,28 @@ def init(key: jax.Array, *, width: int = WIDTH, residual_blocks: int = RESIDUAL_
     (Goyal et al. 2017, section 5.1). A network that cannot draw the content yet learns from the
     style loss alone, and falls into lattices and blobs (docs/results.md).
 
+    Args:
+      key: for `jax.random`.
+      width, residual_blocks: see `Transformer`.
+      upsampling: "nearest" as published (Johnson et al. 2016), or "bilinear", which draws no
+        lattice into flat areas: it makes no steps of 4 pixels to sharpen (docs/results.md).
+
     Returns:
       `{"weights": {layer: {"kernel", "bias"}}, "style": {layer: {"scale", "bias"}}}`, float32,
       1,679,235 numbers at the default width.
     """
-    network = Transformer(width=width, residual_blocks=residual_blocks)
+    network = Transformer(width=width, residual_blocks=residual_blocks, upsampling=upsampling)
     # the smallest picture: parameters do not depend on its size
     variables = jax.jit(network.init)(key, jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3)))
     weights = variables["params"]
     if width >= COPYING_WIDTH:
-        weights = _copying({name: dict(layer) for name, layer in weights.items()})
+        weights = _copying({name: dict(layer) for name, layer in weights.items()}, upsampling)
     return {"weights": weights, "style": variables["style"]}
 
 
-def _copying(weights: dict[str, dict[str, jax.Array]]) -> dict[str, dict[str, jax.Array]]:
+def _copying(
+    weights: dict[str, dict[str, jax.Array]], upsampling: str
+) -> dict[str, dict[str, jax.Array]]:
     """Kernels through which the picture passes, as signals that begin at the three colours.
 
     A ReLU lets only one sign through, so that a signal takes two channels: the first ones hold all
@@ -194,15 +221,16 @@ def _copying(weights: dict[str, dict[str, jax.Array]]) -> dict[str, dict[str, ja
         }
         copied[layer] = _signed(taps, signals, 4 * signals)
         signals *= 4
-    hat = (0.25, 0.5, 0.25)
-    for layer, inputs in (("up1", signals), ("up2", 3)):
+    # after nearest-neighbour upsampling this interpolates, after bilinear nothing is left to do
+    hat = (0.25, 0.5, 0.25) if upsampling == "nearest" else (0.0, 1.0, 0.0)
+    for name, inputs in (("up1", signals), ("up2", 3)):
         taps = {
             (row, column, s, s % 3): hat[row] * hat[column] * 3 / inputs
             for row in range(3)
             for column in range(3)
             for s in range(inputs)
         }
-        copied[layer] = _signed(taps, inputs, 3)
+        copied[name + UPSAMPLING[upsampling]] = _signed(taps, inputs, 3)
     for layer, taps in copied.items():
         kernel = weights[layer]["kernel"]
         carried = np.zeros(kernel.shape, np.float32)
@@ -243,7 +271,7 @@ def stylize(
     """Stylised images.
 
     Args:
-      weights: as `init` makes them; width and number of residual blocks are read off them.
+      weights: as `init` makes them; the network's `architecture` is read off them.
       style: `{layer: {"scale", "bias"}}`, leaves `(C,)` for one style, `(N, C)` for one per image,
         `(N, h, w, C)` (or broadcastable) for spatial blends at each layer's own resolution.
       images: (N, H, W, 3) RGB in [0, 1]; any H and W from 16 up. Sizes that are no multiple of 4
@@ -263,8 +291,7 @@ def stylize(
             f"images are {width}x{height} pixels; the network needs {MINIMUM_SIZE} or more"
         )
     network = Transformer(
-        width=weights["conv1"]["kernel"].shape[-1],
-        residual_blocks=count_residual_blocks(weights),
+        **architecture(weights),
         dtype=dtype,
         rewrite=rewrite,
     )
@@ -272,6 +299,22 @@ def stylize(
     padded = jnp.pad(images, extra, mode="reflect")
     outputs = network.apply({"params": weights, "style": style}, padded)
     return outputs[:, :height, :width]
+
+
+def architecture(weights: Weights) -> dict[str, Any]:
+    """Which network these weights are of: "width", "residual_blocks" and "upsampling" of `init`."""
+    return {
+        "width": weights["conv1"]["kernel"].shape[-1],
+        "residual_blocks": count_residual_blocks(weights),
+        "upsampling": "bilinear" if "up1" + UPSAMPLING["bilinear"] in weights else "nearest",
+    }
+
+
+def with_upsampling(weights: Weights, upsampling: str) -> dict[str, Any]:
+    """The same kernels in a network of other upsampling: a start for training it."""
+    present = UPSAMPLING[architecture(weights)["upsampling"]]
+    names = {f"up{i}{present}": f"up{i}{UPSAMPLING[upsampling]}" for i in (1, 2)}
+    return {names.get(name, name): layer for name, layer in weights.items()}
 
 
 def count_residual_blocks(weights: Weights) -> int:

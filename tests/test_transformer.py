@@ -52,10 +52,11 @@ def test_every_convolution_but_the_last_has_a_norm_of_its_width():
     assert transformer.count_residual_blocks(shapes["weights"]) == 2
 
 
-def test_initial_network_draws_a_blurred_copy():
+@pytest.mark.parametrize("upsampling", transformer.UPSAMPLING)
+def test_initial_network_draws_a_blurred_copy(upsampling):
     """Of what the instance norms leave: each colour with mean 0 and deviation 1."""
-    width = transformer.COPYING_WIDTH
-    init = jax.jit(functools.partial(transformer.init, width=width, residual_blocks=1))
+    sizes = {"width": transformer.COPYING_WIDTH, "residual_blocks": 1, "upsampling": upsampling}
+    init = jax.jit(functools.partial(transformer.init, **sizes))
     params = init(jax.random.key(0))
     coarse = np.random.default_rng(0).uniform(size=(2, 5, 6, 3)).astype(np.float32)
     x = np.asarray(jax.image.resize(coarse, (2, 40, 48, 3), "cubic"))
@@ -243,14 +244,51 @@ def test_statistics_are_float32_for_bfloat16_features():
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, atol=0.01)
 
 
+@pytest.mark.parametrize("upsampling", transformer.UPSAMPLING)
 @pytest.mark.parametrize("size", [(16, 20), (17, 23)])
-def test_equals_an_independent_pytorch_network(float64, torch_reference, size):
-    params, x = tiny.parameters(residual_blocks=2), tiny.images(2, *size)
+def test_equals_an_independent_pytorch_network(float64, torch_reference, size, upsampling):
+    params = tiny.parameters(residual_blocks=2, upsampling=upsampling)
+    x = tiny.images(2, *size)
     expected = torch_reference.channels_last(
         torch_reference.johnson(torch_reference.tensors(params), torch_reference.channels_first(x))
     )
     actual = stylize(params["weights"], params["style"], x)
     np.testing.assert_allclose(actual, expected, atol=1e-12)
+
+
+def test_the_architecture_is_read_off_the_weights():
+    for sizes in (
+        {"width": 4, "residual_blocks": 2, "upsampling": "nearest"},
+        {"width": 3, "residual_blocks": 0, "upsampling": "bilinear"},
+    ):
+        assert transformer.architecture(tiny.parameter_shapes(**sizes)["weights"]) == sizes
+    # the styles of both have the same layers
+    shapes = [tiny.parameter_shapes(upsampling=name)["style"] for name in transformer.UPSAMPLING]
+    assert shapes[0] == shapes[1]
+
+
+def test_upsampling_can_be_exchanged_and_exchanged_back():
+    params, x = tiny.parameters(), tiny.images(1, 16, 16)
+    other = transformer.with_upsampling(params["weights"], "bilinear")
+    expected = tiny.parameters(upsampling="bilinear")["weights"]
+    jax.tree.map(np.testing.assert_array_equal, other, expected)
+    outputs = [stylize(weights, params["style"], x) for weights in (params["weights"], other)]
+    assert np.abs(outputs[0] - outputs[1]).max() > 0.01
+    back = transformer.with_upsampling(other, "nearest")
+    jax.tree.map(np.testing.assert_array_equal, back, params["weights"])
+
+
+def test_bilinear_upsampling_draws_no_lattice():
+    """Into a ramp, whose stylisation by random parameters is a ramp but for steps of 4 pixels."""
+    ramp = np.broadcast_to(np.linspace(0.2, 0.8, 96)[None, None, :, None], (1, 32, 96, 3))
+    ramp = jnp.asarray(ramp, jnp.float32)
+    lattices = []
+    for upsampling in transformer.UPSAMPLING:
+        params = tiny.parameters(width=16, upsampling=upsampling)
+        row = np.asarray(stylize(params["weights"], params["style"], ramp))[0, 16, 22:72]
+        spectrum = np.abs(np.fft.rfft(np.diff(row, n=2, axis=0), axis=0))
+        lattices.append(spectrum[12].sum())  # 12 periods of 4 pixels
+    assert lattices[1] < lattices[0] / 3
 
 
 def test_the_last_layer_takes_smaller_steps():

@@ -16,7 +16,9 @@ def parameter_shapes(**sizes: int) -> transformer.Params:
     return jax.eval_shape(lambda key: transformer.init(key, **sizes), jax.random.key(0))
 
 
-def parameters(seed: int = 0, *, width: int = 4, residual_blocks: int = 1) -> transformer.Params:
+def parameters(
+    seed: int = 0, *, width: int = 4, residual_blocks: int = 1, upsampling: str = "nearest"
+) -> transformer.Params:
     """Every entry random, the style's too, so that no term can vanish from a test."""
     random = np.random.default_rng(seed)
 
@@ -31,7 +33,7 @@ def parameters(seed: int = 0, *, width: int = 4, residual_blocks: int = 1) -> tr
                 values *= 0.2
         return jnp.asarray(values)
 
-    shapes = parameter_shapes(width=width, residual_blocks=residual_blocks)
+    shapes = parameter_shapes(width=width, residual_blocks=residual_blocks, upsampling=upsampling)
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 

@@ -41,9 +41,11 @@ def channels_last(x: torch.Tensor) -> np.ndarray:
     return x.detach().permute(0, 2, 3, 1).numpy()
 
 
-def _convolution(x: torch.Tensor, layer: Mapping[str, torch.Tensor], stride: int) -> torch.Tensor:
+def _convolution(
+    x: torch.Tensor, layer: Mapping[str, torch.Tensor], stride: int, border: str = "reflect"
+) -> torch.Tensor:
     kernel = layer["kernel"].permute(3, 2, 0, 1)
-    x = F.pad(x, (kernel.shape[-1] // 2,) * 4, mode="reflect")
+    x = F.pad(x, (kernel.shape[-1] // 2,) * 4, mode=border)
     return F.conv2d(x, kernel, layer["bias"], stride=stride)
 
 
@@ -68,7 +70,12 @@ def johnson(params: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor:
         x = x + stage(f"residual{index}_2", stage(f"residual{index}_1", x).relu())
         index += 1
     for name in ("up1", "up2"):
-        x = stage(name, F.interpolate(x, scale_factor=2, mode="nearest")).relu()
+        if name in weights:
+            x = stage(name, F.interpolate(x, scale_factor=2, mode="nearest")).relu()
+        else:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = _convolution(x, weights[f"{name}_bilinear"], 1, border="replicate")
+            x = _norm(x, style[f"{name}_norm"]).relu()
     return _convolution(x, weights["conv4"], 1).sigmoid()[:, :, :height, :width]
 
 

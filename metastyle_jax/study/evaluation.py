@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from metastyle_jax import settings
+from metastyle_jax import settings, transformer
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.digest import tree_digest
 from metastyle_jax.study import evaluation_report, gallery, methods, plots
@@ -88,12 +88,14 @@ def _candidates(judged: Gallery) -> list[Method]:
 
 
 def _shared_settings(judged: Gallery) -> dict[str, Any]:
-    """What all measurements depend on; bounds also on what the first candidate minimises."""
+    """What all measurements depend on; bounds also on the first candidate: the network from scratch
+    has its architecture, and all minimise what it minimised."""
     described = dataclasses.asdict(judged.evaluation)
     for name in OF_CANDIDATES:
         del described[name]
     first = judged.candidates[0]
     described["objective"] = settings.record_objective(first.goal)
+    described["network"] = transformer.architecture(first.init.params["weights"])
     described["feature weights"] = tree_digest(jax.device_get(first.features))
     return described
 

@@ -53,12 +53,8 @@ def adapt_candidate(
 def from_scratch(gallery: Gallery, number: int) -> list[Row]:
     """A network of random parameters trained on this style alone (Johnson et al. 2016)."""
     first, at = gallery.candidates[0], gallery.evaluation.scratch_at
-    weights = first.init.params["weights"]
-    params = transformer.init(
-        jax.random.key(0),
-        width=weights["conv1"]["kernel"].shape[-1],
-        residual_blocks=transformer.count_residual_blocks(weights),
-    )
+    network = transformer.architecture(first.init.params["weights"])
+    params = transformer.init(jax.random.key(0), **network)
     how = adaptation.AdaptationSettings(
         first.goal, steps=max(at), learning_rate=SCRATCH_RATE, parameters="all"
     )

@@ -98,8 +98,8 @@ def load_params(config: ml_collections.ConfigDict, init: str) -> dict[str, Any]:
     shapes = [jax.tree.map(np.shape, tree) for tree in (template, params)]
     if shapes[0] != shapes[1]:
         raise UserError(
-            f"{init} holds another network than config.model describes: set config.model.width and "
-            "config.model.residual_blocks to those of its training"
+            f"{init} holds another network than config.model describes: set config.model.width, "
+            "config.model.residual_blocks and config.model.upsampling to those of its training"
         )
     return jax.tree.map(jnp.asarray, params)
 
