@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import tiny
-from metastyle_jax import cli, fusion, objective
+from metastyle_jax import cli, fusion, objective, transformer
 from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.export import style_file
 from metastyle_jax.study import evaluation_report, gallery, judging, methods
@@ -79,21 +79,21 @@ def test_contents_unchanged_have_no_content_loss(quick_compile):
 
 def test_means_are_over_the_styles_that_have_a_row():
     rows = [
-        {"style image": style, "method": "norm", "step": step, "loss": loss}
+        {"style image": style, "method": "norm", "step": step, "loss": loss, "own loss": loss + 1}
         for style, step, loss in (("a", 0, 1.0), ("b", 0, 3.0), ("a", 5, 7.0))
     ]
     means = evaluation_report.over_styles(rows)
-    assert all(np.isnan(row.pop("of scratch")) for row in means)
+    assert all(np.isnan(row.pop(name)) for row in means for name in evaluation_report.SHARES)
     assert means == [
-        {"method": "norm", "step": 0, "styles": 2, "loss": 2.0},
-        {"method": "norm", "step": 5, "styles": 1, "loss": 7.0},
+        {"method": "norm", "step": 0, "styles": 2, "loss": 2.0, "own loss": 3.0},
+        {"method": "norm", "step": 5, "styles": 1, "loss": 7.0, "own loss": 8.0},
     ]
     assert evaluation_report.last_steps(rows) == [("norm", 0), ("norm", 5)]
 
 
 def test_losses_in_units_of_scratch_are_over_the_styles_trained_from_scratch():
     rows = [
-        {"style image": style, "method": method, "step": step, "loss": loss}
+        {"style image": style, "method": method, "step": step, "loss": loss, "own loss": loss**2}
         for style, method, step, loss in (
             ("a", "norm", 5, 3.0),
             ("b", "norm", 5, 6.0),
@@ -106,11 +106,16 @@ def test_losses_in_units_of_scratch_are_over_the_styles_trained_from_scratch():
         )
     ]
     found = {
-        (row["method"], row["step"]): row["of scratch"]
+        (row["method"], row["step"]): (row["of scratch"], row["own of scratch"])
         for row in evaluation_report.over_styles(rows)
     }
-    assert np.isnan(found.pop(("all", 5)))
-    assert found == {("norm", 5): 1.5, ("scratch", 0): 10.0, ("scratch", 9): 1.0}
+    assert np.isnan(found.pop(("all", 5))).all()
+    own = (9 + 36) / (4 + 16), (2500 + 100) / (4 + 16)
+    assert found == {
+        ("norm", 5): (1.5, own[0]),
+        ("scratch", 0): (10.0, own[1]),
+        ("scratch", 9): (1.0, 1.0),
+    }
 
 
 def test_pictures_are_the_middle_of_the_enlarged_picture(tmp_path):
@@ -176,7 +181,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     unchanged = [row for row in rows if row["method"] == "content unchanged"]
     assert all(float(row["ssim"]) == pytest.approx(1) for row in unchanged)
     text = (folders / "out" / "evaluation.md").read_text()
-    assert "no files were given" in text and "| scratch | 2 | 1 | 1 |" in text
+    assert "no files were given" in text and "| scratch | 2 | 1 | 1 | 1 |" in text
     assert Image.open(folders / "out" / "curves.png").width > 500
     sheet = np.asarray(Image.open(folders / "out" / "sheet.png"))
     # content, style, start, norm, all, scratch, pixels: the last two for the first style only
@@ -197,6 +202,12 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     style_file.save_params(path, other, settings={"features.network": "compact"}, command="")
     both = f"--init={folders / 'params.safetensors'},{path}"
     cli.main([*command(folders, *flags), both, "--moves=norm"])
+    # but not one of another network, since that from scratch would be another one too
+    bilinear = {**other, "weights": transformer.with_upsampling(other["weights"], "bilinear")}
+    path = folders / "bilinear.safetensors"
+    style_file.save_params(path, bilinear, settings={"features.network": "compact"}, command="")
+    with pytest.raises(SystemExit), exit_cleanly():
+        cli.main([*command(folders, *flags), f"--init={path}"])
     assert len(measured) == 2 * 6  # each by the judge and by the training's own
     rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
     assert [row["step"] for row in rows if row["method"] == "other norm"] == ["0", "1", "2"] * 2

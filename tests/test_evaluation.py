@@ -11,7 +11,7 @@ import safetensors.numpy
 
 import tiny
 from metastyle_jax.errors import UserError
-from metastyle_jax.evaluation import lpips, similarity, squeezenet
+from metastyle_jax.evaluation import lattice, lpips, similarity, squeezenet
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "weights"
 NETWORK = SHARED / "squeezenet1_1_torchvision_features_fp16.safetensors"
@@ -114,3 +114,28 @@ def test_cfsd_is_the_mean_divergence_of_self_similarities(float64):
     np.testing.assert_allclose(similarity.cfsd(x, y), [(p * np.log(p / q)).sum() / 6], rtol=1e-10)
     np.testing.assert_allclose(similarity.cfsd(x, 3 * x), [0], atol=1e-15)
     assert np.isfinite(similarity.cfsd(x, 0 * x)).all()
+
+
+@pytest.mark.parametrize("size", [(64, 80), (131, 98)])
+def test_a_lattice_of_four_pixels_is_found_and_nothing_else_is(size):
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((40, *size, 3))
+    rows, columns = np.indices(size)[..., None]
+    # noise has as much power at these frequencies as around them
+    assert lattice.lattice(noise).mean() == pytest.approx(0.85, abs=0.2)  # the stronger of two
+    for grid in ((rows % 4 == 0), (columns % 4 == 0), (rows + columns) % 2):
+        assert lattice.lattice(noise[:2] + grid).min() > 5
+    # straight lines and other periods are no lattice
+    stripes = np.sign(np.sin(2 * np.pi * (rows + 0.3 * columns) / 10.3))
+    lines = (rows > 20) + 2.0 * (columns > 30)
+    for other in (stripes, lines):
+        assert lattice.lattice(0.01 * noise[:2] + other).max() < 2
+    assert np.isnan(lattice.lattice(noise[:1, :63])).all()
+
+
+def test_a_lattice_is_measured_without_size_and_brightness():
+    random = np.random.default_rng(1)
+    picture = random.uniform(size=(1, 64, 64, 3)) + (np.arange(64) % 4 == 0)[:, None]
+    expected = lattice.lattice(picture)
+    np.testing.assert_allclose(lattice.lattice(0.2 + 0.3 * picture), expected, rtol=1e-9)
+    assert np.isfinite(lattice.lattice(np.zeros((1, 64, 64, 3)))).all()

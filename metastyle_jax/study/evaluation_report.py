@@ -16,6 +16,7 @@ from metastyle_jax.study.records import Row, markdown_table, write_csv
 
 CELL = 192  # pixels
 SCRATCH = "scratch"  # the method that others are measured in units of
+SHARES = {"of scratch": "loss", "own of scratch": "own loss"}
 
 
 def write(
@@ -54,7 +55,9 @@ def write(
         f"# Evaluation\n\n{heading}\n\n{table}\nMeans over styles (how many: `styles`) and "
         "contents; `of scratch`: the loss in units of that after the last step from scratch, over "
         "the styles that have one; `own loss`: under the features that the first initialisation "
-        "was trained with. LPIPS, SSIM and CFSD compare with the content.\n\n"
+        "was trained with, and `own of scratch`. LPIPS, SSIM and CFSD compare with the content; "
+        "`lattice`: power at periods of 4 and 2 pixels over that around them, 1 or less without "
+        "a lattice.\n\n"
         "![curves](curves.png)\n\n"
         "![sheet](sheet.png)\n"
     )
@@ -67,9 +70,10 @@ def over_styles(rows: Sequence[Row]) -> list[Row]:
     """Means over styles of each method and step, methods in order of appearance.
 
     "of scratch" is the mean loss over that of the network trained from scratch after its last step,
-    both over the styles that it was trained on; NaN where a method lacks one of these.
+    both over the styles that it was trained on; NaN where a method lacks one of these. "own of
+    scratch" is the same of the own loss.
     """
-    bound = _last_losses(rows, SCRATCH)
+    bound = _last_rows(rows, SCRATCH)
     numbers = [name for name in rows[0] if name not in ("style image", "method", "step")]
     methods = dict.fromkeys(row["method"] for row in rows)
     found = []
@@ -77,20 +81,25 @@ def over_styles(rows: Sequence[Row]) -> list[Row]:
         for step in sorted({row["step"] for row in rows if row["method"] == method}):
             chosen = [row for row in rows if (row["method"], row["step"]) == (method, step)]
             means = {name: float(np.mean([row[name] for row in chosen])) for name in numbers}
-            losses = {row["style image"]: row["loss"] for row in chosen}
-            share = math.nan
-            if bound and bound.keys() <= losses.keys():
-                share = sum(losses[style] for style in bound) / sum(bound.values())
-            named = {"method": method, "step": step, "styles": len(chosen), "of scratch": share}
-            found.append({**named, **means})
+            shares = {title: _share(chosen, bound, name) for title, name in SHARES.items()}
+            named = {"method": method, "step": step, "styles": len(chosen)}
+            found.append({**named, **shares, **means})
     return found
 
 
-def _last_losses(rows: Sequence[Row], method: str) -> dict[str, float]:
-    """{style: loss} of a method after its last step."""
+def _share(rows: Sequence[Row], bound: Sequence[Row], name: str) -> float:
+    """Sum of `name` over that of `bound`, over the styles of `bound`; NaN if `rows` lacks one."""
+    ours, theirs = ({row["style image"]: row[name] for row in each} for each in (rows, bound))
+    if not theirs or not theirs.keys() <= ours.keys():
+        return math.nan
+    return sum(ours[style] for style in theirs) / sum(theirs.values())
+
+
+def _last_rows(rows: Sequence[Row], method: str) -> list[Row]:
+    """Those of a method after its last step."""
     chosen = [row for row in rows if row["method"] == method]
     last = max((row["step"] for row in chosen), default=0)
-    return {row["style image"]: row["loss"] for row in chosen if row["step"] == last}
+    return [row for row in chosen if row["step"] == last]
 
 
 def last_steps(rows: Sequence[Row]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, CFSD."""
+"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, CFSD, lattices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax import adaptation, compilation, feature_weights, objective, vgg
-from metastyle_jax.evaluation import lpips, similarity
+from metastyle_jax.evaluation import lattice, lpips, similarity
 
 CHUNK = 4  # pictures judged at once
 ABSENT = float("nan")
@@ -68,13 +68,15 @@ def judge(
 
     Returns:
       "loss", "content", "style", one "style LAYER" for each layer, weights included; "lpips",
-      "ssim" and "cfsd" of outputs against contents; NaN for "lpips" without its files.
+      "ssim" and "cfsd" of outputs against contents, "lattice" of the outputs; NaN for "lpips"
+      without its files.
     """
     targets = adaptation.make_style_targets(style, by.features, goal=by.goal)
     rows: list[Mapping[str, np.ndarray]] = []
     for begin in range(0, len(outputs), CHUNK):
         ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
         row = dict(_judge(ours, wanted, targets, by.features, goal=by.goal))
+        row["lattice"] = lattice.lattice(ours)
         row["lpips"] = lpips.distance(by.lpips, ours, wanted) if by.lpips else [ABSENT] * len(ours)
         rows.append(row)
     return {name: float(np.mean(np.concatenate([row[name] for row in rows]))) for name in rows[0]}
