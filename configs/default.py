@@ -36,8 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.width = 32  # channels of the first layer
     config.model.residual_blocks = 5
-    # nearest as published; bilinear draws no lattice of 4 pixels into flat areas
-    config.model.upsampling = "nearest"
+    config.model.blur = False  # after the first upsampling, against lattices; not published
     config.model.dtype = "float32"  # of the convolutions; or bfloat16
     # a workdir, a params.safetensors or "embedded" to start from; empty for a new network
     config.model.init = ""

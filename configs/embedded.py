@@ -14,7 +14,7 @@ What ships did not begin with a new network but went on from earlier runs with
 
 where runs/one, two and three, 57 minutes, were made with EARLIER = --config.data.image_size=96
 --config.data.min_scale=2.0 --config.data.max_scale=2.8 --config.objective.style_weight=1.0
---config.model.upsampling=nearest and
+--config.model.blur=False and
 
     python train.py --config=configs/embedded.py --workdir=runs/one DATA EARLIER \
         --config.outer.learning_rate=1e-3 --config.outer.decay=2e-4 --config.outer.steps=4308
@@ -43,8 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.predictor = 128
     config.inner.steps = 0
     config.batch.styles = 4
-    config.outer.steps = 5000
-    config.outer.decay = 6e-4
+    config.outer.steps = 3000
     config.outer.style_warmup = 200
     config.log.every = 50
     config.log.sheet_every = 250

@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.image_size = 128
     config.data.threads = 1
-    config.model.upsampling = "bilinear"
+    config.model.blur = True
     config.batch.styles = 2
     config.batch.contents = 1
     config.objective.style_layers = ("relu1_2", "relu2_2", "relu3_3")

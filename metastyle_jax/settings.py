@@ -73,7 +73,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "features.pooling": ("max", "average"),
         "features.dtype": ("float32", "bfloat16"),
         "model.dtype": ("float32", "bfloat16"),
-        "model.upsampling": tuple(transformer.UPSAMPLING),
+        "model.blur": (True, False),
         "parallel.kind": parallel.KINDS,
     }
     for name, allowed in choices.items():
@@ -342,7 +342,7 @@ def _init_transformer(config: ml_collections.ConfigDict, key: jax.Array) -> tran
         key,
         width=config.model.width,
         residual_blocks=config.model.residual_blocks,
-        upsampling=config.model.upsampling,
+        blur=config.model.blur,
     )
 
 

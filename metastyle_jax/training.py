@@ -140,11 +140,11 @@ def _trained(init: str, params: transformer.Params) -> transformer.Params:
     """Weights and style of an earlier training of the same network, and its predictor if it fits.
 
     A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
-    fit whatever the upsampling was.
+    fit with and without blur.
     """
     found = initialization.load(init)
-    upsampling = transformer.architecture(params["weights"])["upsampling"]
-    weights = transformer.with_upsampling(found.params["weights"], upsampling)
+    blur = transformer.architecture(params["weights"])["blur"]
+    weights = transformer.with_blur(found.params["weights"], blur)
     loaded = {**found.params, "weights": weights}
     if not _alike(loaded, {name: params[name] for name in loaded}):
         raise UserError(

@@ -27,8 +27,9 @@ MINIMUM_SIZE = 16
 DOWNSAMPLING = 4
 EPSILON = 1e-5
 COPYING_WIDTH = 24  # below, the middle has too few channels for what passes through at first
-# how the middle is brought to full size, by the last part of the names of the two kernels after it
-UPSAMPLING = {"nearest": "", "bilinear": "_bilinear"}
+# the first kernel after the middle, by whether its stage ends with a blur: weights say by this name
+# which network they are of
+UP1 = {False: "up1", True: "up1_blur"}
 LAST_LAYER = "conv4"
 LAST_LAYER_RATE = 0.1  # what its rate is multiplied with where all parameters move
 CONTRAST = 0.8  # of the first copy: a deviation of 1 is this before the sigmoid
@@ -41,7 +42,7 @@ class Convolution(nn.Module):
       features: output channels.
       size: kernel side.
       stride: 1 or 2.
-      upsample: "nearest" or "bilinear": x2 before a 3x3 convolution; "" for neither.
+      upsample: nearest-neighbour x2 before a 3x3 convolution.
       rewrite: use the exact rewrites of `metastyle_jax.convolution` where there is one.
       gain: of the initial kernel; its entries have variance gain / fan-in.
     """
@@ -49,7 +50,7 @@ class Convolution(nn.Module):
     features: int
     size: int = 3
     stride: int = 1
-    upsample: str = ""
+    upsample: bool = False
     rewrite: bool = True
     gain: float = 1.0
 
@@ -66,21 +67,15 @@ class Convolution(nn.Module):
 
     def _apply(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.upsample:
-            return _UPSAMPLE_CONVOLVE[self.upsample, self.rewrite](x, kernel)
+            if self.rewrite:
+                return convolution.upsample_convolve_phases(x, kernel)
+            return convolution.upsample_convolve(x, kernel)
         padded = convolution.reflect_pad(x, self.size // 2)
         if self.rewrite and self.size == 9:
             return convolution.convolve_blocked(padded, kernel)
         if self.rewrite and self.stride == 1:
             return convolution.convolve_quickly(padded, kernel)
         return convolution.convolve(padded, kernel, self.stride)
-
-
-_UPSAMPLE_CONVOLVE = {
-    ("nearest", False): convolution.upsample_convolve,
-    ("nearest", True): convolution.upsample_convolve_phases,
-    ("bilinear", False): convolution.bilinear_convolve,
-    ("bilinear", True): convolution.bilinear_convolve_phases,
-}
 
 
 class InstanceNorm(nn.Module):
@@ -123,14 +118,14 @@ class Transformer(nn.Module):
     Attributes:
       width: channels of the first layer; the middle has four times as many.
       residual_blocks: how many.
-      upsampling: "nearest" or "bilinear".
+      blur: whether the first upsampling stage ends with one.
       dtype: of the convolutions; None keeps that of the images.
       rewrite: see `Convolution`.
     """
 
     width: int = WIDTH
     residual_blocks: int = RESIDUAL_BLOCKS
-    upsampling: str = "nearest"
+    blur: bool = False
     dtype: Any = None
     rewrite: bool = True
 
@@ -144,8 +139,10 @@ class Transformer(nn.Module):
         for index in range(1, self.residual_blocks + 1):
             y = self._stage(f"residual{index}_1", x, 4 * self.width)
             x = x + self._stage(f"residual{index}_2", y, 4 * self.width, relu=False, scale=0.0)
-        x = self._stage("up1", x, 2 * self.width, upsample=self.upsampling)
-        x = self._stage("up2", x, self.width, upsample=self.upsampling)
+        x = self._stage("up1", x, 2 * self.width, layer=UP1[self.blur], upsample=True)
+        if self.blur:
+            x = convolution.blur(x)
+        x = self._stage("up2", x, self.width, upsample=True)
         x = Convolution(3, size=9, rewrite=self.rewrite, gain=0.01, name="conv4")(x)
         return jax.nn.sigmoid(x.astype(images.dtype))
 
@@ -155,14 +152,12 @@ class Transformer(nn.Module):
         x: jax.Array,
         features: int,
         *,
+        layer: str = "",
         relu: bool = True,
         scale: float = 1.0,
-        upsample: str = "",
         **options: Any,
     ) -> jax.Array:
-        layer = name + UPSAMPLING.get(upsample, "")
-        options |= {"rewrite": self.rewrite, "upsample": upsample}
-        x = Convolution(features, name=layer, **options)(x)
+        x = Convolution(features, name=layer or name, rewrite=self.rewrite, **options)(x)
         x = InstanceNorm(initial_scale=scale, name=f"{name}_norm")(x)
         return jax.nn.relu(x) if relu else x
 
@@ -172,7 +167,7 @@ def init(
     *,
     width: int = WIDTH,
     residual_blocks: int = RESIDUAL_BLOCKS,
-    upsampling: str = "nearest",
+    blur: bool = False,
 ) -> Params:
     """A network that draws a blurred copy, and a neutral style.
 
@@ -184,25 +179,25 @@ def init(
     Args:
       key: for `jax.random`.
       width, residual_blocks: see `Transformer`.
-      upsampling: "nearest" as published (Johnson et al. 2016), or "bilinear", which draws no
-        lattice into flat areas: it makes no steps of 4 pixels to sharpen (docs/results.md).
+      blur: False is the network as published (Johnson et al. 2016). True blurs the output of its
+        first upsampling stage, against lattices of 4 pixels: of the two rows that a row becomes, a
+        kernel such as (-1, 1, 0) sees a difference in one and none in the other, and a ReLU makes
+        of that a mean which alternates from row to row. The blur takes away just that.
 
     Returns:
       `{"weights": {layer: {"kernel", "bias"}}, "style": {layer: {"scale", "bias"}}}`, float32,
       1,679,235 numbers at the default width.
     """
-    network = Transformer(width=width, residual_blocks=residual_blocks, upsampling=upsampling)
+    network = Transformer(width=width, residual_blocks=residual_blocks, blur=blur)
     # the smallest picture: parameters do not depend on its size
     variables = jax.jit(network.init)(key, jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3)))
     weights = variables["params"]
     if width >= COPYING_WIDTH:
-        weights = _copying({name: dict(layer) for name, layer in weights.items()}, upsampling)
+        weights = _copying({name: dict(layer) for name, layer in weights.items()}, UP1[blur])
     return {"weights": weights, "style": variables["style"]}
 
 
-def _copying(
-    weights: dict[str, dict[str, jax.Array]], upsampling: str
-) -> dict[str, dict[str, jax.Array]]:
+def _copying(weights: dict[str, dict[str, jax.Array]], up1: str) -> dict[str, dict[str, jax.Array]]:
     """Kernels through which the picture passes, as signals that begin at the three colours.
 
     A ReLU lets only one sign through, so that a signal takes two channels: the first ones hold all
@@ -221,16 +216,15 @@ def _copying(
         }
         copied[layer] = _signed(taps, signals, 4 * signals)
         signals *= 4
-    # after nearest-neighbour upsampling this interpolates, after bilinear nothing is left to do
-    hat = (0.25, 0.5, 0.25) if upsampling == "nearest" else (0.0, 1.0, 0.0)
-    for name, inputs in (("up1", signals), ("up2", 3)):
+    hat = (0.25, 0.5, 0.25)
+    for layer, inputs in ((up1, signals), ("up2", 3)):
         taps = {
             (row, column, s, s % 3): hat[row] * hat[column] * 3 / inputs
             for row in range(3)
             for column in range(3)
             for s in range(inputs)
         }
-        copied[name + UPSAMPLING[upsampling]] = _signed(taps, inputs, 3)
+        copied[layer] = _signed(taps, inputs, 3)
     for layer, taps in copied.items():
         kernel = weights[layer]["kernel"]
         carried = np.zeros(kernel.shape, np.float32)
@@ -290,11 +284,7 @@ def stylize(
         raise ValueError(
             f"images are {width}x{height} pixels; the network needs {MINIMUM_SIZE} or more"
         )
-    network = Transformer(
-        **architecture(weights),
-        dtype=dtype,
-        rewrite=rewrite,
-    )
+    network = Transformer(**architecture(weights), dtype=dtype, rewrite=rewrite)
     extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
     padded = jnp.pad(images, extra, mode="reflect")
     outputs = network.apply({"params": weights, "style": style}, padded)
@@ -302,19 +292,17 @@ def stylize(
 
 
 def architecture(weights: Weights) -> dict[str, Any]:
-    """Which network these weights are of: "width", "residual_blocks" and "upsampling" of `init`."""
+    """Which network these weights are of: "width", "residual_blocks" and "blur" of `init`."""
     return {
         "width": weights["conv1"]["kernel"].shape[-1],
         "residual_blocks": count_residual_blocks(weights),
-        "upsampling": "bilinear" if "up1" + UPSAMPLING["bilinear"] in weights else "nearest",
+        "blur": UP1[True] in weights,
     }
 
 
-def with_upsampling(weights: Weights, upsampling: str) -> dict[str, Any]:
-    """The same kernels in a network of other upsampling: a start for training it."""
-    present = UPSAMPLING[architecture(weights)["upsampling"]]
-    names = {f"up{i}{present}": f"up{i}{UPSAMPLING[upsampling]}" for i in (1, 2)}
-    return {names.get(name, name): layer for name, layer in weights.items()}
+def with_blur(weights: Weights, blur: bool) -> dict[str, Any]:
+    """The same kernels in the network with or without blur: a start for training it."""
+    return {UP1[blur] if name in UP1.values() else name: layer for name, layer in weights.items()}
 
 
 def count_residual_blocks(weights: Weights) -> int:

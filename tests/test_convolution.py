@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,27 +86,13 @@ def test_upsampling_by_phases_equals_the_direct_form(height, width):
     np.testing.assert_allclose(actual, convolution.upsample_convolve(x, kernel), atol=1e-12)
 
 
-def test_bilinear_convolution_is_what_its_name_says():
-    """np.interp between the centres of the pixels of the small picture."""
-    x, kernel = random(2, 3, 5, 4), random(3, 3, 4, 2, seed=1)
-    doubled = np.asarray(x)
-    for axis in (1, 2):
-        count = doubled.shape[axis]
-        centres = np.arange(count) + 0.5
-        wanted = (np.arange(2 * count) + 0.5) / 2
-        between = functools.partial(np.interp, wanted, centres)
-        doubled = np.apply_along_axis(between, axis, doubled)
-    padded = np.pad(doubled, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    actual = convolution.bilinear_convolve(x, kernel)
-    assert actual.shape == (2, 6, 10, 2)
-    np.testing.assert_allclose(actual, summed(padded, kernel), atol=1e-12)
-
-
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (7, 4)])
-def test_bilinear_convolution_by_phases_equals_the_direct_form(height, width):
-    x, kernel = random(2, height, width, 4), random(3, 3, 4, 2, seed=1)
-    actual = convolution.bilinear_convolve_phases(x, kernel)
-    np.testing.assert_allclose(actual, convolution.bilinear_convolve(x, kernel), atol=1e-12)
+def test_blur_is_a_convolution_with_binomial_weights(height, width):
+    x = random(2, height, width, 3)
+    line = np.array([1.0, 2.0, 1.0]) / 4
+    kernel = np.multiply.outer(np.outer(line, line), np.eye(3))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    np.testing.assert_allclose(convolution.blur(x), summed(padded, kernel), atol=1e-12)
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 6), (6, 10), (11, 8)])
@@ -161,14 +145,8 @@ def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape,
             (2, 3, 5, 3),
             (3, 3, 3, 2),
         ),
-        (
-            convolution.bilinear_convolve_phases,
-            convolution.bilinear_convolve,
-            (2, 3, 5, 3),
-            (3, 3, 3, 2),
-        ),
     ],
-    ids=["winograd", "quickly", "blocked", "nearest", "bilinear"],
+    ids=["winograd", "quickly", "blocked", "phases"],
 )
 def test_rewrites_have_the_derivatives_of_the_direct_form(rewrite, direct, shape, kernel_shape):
     x, kernel = random(*shape), 0.2 * random(*kernel_shape, seed=1)

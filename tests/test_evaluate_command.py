@@ -203,9 +203,9 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     both = f"--init={folders / 'params.safetensors'},{path}"
     cli.main([*command(folders, *flags), both, "--moves=norm"])
     # but not one of another network, since that from scratch would be another one too
-    bilinear = {**other, "weights": transformer.with_upsampling(other["weights"], "bilinear")}
-    path = folders / "bilinear.safetensors"
-    style_file.save_params(path, bilinear, settings={"features.network": "compact"}, command="")
+    blurred = {**other, "weights": transformer.with_blur(other["weights"], True)}
+    path = folders / "blurred.safetensors"
+    style_file.save_params(path, blurred, settings={"features.network": "compact"}, command="")
     with pytest.raises(SystemExit), exit_cleanly():
         cli.main([*command(folders, *flags), f"--init={path}"])
     assert len(measured) == 2 * 6  # each by the judge and by the training's own

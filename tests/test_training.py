@@ -217,15 +217,15 @@ def test_trains_with_predicted_styles(tmp_path):
     assert len({json.dumps(digests, sort_keys=True, default=str) for digests in weights}) == 1
 
 
-def test_begins_with_kernels_of_a_training_with_other_upsampling(tmp_path):
+def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     changes = {"outer__learning_rate": 0.0, "outer__steps": 1}
     first = training.train(tiny_config(**changes), tmp_path / "first")
-    changes |= {"model__init": str(tmp_path / "first"), "model__upsampling": "bilinear"}
+    changes |= {"model__init": str(tmp_path / "first"), "model__blur": True}
     second = training.train(tiny_config(**changes), tmp_path / "second")
     kernels = [state.params["weights"] for state in (first, second)]
-    np.testing.assert_array_equal(kernels[0]["up1"]["kernel"], kernels[1]["up1_bilinear"]["kernel"])
+    np.testing.assert_array_equal(kernels[0]["up1"]["kernel"], kernels[1]["up1_blur"]["kernel"])
     loaded = initialization.load(str(tmp_path / "second")).params["weights"]
-    assert training.transformer.architecture(loaded)["upsampling"] == "bilinear"
+    assert training.transformer.architecture(loaded)["blur"]
 
 
 def test_a_used_workdir_needs_resume(uninterrupted):
@@ -259,7 +259,6 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
         ({"outer__estimator": "second"}, r"outer\.estimator='second' is unknown: use one of exact"),
         ({"objective__style_layers": ("relu9_9",)}, "relu9_9"),
         ({"features__network": "alexnet"}, "alexnet"),
-        ({"model__upsampling": "cubic"}, r"model\.upsampling='cubic' is unknown: use one of near"),
         ({"data__image_size": 8}, r"data\.image_size=8 is too small"),
         ({"inner__learning_rate": float("nan")}, r"inner\.learning_rate=nan"),
         ({"inner__subset": "style/nothing*"}, r"inner\.subset: no parameter is called 'style/noth"),

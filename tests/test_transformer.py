@@ -12,6 +12,7 @@ import pytest
 import tiny
 from derivatives import relative_error
 from metastyle_jax import transformer
+from metastyle_jax.evaluation import lattice
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -52,10 +53,10 @@ def test_every_convolution_but_the_last_has_a_norm_of_its_width():
     assert transformer.count_residual_blocks(shapes["weights"]) == 2
 
 
-@pytest.mark.parametrize("upsampling", transformer.UPSAMPLING)
-def test_initial_network_draws_a_blurred_copy(upsampling):
+@pytest.mark.parametrize("blur", [False, True])
+def test_initial_network_draws_a_blurred_copy(blur):
     """Of what the instance norms leave: each colour with mean 0 and deviation 1."""
-    sizes = {"width": transformer.COPYING_WIDTH, "residual_blocks": 1, "upsampling": upsampling}
+    sizes = {"width": transformer.COPYING_WIDTH, "residual_blocks": 1, "blur": blur}
     init = jax.jit(functools.partial(transformer.init, **sizes))
     params = init(jax.random.key(0))
     coarse = np.random.default_rng(0).uniform(size=(2, 5, 6, 3)).astype(np.float32)
@@ -244,10 +245,10 @@ def test_statistics_are_float32_for_bfloat16_features():
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, atol=0.01)
 
 
-@pytest.mark.parametrize("upsampling", transformer.UPSAMPLING)
+@pytest.mark.parametrize("blur", [False, True])
 @pytest.mark.parametrize("size", [(16, 20), (17, 23)])
-def test_equals_an_independent_pytorch_network(float64, torch_reference, size, upsampling):
-    params = tiny.parameters(residual_blocks=2, upsampling=upsampling)
+def test_equals_an_independent_pytorch_network(float64, torch_reference, size, blur):
+    params = tiny.parameters(residual_blocks=2, blur=blur)
     x = tiny.images(2, *size)
     expected = torch_reference.channels_last(
         torch_reference.johnson(torch_reference.tensors(params), torch_reference.channels_first(x))
@@ -258,37 +259,38 @@ def test_equals_an_independent_pytorch_network(float64, torch_reference, size, u
 
 def test_the_architecture_is_read_off_the_weights():
     for sizes in (
-        {"width": 4, "residual_blocks": 2, "upsampling": "nearest"},
-        {"width": 3, "residual_blocks": 0, "upsampling": "bilinear"},
+        {"width": 4, "residual_blocks": 2, "blur": False},
+        {"width": 3, "residual_blocks": 0, "blur": True},
     ):
         assert transformer.architecture(tiny.parameter_shapes(**sizes)["weights"]) == sizes
     # the styles of both have the same layers
-    shapes = [tiny.parameter_shapes(upsampling=name)["style"] for name in transformer.UPSAMPLING]
-    assert shapes[0] == shapes[1]
+    plain, blurred = (tiny.parameter_shapes(blur=blur)["style"] for blur in (False, True))
+    assert plain == blurred
 
 
-def test_upsampling_can_be_exchanged_and_exchanged_back():
+def test_a_network_can_go_on_with_a_blur_and_without_again():
     params, x = tiny.parameters(), tiny.images(1, 16, 16)
-    other = transformer.with_upsampling(params["weights"], "bilinear")
-    expected = tiny.parameters(upsampling="bilinear")["weights"]
-    jax.tree.map(np.testing.assert_array_equal, other, expected)
-    outputs = [stylize(weights, params["style"], x) for weights in (params["weights"], other)]
+    blurred = transformer.with_blur(params["weights"], True)
+    jax.tree.map(np.testing.assert_array_equal, blurred, tiny.parameters(blur=True)["weights"])
+    outputs = [stylize(weights, params["style"], x) for weights in (params["weights"], blurred)]
     assert np.abs(outputs[0] - outputs[1]).max() > 0.01
-    back = transformer.with_upsampling(other, "nearest")
-    jax.tree.map(np.testing.assert_array_equal, back, params["weights"])
+    plain = transformer.with_blur(blurred, False)
+    jax.tree.map(np.testing.assert_array_equal, plain, params["weights"])
 
 
-def test_bilinear_upsampling_draws_no_lattice():
-    """Into a ramp, whose stylisation by random parameters is a ramp but for steps of 4 pixels."""
-    ramp = np.broadcast_to(np.linspace(0.2, 0.8, 96)[None, None, :, None], (1, 32, 96, 3))
-    ramp = jnp.asarray(ramp, jnp.float32)
-    lattices = []
-    for upsampling in transformer.UPSAMPLING:
-        params = tiny.parameters(width=16, upsampling=upsampling)
-        row = np.asarray(stylize(params["weights"], params["style"], ramp))[0, 16, 22:72]
-        spectrum = np.abs(np.fft.rfft(np.diff(row, n=2, axis=0), axis=0))
-        lattices.append(spectrum[12].sum())  # 12 periods of 4 pixels
-    assert lattices[1] < lattices[0] / 3
+def test_a_blur_takes_the_lattice_away():
+    """Of a kernel that sees a difference in every second row only, and a ReLU."""
+    params = tiny.parameters(residual_blocks=0)
+    random = np.random.default_rng(0)
+    kernel = np.zeros((3, 3, 16, 8), np.float32)
+    kernel[0], kernel[1] = -1, 1
+    params["weights"]["up1"]["kernel"] = kernel * random.standard_normal(kernel.shape[2:])
+    x = jnp.asarray(random.uniform(size=(4, 128, 128, 3)), jnp.float32)
+    found = []
+    for blur in (False, True):
+        weights = transformer.with_blur(params["weights"], blur)
+        found.append(lattice.lattice(np.asarray(stylize(weights, params["style"], x))).mean())
+    assert found[0] > 5 > 2 > found[1]
 
 
 def test_the_last_layer_takes_smaller_steps():

@@ -17,7 +17,7 @@ def parameter_shapes(**sizes: int) -> transformer.Params:
 
 
 def parameters(
-    seed: int = 0, *, width: int = 4, residual_blocks: int = 1, upsampling: str = "nearest"
+    seed: int = 0, *, width: int = 4, residual_blocks: int = 1, blur: bool = False
 ) -> transformer.Params:
     """Every entry random, the style's too, so that no term can vanish from a test."""
     random = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ def parameters(
                 values *= 0.2
         return jnp.asarray(values)
 
-    shapes = parameter_shapes(width=width, residual_blocks=residual_blocks, upsampling=upsampling)
+    shapes = parameter_shapes(width=width, residual_blocks=residual_blocks, blur=blur)
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 

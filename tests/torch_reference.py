@@ -41,11 +41,9 @@ def channels_last(x: torch.Tensor) -> np.ndarray:
     return x.detach().permute(0, 2, 3, 1).numpy()
 
 
-def _convolution(
-    x: torch.Tensor, layer: Mapping[str, torch.Tensor], stride: int, border: str = "reflect"
-) -> torch.Tensor:
+def _convolution(x: torch.Tensor, layer: Mapping[str, torch.Tensor], stride: int) -> torch.Tensor:
     kernel = layer["kernel"].permute(3, 2, 0, 1)
-    x = F.pad(x, (kernel.shape[-1] // 2,) * 4, mode=border)
+    x = F.pad(x, (kernel.shape[-1] // 2,) * 4, mode="reflect")
     return F.conv2d(x, kernel, layer["bias"], stride=stride)
 
 
@@ -69,13 +67,14 @@ def johnson(params: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor:
     while f"residual{index}_1" in weights:
         x = x + stage(f"residual{index}_2", stage(f"residual{index}_1", x).relu())
         index += 1
-    for name in ("up1", "up2"):
-        if name in weights:
-            x = stage(name, F.interpolate(x, scale_factor=2, mode="nearest")).relu()
-        else:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = _convolution(x, weights[f"{name}_bilinear"], 1, border="replicate")
-            x = _norm(x, style[f"{name}_norm"]).relu()
+    x = F.interpolate(x, scale_factor=2, mode="nearest")
+    if "up1_blur" in weights:
+        x = _norm(_convolution(x, weights["up1_blur"], 1), style["up1_norm"]).relu()
+        # binomial weights: means of 2 x 2 pixels, twice
+        x = F.avg_pool2d(F.avg_pool2d(F.pad(x, (1,) * 4, mode="replicate"), 2, 1), 2, 1)
+    else:
+        x = stage("up1", x).relu()
+    x = stage("up2", F.interpolate(x, scale_factor=2, mode="nearest")).relu()
     return _convolution(x, weights["conv4"], 1).sigmoid()[:, :, :height, :width]
 
 

@@ -99,7 +99,7 @@ def load_params(config: ml_collections.ConfigDict, init: str) -> dict[str, Any]:
     if shapes[0] != shapes[1]:
         raise UserError(
             f"{init} holds another network than config.model describes: set config.model.width, "
-            "config.model.residual_blocks and config.model.upsampling to those of its training"
+            "config.model.residual_blocks and config.model.blur to those of its training"
         )
     return jax.tree.map(jnp.asarray, params)
 
