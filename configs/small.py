@@ -5,7 +5,7 @@
         --config.features.network=vgg16:FILE
 
 Two cores: about 0.55 steps/s, half an hour. Expect an outer loss of 3.5 (inner loss 4.6) over the
-last 500 steps; docs/results.md has what came of it.
+last 500 steps (measured before `model.blur`); docs/results.md has what came of it.
 """
 
 import ml_collections
