@@ -17,6 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     recipe = small.get_config()
     for name in ("style_weight", "total_variation_weight", "normalize"):
         config.objective[name] = recipe.objective[name]
+    config.model.blur = recipe.model.blur
     config.inner.learning_rate = recipe.inner.learning_rate
     config.inner.clip = recipe.inner.clip
     for name in ("learning_rate", "warmup", "style_warmup", "clip"):

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 
 
 class UserError(Exception):
@@ -29,16 +30,22 @@ def exit_cleanly() -> Iterator[None]:
 
     Raises:
       SystemExit: with code 2 after a `UserError` or an operating system error on the user's
-        files (no space, no permission). After Ctrl-C the process ends here, with code 130.
+        files (no space, no permission), 141 after whoever read the output went away (`| head`).
+        After Ctrl-C the process ends here, with code 130.
     """
     try:
         yield
+        sys.stdout.flush()  # rather here than in the interpreter's teardown
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         _end_process(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # what is still buffered has nowhere to go, and the teardown flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise

@@ -230,3 +230,12 @@ def test_full_disk_is_one_sentence(tmp_path):
     picture(tmp_path / "photo.png")
     result = adapt(tmp_path, "--style=photo.png", "--content=photo.png", "--out=/dev/full", *QUICK)
     assert_one_sentence(result, "/dev/full")
+
+
+def test_a_reader_that_goes_away_gets_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "metastyle_jax", "packs"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
