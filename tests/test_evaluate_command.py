@@ -12,7 +12,7 @@ from PIL import Image
 
 import tiny
 from metastyle_jax import cli, fusion, objective, transformer
-from metastyle_jax.errors import exit_cleanly
+from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import style_file
 from metastyle_jax.study import evaluation_report, gallery, judging, methods
 
@@ -206,7 +206,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     blurred = {**other, "weights": transformer.with_blur(other["weights"], True)}
     path = folders / "blurred.safetensors"
     style_file.save_params(path, blurred, settings={"features.network": "compact"}, command="")
-    with pytest.raises(SystemExit), exit_cleanly():
+    with pytest.raises(UserError, match="holds measurements with network="):
         cli.main([*command(folders, *flags), f"--init={path}"])
     assert len(measured) == 2 * 6  # each by the judge and by the training's own
     rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))

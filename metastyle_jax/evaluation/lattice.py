@@ -48,7 +48,7 @@ def _frequencies(height: int, width: int) -> Iterator[tuple[int, int]]:
 def _peak_and_around(power: np.ndarray, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean power (N,) at one frequency, and around it."""
     near = np.arange(-PEAK, PEAK + 1)
-    far = np.array([sign * bin for bin in AROUND for sign in (-1, 1)])
+    far = np.array([sign * offset for offset in AROUND for sign in (-1, 1)])
 
     def mean(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         chosen = power.take(row + rows, axis=1, mode="wrap")
