@@ -27,6 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
     # crops are cut after the short side was resized to min_scale .. max_scale times image_size
     config.data.min_scale = 1.0
     config.data.max_scale = 1.3
+    # deviation of the noise on contents that are drawn, in [0, 1]: strokes where contents are flat
+    config.data.noise = 0.0
     config.data.threads = 4  # that decode, per stream of images
 
     config.batch = ml_collections.ConfigDict()

@@ -36,7 +36,8 @@ from configs import small
 def get_config() -> ml_collections.ConfigDict:
     config = small.get_config()
     config.data.min_scale = 1.25  # textures as in pictures of 160 to 288 px
-    config.data.max_scale = 2.25
+    config.data.max_scale = 3.0
+    config.data.noise = 0.06
     config.features.network = "compact"
     config.features.pooling = "average"  # what it was trained with
     config.objective.style_layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

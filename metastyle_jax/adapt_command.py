@@ -91,6 +91,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="style weight in units of that at which the gradients of content and style are equal "
         "at the start; default for another --style-loss: that of the trained loss and weight",
     )
+    add(
+        "--noise",
+        type=float,
+        help="deviation of the noise on the contents, in [0, 1], from which strokes grow where "
+        "they are flat; default: as the initialisation was trained; 0 for none",
+    )
     add("--seed", type=int, default=0, help="of the order and crops of the training contents")
     args = parser.parse_args(argv)
     if args.learning_rate is None:
@@ -116,6 +122,8 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     for path in contents:
         stylization.read_content(path)  # a bad picture is reported now, not after the adaptation
     init = initialization.load(args.init)
+    if args.noise is None:
+        args.noise = settings.recorded_noise(init.settings)
     trained = settings.recorded_objective(init.settings)
     goal, features = _objective(args, init, trained)
     out = prepare_folder(args.out)
@@ -126,6 +134,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         steps=args.steps,
         learning_rate=args.learning_rate,
         parameters=args.parameters,
+        noise=args.noise,
     )
     print(f"adapting {args.init} to {style_path}: {args.steps} steps, {args.parameters}")
     result = adaptation.adapt(
@@ -137,7 +146,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         on_step=functools.partial(_print_progress, args.steps),
     )
     losses = [
-        _losses(each, contents, style_image, features, goal, args.size)
+        _losses(args, each, contents, style_image, features, goal)
         for each in (params, result.params)
     ]
     report = _report(args, style_path, init, goal, result, *losses)
@@ -158,6 +167,8 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name.replace('_', '-')}={value} must be positive")
+    if args.noise is not None:
+        settings.check_noise(args.noise, "--noise")
     if args.gamma is not None and args.style_weight is not None:
         raise UserError("--gamma and --style-weight both set the weight of the style: give one")
 
@@ -255,18 +266,20 @@ def _print_progress(
 
 
 def _losses(
+    args: argparse.Namespace,
     params: Any,
     contents: list[Path],
     style_image: np.ndarray,
     features: Any,
     goal: objective.Objective,
-    size: int,
 ) -> dict[str, float]:
     """Mean loss over centre crops of the contents: the same pictures before and after."""
-    crops = _centre_crops(contents, size)
+    crops = _centre_crops(contents, args.size)
     targets = adaptation.make_style_targets(style_image, features, goal=goal)
     parts = [
-        adaptation.evaluate_batch(params, crop[None], targets, features, goal=goal)
+        adaptation.evaluate_batch(
+            params, crop[None], targets, features, goal=goal, noise=args.noise
+        )
         for crop in crops
     ]
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
@@ -280,6 +293,7 @@ def _report(args, style_path, init, goal, result, before, after) -> dict[str, An
         "parameters": args.parameters,
         "steps": args.steps,
         "learning_rate": args.learning_rate,
+        "noise": args.noise,
         "style_loss": goal.style_loss.name,
         "style_weight": goal.style_weight,
         "seconds": result.seconds,
@@ -300,6 +314,7 @@ def _write(args, out, init, goal, before, result, style_image, contents, report)
         "features.network": args.features or init.settings.get("features.network", "compact"),
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
+        settings.NOISE: args.noise,
         **settings.record_objective(goal),
     }
     command = shlex.join(["adapt.py", *sys.argv[1:]])
@@ -314,13 +329,12 @@ def _write(args, out, init, goal, before, result, style_image, contents, report)
         )
     else:
         style_file.save_params(out / "params.safetensors", params, settings=how, command=command)
-    written = stylization.stylize_files(result.params, contents, out / "images")
+    written = stylization.stylize_files(result.params, contents, out / "images", noise=args.noise)
     rows = []
     for path, output in list(zip(contents, written, strict=True))[:SHEET_ROWS]:
         image = stylization.read_content(path)
-        rows.append(
-            [image, style_image, stylization.stylize_image(before, image), read_image(output)]
-        )
+        drawn_before = stylization.stylize_image(before, image, args.noise)
+        rows.append([image, style_image, drawn_before, read_image(output)])
     titles = ("content", "style", "before", f"after {args.steps} steps")
     write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
     with atomic_path(out / "report.json") as temporary:

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from metastyle_jax import compilation, objective, style_tasks, subsets, transformer
+from metastyle_jax.content_noise import add_noise
 from metastyle_jax.errors import UserError
 
 _ADAM = optax.scale_by_adam()
@@ -27,6 +28,8 @@ class AdaptationSettings:
       learning_rate: of Adam; that of the last convolution is `transformer.LAST_LAYER_RATE` of it.
       parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
       objective: what is minimised.
+      noise: deviation of that on the contents that are drawn, see `content_noise.add_noise`; new
+        noise in each step.
       dtype: of the transformer's convolutions; None for float32.
     """
 
@@ -34,6 +37,7 @@ class AdaptationSettings:
     steps: int = 100
     learning_rate: float = 1e-3
     parameters: str = "norm"
+    noise: float = 0.0
     dtype: str | None = None
 
 
@@ -91,6 +95,7 @@ def adapt(
         style_targets=targets,
         feature_weights=feature_weights,
         goal=settings.objective,
+        noise=settings.noise,
         dtype=settings.dtype,
     )
     batch = next(contents)
@@ -156,7 +161,7 @@ def _balance(
     return objective.balance(goal, feature_weights, outputs, *targets, key).mean()
 
 
-@functools.partial(compilation.jit, static_argnames=("goal", "dtype"))
+@functools.partial(compilation.jit, static_argnames=("goal", "noise", "dtype"))
 def adaptation_step(
     fast: Any,
     opt_state: Any,
@@ -168,13 +173,14 @@ def adaptation_step(
     style_targets: objective.Targets,
     feature_weights: Any,
     goal: objective.Objective,
+    noise: float = 0.0,
     dtype: str | None = None,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step).
 
-    `step`, () int32, decides what a style loss that is random draws.
+    `step`, () int32, decides what noise and a style loss that is random draw.
     """
-    data = _data(contents, style_targets, feature_weights, goal, step)
+    data = _data(contents, style_targets, feature_weights, goal, step, noise)
     problem = style_tasks.MetaProblem(goal, dtype=dtype)
 
     def loss_fn(fast: Any):
@@ -195,14 +201,16 @@ def _data(
     feature_weights: Any,
     goal: objective.Objective,
     step: jax.Array,
+    noise: float,
 ) -> dict[str, Any]:
     """What `style_tasks.stylization_loss` reads."""
+    key = jax.random.fold_in(jax.random.key(0), step)
     return {
-        "contents": contents,
+        "contents": add_noise(jax.random.fold_in(key, 1), contents, noise),
         "content_targets": objective.content_targets(goal, feature_weights, contents),
         "style_targets": style_targets,
         "feature_weights": feature_weights,
-        "key": jax.random.fold_in(jax.random.key(0), step),
+        "key": key,
     }
 
 
@@ -218,7 +226,7 @@ def _checked(
     return values
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames=("goal", "noise"))
 def evaluate_batch(
     params: transformer.Params,
     contents: jax.Array,
@@ -226,9 +234,10 @@ def evaluate_batch(
     feature_weights: Any,
     *,
     goal: objective.Objective,
+    noise: float = 0.0,
 ) -> dict[str, jax.Array]:
     """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
-    data = _data(contents, style_targets, feature_weights, goal, np.int32(0))
+    data = _data(contents, style_targets, feature_weights, goal, np.int32(0), noise)
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
     _, parts = style_tasks.stylization_loss(
         style_tasks.MetaProblem(goal), params["weights"], style, data

@@ -17,6 +17,7 @@ from metastyle_jax import (
     optimize_command,
     plan_report,
     planning,
+    settings,
     study_command,
     style_packs,
     stylization,
@@ -65,11 +66,19 @@ def _add_stylize(commands: Any) -> None:
     parser.add_argument(
         "--init", help="weights that the style belongs to; default: those it was adapted from"
     )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        help="deviation of the noise on the pictures, in [0, 1], from which strokes grow where "
+        "they are flat; default: what the style was adapted with; 0 for none",
+    )
     parser.set_defaults(run=_stylize, takes_config=False)
 
 
 def _stylize(args: argparse.Namespace) -> None:
-    params = _load_adapted(style_packs.resolve(args.style), args.init)
+    params, recorded = _load_adapted(style_packs.resolve(args.style), args.init)
+    noise = settings.recorded_noise(recorded) if args.noise is None else args.noise
+    settings.check_noise(noise, "--noise")
     inputs = [
         path
         for given in args.inputs
@@ -77,7 +86,7 @@ def _stylize(args: argparse.Namespace) -> None:
     ]
     for path in inputs:
         stylization.read_content(path)  # a bad picture is reported before anything is written
-    stylization.stylize_files(params, inputs, prepare_folder(args.out), done=print)
+    stylization.stylize_files(params, inputs, prepare_folder(args.out), noise=noise, done=print)
 
 
 def _add_packs(commands: Any) -> None:
@@ -119,9 +128,11 @@ def _plan(args: argparse.Namespace) -> None:
     print(plan_report.render(found, config))
 
 
-def _load_adapted(path: Path, init_spec: str | None) -> dict[str, Any]:
+def _load_adapted(path: Path, init_spec: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights and style, and the settings of their adaptation."""
     if style_file.format_of(path) == style_file.PARAMS_FORMAT:
-        return style_file.load_params(path)[0]
+        params, metadata = style_file.load_params(path)
+        return params, metadata["settings"]
     _, metadata = style_file.load_style(path)
     recorded = metadata["settings"].get("init", initialization.EMBEDDED)
     try:
@@ -139,4 +150,4 @@ def _load_adapted(path: Path, init_spec: str | None) -> dict[str, Any]:
         weights_name=init.name,
         template=init.params["style"],
     )
-    return {"weights": init.params["weights"], "style": style}
+    return {"weights": init.params["weights"], "style": style}, metadata["settings"]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metastyle_jax import bilevel, objective, predictor, style_tasks, transformer
+from metastyle_jax import bilevel, content_noise, objective, predictor, style_tasks, transformer
 
 # Adam does not see the size of this gradient; clipping by the global norm shall not either
 DISTANCE_WEIGHT = 1e-3
@@ -108,8 +108,8 @@ def preview(
 
     Before: in `params["style"]`; the inner loop starts where the predictor says, if there is one.
     """
-    support, _ = support_and_query(problem, batch, feature_weights, key=jax.random.key(0))
-    content = batch["query"][:1]
+    support, query = support_and_query(problem, batch, feature_weights, key=jax.random.key(0))
+    content = query["contents"][:1]
     stylize = functools.partial(transformer.stylize, dtype=problem.dtype, rewrite=problem.rewrite)
 
     def outputs(weights: Any, style: Any, style_targets: objective.Targets) -> jax.Array:
@@ -139,7 +139,7 @@ def support_and_query(
     keys = (None, None) if key is None else jax.random.split(key)
     return tuple(
         {
-            "contents": batch[name],
+            "contents": _with_noise(problem, batch[name], own_key),
             "content_targets": targets[name],
             "style_targets": targets["styles"],
             "feature_weights": feature_weights,
@@ -147,3 +147,12 @@ def support_and_query(
         }
         for name, own_key in zip(("support", "query"), keys, strict=True)
     )
+
+
+def _with_noise(
+    problem: style_tasks.MetaProblem, contents: jax.Array, key: jax.Array | None
+) -> jax.Array:
+    """What the network is given to draw; other noise than what a random style loss draws."""
+    if not problem.noise:
+        return contents
+    return content_noise.add_noise(jax.random.fold_in(key, 1), contents, problem.noise)

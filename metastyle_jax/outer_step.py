@@ -131,8 +131,8 @@ def taken_steps(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array 
 
 
 def draws_key(problem: style_tasks.MetaProblem, step: jax.Array) -> jax.Array | None:
-    """For a style loss that is random, a function of the seed and the outer step; else None."""
-    if not problem.objective.style_loss.random:
+    """For a random style loss or noise, a function of the seed and the outer step; else None."""
+    if not (problem.objective.style_loss.random or problem.noise):
         return None
     # apart from the draws of `taken_steps`
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(problem.seed), 1), step)

@@ -26,6 +26,7 @@ from metastyle_jax import (
 from metastyle_jax.errors import UserError
 
 # what must not change when a run is resumed; the rest (lengths, intervals, devices) may
+NOISE = "data.noise"  # in the files of styles too
 RESUME_MAY_CHANGE = ("log.", "checkpoint.", "parallel.", "outer.steps", "data.threads")
 
 
@@ -116,6 +117,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "seed": 0,
     }
     check_minimum(flat, minimum)
+    check_noise(flat[NOISE], f"config.{NOISE}")
     if not flat["outer.implicit_damping"] > 0:
         damping = flat["outer.implicit_damping"]
         raise UserError(f"config.outer.implicit_damping={damping!r} must be positive")
@@ -134,6 +136,12 @@ def check_minimum(flat: Mapping[str, Any], minimum: Mapping[str, float]) -> None
     for name, least in minimum.items():
         if not flat[name] >= least:
             raise UserError(f"config.{name}={flat[name]!r} is too small: use {least} or more")
+
+
+def check_noise(noise: float, name: str) -> None:
+    """Refuse what is no deviation of pictures in [0, 1]; `name` is the flag or setting."""
+    if not 0 <= noise <= 1:
+        raise UserError(f"{name}={noise!r} is no deviation: use 0 (none) to 1, such as 0.06")
 
 
 def _check_combinations(flat: Mapping[str, Any]) -> None:
@@ -232,6 +240,11 @@ def recorded_objective(recorded: Mapping[str, Any]) -> objective.Objective:
     )
 
 
+def recorded_noise(recorded: Mapping[str, Any]) -> float:
+    """The noise that a training or an adaptation was made with; 0 if nobody recorded one."""
+    return recorded.get(NOISE, 0.0)
+
+
 _OBJECTIVE = (
     "content_layers",
     "style_layers",
@@ -269,6 +282,7 @@ def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
         estimator=make_estimator(config),
         style_warmup=config.outer.style_warmup,
         unroll=jax.default_backend() == "cpu" if unroll == "auto" else unroll,
+        noise=config.data.noise,
         dtype=_dtype(config.model.dtype),
     )
 

@@ -36,6 +36,7 @@ class MetaProblem:
         for the last alone.
       estimator: how inner gradients are differentiated, see `bilevel`.
       unroll: of the inner loop, see `bilevel.inner_loop`.
+      noise: deviation of that on the contents that are drawn, see `content_noise.add_noise`.
       dtype, rewrite: of the transformer, see `transformer.stylize`.
     """
 
@@ -48,6 +49,7 @@ class MetaProblem:
     estimator: bilevel.Estimator = bilevel.exact
     style_warmup: int = 0
     unroll: bool = False
+    noise: float = 0.0
     dtype: str | None = None
     rewrite: bool = True
 

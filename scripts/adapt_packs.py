@@ -55,7 +55,10 @@ def main() -> None:
 def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
     goal = settings.recorded_objective(init.settings)
     network, features = feature_weights.load(goal.architecture, goal.layers)
-    how = adaptation.AdaptationSettings(goal, steps=args.steps, learning_rate=args.learning_rate)
+    noise = settings.recorded_noise(init.settings)
+    how = adaptation.AdaptationSettings(
+        goal, steps=args.steps, learning_rate=args.learning_rate, noise=noise
+    )
     described = {
         "init": init.name,
         "features.network": network,
@@ -63,6 +66,7 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
+        settings.NOISE: noise,
         "adaptation.style_size": args.style_size,
         **settings.record_objective(goal),
     }
@@ -75,7 +79,7 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
     crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
     params = jax.tree.map(jnp.asarray, init.params)
     result = adaptation.adapt(params, artwork, crops, jax.tree.map(jnp.asarray, features), how)
-    _draw(pack.thumbnail, result.params)
+    _draw(pack.thumbnail, result.params, noise)
     style_file.save_style(
         pack.style_file,
         jax.device_get(result.params["style"]),
@@ -112,10 +116,10 @@ def _is_current(path: Path, weights_digest: str, described: dict[str, Any]) -> b
     return metadata["weights_digest"] == weights_digest and metadata["settings"] == described
 
 
-def _draw(path: Path, params: Any) -> None:
+def _draw(path: Path, params: Any, noise: float) -> None:
     (sample,) = (p for p in initialization.sample_images("contents") if p.name == SAMPLE)
     content = resizing.center_crop_resized(images.read_image(sample), DRAWN)
-    drawn = Image.fromarray(images.as_uint8(stylize_image(params, content)))
+    drawn = Image.fromarray(images.as_uint8(stylize_image(params, content, noise)))
     with atomic_path(path) as temporary:
         drawn.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS).save(
             temporary, format="JPEG", quality=JPEG_QUALITY, optimize=True

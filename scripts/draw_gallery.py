@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metastyle_jax import initialization, style_packs
+from metastyle_jax import initialization, settings, style_packs
 from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
@@ -39,12 +39,16 @@ def main() -> None:
     artworks = [center_crop_resized(read_image(args.artworks / p.image), SIZE) for p in packs]
     rows: list[list[np.ndarray | None]] = [[None, *artworks]]
     init = initialization.load()
-    styles = [style_file.load_style(p.style_file, weights_digest=init.digest)[0] for p in packs]
+    styles = [style_file.load_style(p.style_file, weights_digest=init.digest) for p in packs]
     for file in args.contents.split(","):
         content = center_crop_resized(read_image(file), SIZE)
         drawn = [
-            stylize_image({"weights": init.params["weights"], "style": style}, content)
-            for style in styles
+            stylize_image(
+                {"weights": init.params["weights"], "style": style},
+                content,
+                settings.recorded_noise(metadata["settings"]),
+            )
+            for style, metadata in styles
         ]
         rows.append([content, *drawn])
     with atomic_path(args.out) as temporary:

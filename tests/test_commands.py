@@ -57,7 +57,11 @@ def adapted(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("adapted")
     picture(folder / "photo.png")
     result = adapt(
-        folder, f"--style={SAMPLES / 'styles' / 'dots.jpg'}", "--content=photo.png", *QUICK
+        folder,
+        f"--style={SAMPLES / 'styles' / 'dots.jpg'}",
+        "--content=photo.png",
+        "--noise=0.1",
+        *QUICK,
     )
     assert result.returncode == 0, result.stderr
     return folder
@@ -141,6 +145,10 @@ def test_stylize_repeats_what_adapt_drew_and_takes_any_size(adapted):
     assert np.abs(drawn[0] - drawn[1]).max() <= 1
     with Image.open(adapted / "applied" / "other.png") as image:
         assert image.size == (17, 50)
+    # with the noise that the style was adapted with, and without if that is asked for
+    assert stylize(adapted, str(style), "photo.png", "--out=plain", "--noise=0").returncode == 0
+    plain = np.asarray(Image.open(adapted / "plain" / "photo.png"), np.int16)
+    assert np.abs(plain - drawn[1]).max() > 1
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +206,7 @@ def assert_error(text: str, *fragments: str) -> None:
         (["--content=empty"], ["empty"]),
         (["--content=pixel.png"], ["pixel.png"]),
         (["--init=nowhere"], ["nowhere"]),
+        (["--noise=1.5"], ["--noise=1.5", "0.06"]),
         (["--init=photo.png"], ["photo.png"]),
         (["--features=vgg16:nowhere.safetensors"], ["nowhere.safetensors"]),
         (["--features=alexnet"], ["alexnet"]),

@@ -12,9 +12,11 @@ from PIL import Image
 
 import tiny
 from metastyle_jax import cli, fusion, objective, transformer
+from metastyle_jax.data.images import read_image
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import style_file
 from metastyle_jax.study import evaluation_report, gallery, judging, methods
+from metastyle_jax.stylization import stylize_image
 
 GOAL = objective.Objective(
     architecture="compact",
@@ -199,7 +201,8 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     other = tiny.parameters(width=2, residual_blocks=1, seed=1)
     other = jax.tree.map(lambda x: np.asarray(x, np.float32), other)
     path = folders / "other.safetensors"
-    style_file.save_params(path, other, settings={"features.network": "compact"}, command="")
+    noisy = {"features.network": "compact", "data.noise": 0.1}
+    style_file.save_params(path, other, settings=noisy, command="")
     both = f"--init={folders / 'params.safetensors'},{path}"
     cli.main([*command(folders, *flags), both, "--moves=norm"])
     # but not one of another network, since that from scratch would be another one too
@@ -211,6 +214,15 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     assert len(measured) == 2 * 6  # each by the judge and by the training's own
     rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
     assert [row["step"] for row in rows if row["method"] == "other norm"] == ["0", "1", "2"] * 2
+    # with the noise of its training
+    begins = f"{folders / 'out' / 'images' / rows[0]['style image']}_"
+    content, drawn = (
+        read_image(f"{begins}{name}_0000.png") for name in ("content_unchanged", "other_norm")
+    )
+    close = [
+        np.abs(drawn - stylize_image(other, content, noise)).max() < 0.02 for noise in (0.1, 0)
+    ]
+    assert close == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PACKAGE = "metastyle_jax"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("atomic", "digest", "versions", "compilation", "winograd", "style_packs"),
-    ("convolution", "losses", "inner_gradients"),
+    ("convolution", "losses", "inner_gradients", "content_noise"),
     ("vgg", "fusion"),
     ("bilevel",),
     ("transformer", "objective", "subsets", "learned_rates", "predictor"),
@@ -48,6 +48,7 @@ PURE: dict[str, set[str]] = {
     "vgg": {"convolution"},
     "losses": set(),
     "inner_gradients": set(),
+    "content_noise": set(),
     "bilevel": {"inner_gradients"},
     "transformer": {"convolution"},
     "fusion": {"losses"},
@@ -56,7 +57,7 @@ PURE: dict[str, set[str]] = {
     "learned_rates": set(),
     "predictor": set(),
     "style_tasks": {"bilevel", "objective", "subsets", "transformer"},
-    "meta": {"bilevel", "objective", "predictor", "style_tasks", "transformer"},
+    "meta": {"bilevel", "content_noise", "objective", "predictor", "style_tasks", "transformer"},
     "outer_step": {"meta", "style_tasks", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}

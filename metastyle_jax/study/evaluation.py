@@ -77,7 +77,8 @@ def _candidates(judged: Gallery) -> list[Method]:
     at = ",".join(map(str, evaluation.at))
     return [
         (
-            f"{candidate.name} {moves}, rate {evaluation.rate(moves):g}, after {at}, weights "
+            f"{candidate.name} {moves}, rate {evaluation.rate(moves):g}, noise "
+            f"{settings.recorded_noise(candidate.init.settings):g}, after {at}, weights "
             f"{candidate.init.digest[:12]}",
             len(judged.names),
             functools.partial(methods.adapt_candidate, candidate=candidate, moves=moves),

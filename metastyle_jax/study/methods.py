@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import adaptation, image_optimization, transformer
+from metastyle_jax import adaptation, image_optimization, settings, transformer
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import read_image, write_png
@@ -44,6 +44,7 @@ def adapt_candidate(
         steps=max(gallery.evaluation.at),
         learning_rate=gallery.evaluation.rate(moves),
         parameters=moves,
+        noise=settings.recorded_noise(candidate.init.settings),
     )
     method = f"{candidate.name} {moves}"
     start = candidate.init.params
@@ -51,7 +52,7 @@ def adapt_candidate(
 
 
 def from_scratch(gallery: Gallery, number: int) -> list[Row]:
-    """A network of random parameters trained on this style alone (Johnson et al. 2016)."""
+    """A network of random parameters trained on this style alone, without noise (Johnson 2016)."""
     first, at = gallery.candidates[0], gallery.evaluation.scratch_at
     network = transformer.architecture(first.init.params["weights"])
     params = transformer.init(jax.random.key(0), **network)
@@ -77,7 +78,7 @@ def _adapt(
         nonlocal judging  # seconds, which the clock of `adapt` counts too
         if step in at:
             began = time.perf_counter()
-            outputs = np.stack([stylize_image(params, content) for content in gallery.contents])
+            outputs = np.stack([stylize_image(params, x, how.noise) for x in gallery.contents])
             rows.append(_judged(gallery, number, method, step, seconds - judging, outputs))
             judging += time.perf_counter() - began
 

@@ -85,7 +85,9 @@ def adapt(
             chunks = np.split(contents, range(EVALUATION_BATCH, len(contents), EVALUATION_BATCH))
             means = [
                 len(chunk)
-                * adaptation.evaluate_batch(params, chunk, targets, features, goal=goal)["loss"]
+                * adaptation.evaluate_batch(
+                    params, chunk, targets, features, goal=goal, noise=config.data.noise
+                )["loss"]
                 for chunk in chunks
             ]
             losses.append((step, float(sum(means)) / len(contents)))
@@ -103,7 +105,11 @@ def adapt(
         ),
         features,
         adaptation.AdaptationSettings(
-            objective=goal, steps=max(at), learning_rate=learning_rate, parameters="norm"
+            objective=goal,
+            steps=max(at),
+            learning_rate=learning_rate,
+            parameters="norm",
+            noise=config.data.noise,
         ),
         on_step=record,
     )

@@ -1,0 +1,40 @@
+"""Noise on the contents that the network draws, but not on those it is compared with.
+
+A network without randomness has nothing to make strokes of where a content is flat, and fills skies
+with regular weaves (docs/results.md). Texture networks are fed noise (Ulyanov et al. 2016); here it
+lies on the content, so that the network stays a function of a picture.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+LONGEST = 24.0  # pixels: the period beyond which power does not rise any more
+
+
+def add_noise(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
+    """`images` with smooth noise, equal in all colours, in [0, 1].
+
+    Amplitude falls with the square of the frequency, from periods of 24 pixels on: seeds for
+    strokes of every size that the network draws, more for large ones than for small ones.
+
+    Args:
+      key: for `jax.random`; each image gets its own noise.
+      images: (N, H, W, C) in [0, 1].
+      strength: deviation of the noise; at 0 the images are returned as they are.
+    """
+    if not strength:
+        return images
+    noise = _smooth_noise(key, images.shape[:3]).astype(images.dtype)
+    return jnp.clip(images + strength * noise[..., None], 0.0, 1.0)
+
+
+def _smooth_noise(key: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """(N, H, W), mean 0 and deviation 1 over each image."""
+    spectrum = jnp.fft.rfft2(jax.random.normal(key, shape))
+    rows, columns = jnp.fft.fftfreq(shape[1]), jnp.fft.rfftfreq(shape[2])
+    amplitude = 1 / (rows[:, None] ** 2 + columns[None] ** 2 + LONGEST**-2)
+    amplitude = amplitude.at[0, 0].set(0).astype(spectrum.dtype)  # no change of the mean
+    noise = jnp.fft.irfft2(spectrum * amplitude[None], s=shape[1:])
+    return noise / noise.std(axis=(1, 2), keepdims=True)
