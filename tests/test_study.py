@@ -108,7 +108,7 @@ def test_rate_sweep_against_losses_of_its_own(quick_compile):
     assert large["loss_ratio"] == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_records_measure_once_and_only_for_the_same_settings(tmp_path):
+def test_records_measure_once_and_only_for_the_same_settings(tmp_path, capsys):
     path = tmp_path / "measurements.json"
     first = records.Records(path, {"a": (1, 2)}, total=2)
     assert first.measure("one", lambda: [{"value": 1}]) == [{"value": 1}]
@@ -121,6 +121,10 @@ def test_records_measure_once_and_only_for_the_same_settings(tmp_path):
     again = records.Records(path, {"a": (1, 2)}, total=2)
     assert again.measure("one", interrupted) == [{"value": 1}]
     assert again.measure("two", list) == []
+    # what an earlier run measured of other things counts for nothing
+    records.Records(path, {"a": (1, 2)}, total=2).measure("three", list)
+    counted = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert counted == ["[1/2]", "[2/2]", "[1/2]"]
     with pytest.raises(UserError, match=r"a=\[1, 2\], not 3: use another --out"):
         records.Records(path, {"a": 3}, total=2)
     path.write_text("{}")

@@ -21,7 +21,7 @@ class Records:
     Args:
       path: of the JSON file; made with the first entry.
       settings: what the measurements depend on. A file made with others is refused.
-      total: how many entries there will be, for the ETA.
+      total: how many will be asked for, for the ETA.
 
     Raises:
       UserError: the file is no such file, or belongs to other settings.
@@ -33,8 +33,8 @@ class Records:
         self._content = {"settings": json.loads(json.dumps(settings)), "entries": {}}
         if path.exists():
             self._content = self._read(path)
-        self._done = len(self._content["entries"])
-        self._start, self._new = time.perf_counter(), 0
+        self._done, self._new = 0, 0  # asked for so far; measured now
+        self._start = time.perf_counter()
 
     def _read(self, path: Path) -> Row:
         try:
@@ -54,11 +54,12 @@ class Records:
     def measure(self, name: str, function: Callable[[], list[Row]]) -> list[Row]:
         """The rows under `name`: recorded ones, or those that `function` measures now."""
         entries = self._content["entries"]
+        self._done += 1
         if name not in entries:
             entries[name] = function()
             with atomic_path(self._path) as temporary:
                 Path(temporary).write_text(json.dumps(self._content, indent=1), encoding="utf-8")
-            self._done, self._new = self._done + 1, self._new + 1
+            self._new += 1
             print(f"[{self._done}/{self._total}] {name} | ETA {self._remaining()}", flush=True)
         return entries[name]
 
