@@ -13,7 +13,7 @@ import jax.numpy as jnp
 LONGEST = 24.0  # pixels: the period beyond which power does not rise any more
 
 
-def add_noise(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
+def add_noise(key: jax.Array, images: jax.Array, deviation: float) -> jax.Array:
     """`images` with smooth noise, equal in all colours, in [0, 1].
 
     Amplitude falls with the square of the frequency, from periods of 24 pixels on: seeds for
@@ -22,12 +22,13 @@ def add_noise(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
     Args:
       key: for `jax.random`; each image gets its own noise.
       images: (N, H, W, C) in [0, 1].
-      strength: deviation of the noise; at 0 the images are returned as they are.
+      deviation: of the noise, before clipping; a number, not traced: at 0 the images are returned
+        as they are.
     """
-    if not strength:
+    if not deviation:
         return images
     noise = _smooth_noise(key, images.shape[:3]).astype(images.dtype)
-    return jnp.clip(images + strength * noise[..., None], 0.0, 1.0)
+    return jnp.clip(images + deviation * noise[..., None], 0.0, 1.0)
 
 
 def _smooth_noise(key: jax.Array, shape: tuple[int, int, int]) -> jax.Array:

@@ -43,8 +43,9 @@ def meta_loss(
       style_factor: multiplies the weight of the style.
       taken: () int32, how many of the T inner steps are taken; None for all.
       step_weights: (T,), of the query loss after each inner step; None for the last alone.
-      key: for a style loss that is random: its draws are the same for all styles and inner steps,
-        so that the inner loop descends one function, and others for the query.
+      key: for a style loss that is random and for noise on the contents: draws are the same for
+        all styles and inner steps, so that the inner loop descends one function, and others for the
+        query.
 
     Returns:
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
@@ -155,4 +156,6 @@ def _with_noise(
     """What the network is given to draw; other noise than what a random style loss draws."""
     if not problem.noise:
         return contents
+    if key is None:
+        raise ValueError("noise on the contents needs a key, see `outer_step.draws_key`")
     return content_noise.add_noise(jax.random.fold_in(key, 1), contents, problem.noise)

@@ -96,6 +96,8 @@ def test_training_draws_new_noise_in_each_step_and_for_support_and_query():
     different = [(first[0], first[1]), (first[0], second[0]), (first[1], second[1])]
     for one, other in different:
         assert np.abs(one - other).max() > 0.02
+    with pytest.raises(ValueError, match="needs a key"):
+        meta.support_and_query(problem, batch, features)
     assert outer_step.draws_key(dataclasses.replace(problem, noise=0.0), jnp.int32(3)) is None
     for contents in drawn(dataclasses.replace(problem, noise=0.0), 3):
         np.testing.assert_array_equal(contents, batch["support"])

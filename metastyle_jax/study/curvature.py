@@ -48,7 +48,8 @@ def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]
 
     @compilation.jit
     def gradient_and_product(vector: jax.Array, slow: Any, batch: Any, features: Any):
-        data, _ = meta.support_and_query(problem, batch, features)
+        key = outer_step.draws_key(problem, jnp.int32(0))
+        data, _ = meta.support_and_query(problem, batch, features, key=key)
         loss_fn = functools.partial(style_tasks.inner_loss, problem)
         first, second = inner_gradients.products(
             loss_fn, unravel(flat_fast), slow, data, unravel(vector)
