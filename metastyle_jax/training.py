@@ -130,7 +130,8 @@ def _initial_state(
     resume: bool,
 ) -> outer_step.TrainState:
     params = settings.init_params(config, jax.random.key(config.seed))
-    if config.model.init:
+    # a run that goes on has its own parameters; those it began with may be gone
+    if config.model.init and not (resume and checkpoints.steps()):
         params |= _trained(config.model.init, params)
     state = outer_step.init_state(params, optimizer)
     return checkpoints.start(state, settings.fixed_settings(config), resume=resume)

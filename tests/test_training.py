@@ -226,6 +226,13 @@ def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     np.testing.assert_array_equal(kernels[0]["up1"]["kernel"], kernels[1]["up1_blur"]["kernel"])
     loaded = initialization.load(str(tmp_path / "second")).params["weights"]
     assert training.transformer.architecture(loaded)["blur"]
+    # to go on, what it began with is not needed any more
+    (tmp_path / "first").rename(tmp_path / "elsewhere")
+    changes["outer__steps"] = 2
+    resumed = training.train(tiny_config(**changes), tmp_path / "second", resume=True)
+    assert int(resumed.step) == 2
+    with pytest.raises(UserError, match="there is no initialisation"):
+        training.train(tiny_config(**changes), tmp_path / "third", resume=True)
 
 
 def test_a_used_workdir_needs_resume(uninterrupted):
