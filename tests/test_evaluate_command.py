@@ -147,7 +147,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
+def test_a_strange_judge_does_not_replace_the_training_s_own(folders, quick_compile):
     asked = gallery.Evaluation(
         init=(str(folders / "params.safetensors"),),
         styles=str(folders / "styles"),
@@ -159,6 +159,11 @@ def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
     found = gallery.load(asked, folders / "out")
     assert (found.by.goal.style_weight, found.own.goal.style_weight) == (7.0, 5.0)
     assert found.own.goal.style_layers == found.candidates[0].goal.style_layers
+    row = methods.copies(found, 0)[0]
+    for by, name in ((found.by, "loss"), (found.own, "own loss")):
+        alone = judging.judge(by, found.contents, found.contents, found.styles[0])["loss"]
+        assert row[name] == pytest.approx(alone, rel=1e-6)
+    assert row["loss"] != pytest.approx(row["own loss"], rel=0.01)
 
 
 def command(folder, *flags: str) -> list[str]:
@@ -211,7 +216,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     style_file.save_params(path, blurred, settings={"features.network": "compact"}, command="")
     with pytest.raises(UserError, match="holds measurements with network="):
         cli.main([*command(folders, *flags), f"--init={path}"])
-    assert len(measured) == 2 * 6  # each by the judge and by the training's own
+    assert len(measured) == 6  # once each: the judge is the training's own
     rows = list(csv.DictReader((folders / "out" / "evaluation.csv").open()))
     assert [row["step"] for row in rows if row["method"] == "other norm"] == ["0", "1", "2"] * 2
     # with the noise of its training

@@ -130,7 +130,9 @@ def _judged(
     name = gallery.names[number]
     write_png(gallery.out / "images" / f"{name}_{_slug(method)}_{step:04d}.png", outputs[0])
     found = judge(gallery.by, outputs, contents, style)
-    found["own loss"] = judge(gallery.own, outputs, contents, style)["loss"]
+    itself = gallery.by.features is gallery.own.features  # the judge is the training's own
+    own = found if itself else judge(gallery.own, outputs, contents, style)
+    found["own loss"] = own["loss"]
     return {"style image": name, "method": method, "step": step, "seconds": seconds, **found}
 
 
