@@ -96,10 +96,13 @@ def parse() -> argparse.Namespace:
 
 def curve(args, goal, features, contents, style, name, spec, parameters) -> dict:
     """{"loss", "content", "style": {steps: mean over contents}, "seconds": ...}"""
+    noise = 0.0
     if spec == "random":
         params = transformer.init(jax.random.key(0))
     else:
-        params = jax.tree.map(jnp.asarray, initialization.load(spec).params)
+        init = initialization.load(spec)
+        params = jax.tree.map(jnp.asarray, init.params)
+        noise = settings.recorded_noise(init.settings)
     scratch = spec == "random" and parameters == "all"
     steps = [step for step in (SCRATCH_STEPS if scratch else STEPS) if step <= args.last]
     image = center_crop_resized(read_image(style), args.size)
@@ -110,13 +113,13 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         if step not in steps:
             return
         parts = [
-            adaptation.evaluate_batch(params, chunk, targets, features, goal=goal)
+            adaptation.evaluate_batch(params, chunk, targets, features, goal=goal, noise=noise)
             for chunk in np.split(contents, len(contents) // EVALUATION_BATCH)
         ]
         for part in measured:
             measured[part][step] = float(np.mean([values[part] for values in parts]))
         rows = [
-            [picture, image, stylization.stylize_image(params, picture)]
+            [picture, image, stylization.stylize_image(params, picture, noise)]
             for picture in contents[:SHEET_CONTENTS]
         ]
         sheet = contact_sheet(rows, cell=args.size)
@@ -140,6 +143,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
             steps=max(steps),
             learning_rate=args.norm_rate if parameters == "norm" else args.all_rate,
             parameters=parameters,
+            noise=noise,
         ),
         on_step=measure,
     )

@@ -75,7 +75,11 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     _, features = feature_weights.load(args.features, goal.layers)
     features = jax.tree.map(jnp.asarray, features)
     start = jax.tree.map(jnp.asarray, init.params)
-    adapted = [adapt(args, start, style, features, goal) for style in styles]
+    noise = settings.recorded_noise(init.settings)
+    how = adaptation.AdaptationSettings(
+        goal, steps=args.steps, learning_rate=args.rate, noise=noise
+    )
+    adapted = [adapt(args, start, style, features, how) for style in styles]
     easel = painting.Easel(
         dataclasses.replace(goal, style_weight=1.0, normalize=True, pooling="average"),
         features,
@@ -87,7 +91,7 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     )
     rows = []
     for steps, networks in ((0, [start] * len(styles)), (args.steps, adapted)):
-        pictures = np.stack([stylize_image(p, content) for p in networks for content in contents])
+        pictures = np.stack([stylize_image(p, x, noise) for p in networks for x in contents])
         verdicts = {
             judge: painting.judge(easel, judge, pictures) for judge in args.judges.split(",")
         }
@@ -96,10 +100,9 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     return rows, pictures
 
 
-def adapt(args, start, style: np.ndarray, features, goal) -> Any:
+def adapt(args, start, style: np.ndarray, features, how) -> Any:
     source = FolderSource(args.training_contents, "content folder")
     crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
-    how = adaptation.AdaptationSettings(goal, steps=args.steps, learning_rate=args.rate)
     return adaptation.adapt(start, style, crops, features, how).params
 
 

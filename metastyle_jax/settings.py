@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -25,8 +25,8 @@ from metastyle_jax import (
 )
 from metastyle_jax.errors import UserError
 
-# what must not change when a run is resumed; the rest (lengths, intervals, devices) may
 NOISE = "data.noise"  # in the files of styles too
+# what must not change when a run is resumed; the rest (lengths, intervals, devices) may
 RESUME_MAY_CHANGE = ("log.", "checkpoint.", "parallel.", "outer.steps", "data.threads")
 
 
@@ -77,14 +77,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         "model.blur": (True, False),
         "parallel.kind": parallel.KINDS,
     }
-    for name, allowed in choices.items():
-        if flat[name] not in allowed:
-            known = ", ".join(str(value) for value in allowed)
-            raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
     minimum = {
         "data.image_size": 16,
         "data.min_scale": 1,
-        "data.max_scale": flat["data.min_scale"],
+        "data.max_scale": flat.get("data.min_scale", 1),
         "data.threads": 0,
         "batch.styles": 1,
         "batch.contents": 1,
@@ -116,6 +112,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         "checkpoint.keep": 1,
         "seed": 0,
     }
+    require(flat, (*choices, *minimum, NOISE), "configs/default.py")
+    for name, allowed in choices.items():
+        if flat[name] not in allowed:
+            known = ", ".join(str(value) for value in allowed)
+            raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
     check_minimum(flat, minimum)
     check_noise(flat[NOISE], f"config.{NOISE}")
     if not flat["outer.implicit_damping"] > 0:
@@ -125,6 +126,17 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_layers(config)
     _check_style_loss(config)
     _check_subset(config)
+
+
+def require(flat: Mapping[str, Any], names: Iterable[str], example: str) -> None:
+    """Refuse settings (see `flatten`) that lack one of `names`, which the file `example` has.
+
+    Raises:
+      UserError: naming the setting that is missing.
+    """
+    for name in names:
+        if name not in flat:
+            raise UserError(f"the configuration has no {name}: start from {example}")
 
 
 def check_minimum(flat: Mapping[str, Any], minimum: Mapping[str, float]) -> None:

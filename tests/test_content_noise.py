@@ -18,9 +18,9 @@ GOAL = objective.Objective(
 )
 
 
-def noise_alone(count: int, height: int, width: int, strength: float = 0.05) -> np.ndarray:
+def noise_alone(count: int, height: int, width: int, deviation: float = 0.05) -> np.ndarray:
     grey = jnp.full((count, height, width, 3), 0.5)
-    return np.asarray(add_noise(jax.random.key(0), grey, strength), np.float64) - 0.5
+    return np.asarray(add_noise(jax.random.key(0), grey, deviation), np.float64) - 0.5
 
 
 def test_has_the_deviation_asked_for_and_is_grey_and_each_images_own():
@@ -43,7 +43,7 @@ def test_amplitude_falls_with_the_square_of_the_frequency():
     power[0, 0] = expected[0, 0] = 1
     ratio = power / expected
     ratio[0, 0] = np.median(ratio)
-    # a mean of 200 exponential variables, the 24 self-conjugate bins of 100
+    # each a mean of 200 variables, with a deviation of 7 to 10 % of it
     np.testing.assert_allclose(ratio / np.median(ratio), 1, atol=0.5)
 
 

@@ -267,6 +267,7 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
         ({"objective__style_layers": ("relu9_9",)}, "relu9_9"),
         ({"features__network": "alexnet"}, "alexnet"),
         ({"data__image_size": 8}, r"data\.image_size=8 is too small"),
+        ({"data__noise": 1.5}, r"config\.data\.noise=1\.5 is no deviation"),
         ({"inner__learning_rate": float("nan")}, r"inner\.learning_rate=nan"),
         ({"inner__subset": "style/nothing*"}, r"inner\.subset: no parameter is called 'style/noth"),
         ({"inner__learned_rates": "each"}, r"inner\.learned_rates='each' is unknown"),
@@ -285,6 +286,17 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
 def test_unusable_settings_name_themselves(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         training.train(tiny_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "section, name", [("data", "noise"), ("data", "min_scale"), ("model", "blur")]
+)
+def test_a_configuration_that_lacks_a_setting_is_told_which(section, name, tmp_path):
+    config = tiny_config()
+    del config[section][name]
+    with pytest.raises(UserError, match=rf"has no {section}\.{name}: start from configs/default"):
+        training.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

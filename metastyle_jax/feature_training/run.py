@@ -27,7 +27,6 @@ from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.digest import tree_digest
-from metastyle_jax.errors import UserError
 from metastyle_jax.feature_training import distortion, student, teachers
 from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
@@ -106,11 +105,8 @@ def train_features(
 
 def _check(config: ml_collections.ConfigDict) -> None:
     flat = settings.flatten(config)
-    for name in (*MINIMUM, "data.content", "data.style", "teachers"):
-        if name not in flat:
-            raise UserError(
-                f"the configuration has no {name}: start from configs/compact_features.py"
-            )
+    needed = (*MINIMUM, "data.content", "data.style", "teachers")
+    settings.require(flat, needed, "configs/compact_features.py")
     settings.check_minimum(flat, MINIMUM)
 
 
