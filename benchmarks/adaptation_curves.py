@@ -3,7 +3,7 @@
     python benchmarks/adaptation_curves.py --start meta=runs/small --start random=random \
         --styles ../shared/images/style/val --contents ../shared/images/content/val \
         --training-contents ../shared/images/content/train \
-        --features vgg16:FILE --out runs/curves
+        --features vgg16 --out runs/curves
 
 For each of `--count` styles (spread evenly over the folder) and each start: Adam on the norm
 parameters and on all parameters; the loss is the mean over centre crops of all contents. `random`
@@ -14,7 +14,6 @@ measured is kept in OUT/curves.json after each curve, so a stopped run continues
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import platform
 from pathlib import Path
@@ -25,7 +24,6 @@ import numpy as np
 
 from metastyle_jax import (
     adaptation,
-    feature_weights,
     initialization,
     settings,
     stylization,
@@ -36,6 +34,7 @@ from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.features import registry
 from metastyle_jax.media.sheet import contact_sheet
 
 STEPS = (0, 10, 50, 100, 200)
@@ -52,9 +51,7 @@ def main() -> None:
     starts = dict(start.split("=", 1) for start in args.start)
     trained = args.objective or next(spec for spec in starts.values() if spec != "random")
     goal = settings.recorded_objective(initialization.load(trained).settings)
-    _, features = feature_weights.load(args.features, goal.layers)
-    goal = dataclasses.replace(goal, architecture=args.features.partition(":")[0])
-    features = jax.tree.map(jnp.asarray, features)
+    features = registry.load(args.features, goal.layers)
     contents = np.stack(
         [
             center_crop_resized(read_image(file), args.size)

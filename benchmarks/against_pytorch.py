@@ -1,6 +1,6 @@
 """This project against PyTorch: the same steps, side by side in one run, and their ratios.
 
-taskset -c 0,1 python benchmarks/against_pytorch.py --features vgg16:FILE --out FILE.md
+taskset -c 0,1 python benchmarks/against_pytorch.py --features vgg16 --out FILE.md
 
 Repetitions alternate (JAX, PyTorch, JAX, ...), so that load on the machine hits both. Before a step
 is timed, both sides must find the same loss and gradient. The PyTorch side is `pytorch_step.py`;
@@ -69,7 +69,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--features", default="compact", help="vgg16:FILE, or compact")
+    parser.add_argument("--features", default="compact", help="compact, vgg16 or vgg16:FILE")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only", choices=("outer", "adaptation", "inference"))
     parser.add_argument("--match", default="", help="only steps whose name contains this")

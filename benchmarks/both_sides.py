@@ -18,13 +18,14 @@ from metastyle_jax import (
     adaptation,
     bilevel,
     compilation,
-    feature_weights,
     objective,
     outer_step,
     style_tasks,
     subsets,
     transformer,
 )
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.features import registry
 
 PROBLEM = pytorch_step.Problem()
 GOAL = objective.Objective(
@@ -59,16 +60,11 @@ class Side(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What all steps share; parameters and feature weights are arrays."""
+    """What all steps share."""
 
     device: str
-    architecture: str
     params: Any
-    network: Any
-
-    @property
-    def goal(self) -> objective.Objective:
-        return dataclasses.replace(GOAL, architecture=self.architecture)
+    network: FeatureNetwork
 
     def tensors(self, form: str) -> tuple[pytorch_step.Placement, Any, Any]:
         """(placement, params, feature weights) of a PyTorch form."""
@@ -76,13 +72,12 @@ class Setting(NamedTuple):
         memory_format = torch.channels_last if last else torch.contiguous_format
         place = pytorch_step.Placement(self.device, memory_format=memory_format)
         params = {part: place.parameters(tree) for part, tree in self.params.items()}
-        return place, params, place.parameters(self.network)
+        return place, params, place.parameters(self.network.weights)
 
 
 def make_setting(device: str, features: str) -> Setting:
-    """Random parameters and the feature network named as in `config.features.network`."""
-    architecture, network = feature_weights.load(features, GOAL.layers)
-    return Setting(device, architecture, random_params(), network)
+    """Random parameters; the feature network pools as the PyTorch side does."""
+    return Setting(device, random_params(), registry.load(features, GOAL.layers, pooling="max"))
 
 
 def random_params() -> Any:
@@ -132,7 +127,7 @@ def outer(setting: Setting, count: int, steps: int, estimator: str, form: str) -
 def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side:
     optimizer = optax.adam(OUTER_RATE)
     problem = style_tasks.MetaProblem(
-        setting.goal,
+        GOAL,
         steps=steps,
         estimator=bilevel.ESTIMATORS[estimator],
         unroll=setting.device == "cpu",
@@ -175,20 +170,20 @@ def adapt(setting: Setting, subset: str, form: str) -> Side:
 
 def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> Side:
     fast, slow = subsets.split(setting.params, subset)
-    styles = adaptation.make_style_targets(painting[0], setting.network, goal=setting.goal)
+    styles = adaptation.make_style_targets(painting[0], setting.network, goal=GOAL)
     arguments = (fast, optax.scale_by_adam().init(fast), contents, np.int32(0))
     keywords = {
         "learning_rate": np.float32(ADAPTATION_RATE),
         "slow": slow,
         "style_targets": styles,
-        "feature_weights": setting.network,
+        "network": setting.network,
     }
 
     def result(value: Any) -> tuple[float, Any]:
         _, opt_state, metrics = value
         return float(metrics["loss"]), _gradient(opt_state.mu)
 
-    lower = functools.partial(adaptation.adaptation_step.lower, goal=setting.goal)
+    lower = functools.partial(adaptation.adaptation_step.lower, goal=GOAL)
     return _compiled(lower, arguments, keywords, result)
 
 

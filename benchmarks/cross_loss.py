@@ -2,7 +2,7 @@
 
     python benchmarks/cross_loss.py --start gram=runs/loss_gram --start bn=runs/loss_bn \
         --styles style/val --contents content/val --training-contents content/train \
-        --features vgg16:FILE --out runs/cross
+        --features vgg16 --out runs/cross
 
 Each start is adapted to `--styles` styles with the objective it was trained with. Judged is the
 style loss over that of the contents unchanged, and the relative content loss, before and after.
@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import adaptation, feature_weights, initialization, settings
+from metastyle_jax import adaptation, initialization, settings
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.features import registry
 from metastyle_jax.media.sheet import contact_sheet
 from metastyle_jax.study import painting
 from metastyle_jax.study.records import markdown_table
@@ -71,18 +72,16 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     """(rows before and after adaptation, pictures after: style 0 with contents 0, 1, ...)."""
     init = initialization.load(workdir)
     goal = settings.recorded_objective(init.settings)
-    goal = dataclasses.replace(goal, architecture=args.features.partition(":")[0])
-    _, features = feature_weights.load(args.features, goal.layers)
-    features = jax.tree.map(jnp.asarray, features)
+    network = registry.load(args.features, goal.layers, pooling="average")
     start = jax.tree.map(jnp.asarray, init.params)
     noise = settings.recorded_noise(init.settings)
     how = adaptation.AdaptationSettings(
         goal, steps=args.steps, learning_rate=args.rate, noise=noise
     )
-    adapted = [adapt(args, start, style, features, how) for style in styles]
+    adapted = [adapt(args, start, style, network, how) for style in styles]
     easel = painting.Easel(
-        dataclasses.replace(goal, style_weight=1.0, normalize=True, pooling="average"),
-        features,
+        dataclasses.replace(goal, style_weight=1.0, normalize=True),
+        network,
         np.tile(contents, (len(styles), 1, 1, 1)),
         np.repeat(styles, len(contents), axis=0),
         steps=0,
@@ -100,18 +99,16 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     return rows, pictures
 
 
-def adapt(args, start, style: np.ndarray, features, how) -> Any:
+def adapt(args, start, style: np.ndarray, network, how) -> Any:
     source = FolderSource(args.training_contents, "content folder")
     crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
-    return adaptation.adapt(start, style, crops, features, how).params
+    return adaptation.adapt(start, style, crops, network, how).params
 
 
 def content_error(easel: painting.Easel, pictures: np.ndarray) -> float:
     """Relative content loss, mean over the pictures: 1 is that of a picture without features."""
     layers = easel.goal.content_layers
-    ours, wanted = (
-        easel.goal.extract(easel.features, images, layers) for images in (pictures, easel.contents)
-    )
+    ours, wanted = (easel.network.extract(images, layers) for images in (pictures, easel.contents))
     errors = [
         np.square(ours[layer] - wanted[layer]).mean((1, 2, 3))
         / np.square(wanted[layer]).mean((1, 2, 3))

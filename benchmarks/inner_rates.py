@@ -1,7 +1,7 @@
 """Loss after one inner step against the inner rate, to choose `config.inner.learning_rate`.
 
     python benchmarks/inner_rates.py --init runs/small --styles ../shared/images/style/train \
-        --contents ../shared/images/content/train --features vgg16:FILE
+        --contents ../shared/images/content/train --features vgg16
 
 For each of `--count` styles: norm of the inner gradient, and the loss on query contents, relative
 to that before, after one step of SGD on the style's parameters on support contents, without
@@ -22,7 +22,6 @@ import optax
 from metastyle_jax import (
     bilevel,
     compilation,
-    feature_weights,
     initialization,
     meta,
     settings,
@@ -31,6 +30,7 @@ from metastyle_jax import (
 )
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.features import registry
 
 RATES = (1e-5, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
@@ -43,16 +43,16 @@ def main() -> None:
         init = initialization.load(args.init)
         params, recorded = jax.tree.map(jnp.asarray, init.params), init.settings
     goal = settings.recorded_objective(recorded)
-    _, features = feature_weights.load(args.features, goal.layers)
+    network = registry.load(args.features, goal.layers)
     problem = style_tasks.MetaProblem(goal, estimator=bilevel.first_order, unroll=True)
 
     @compilation.jit
-    def losses(rate: jax.Array, params, batch, features):
-        return meta.meta_loss(problem, params, batch, features, optax.sgd(rate))
+    def losses(rate: jax.Array, params, batch, network):
+        return meta.meta_loss(problem, params, batch, network, optax.sgd(rate))
 
     contents = crops(args.contents, "content folder", 2 * args.contents_per_style, args.size)
     support, query = np.split(contents, 2)
-    evaluate = functools.partial(losses, params=params, features=features)
+    evaluate = functools.partial(losses, params=params, network=network)
     print("| style | gradient | " + " | ".join(f"{rate:g}" for rate in RATES) + " |")
     print("|---" * (len(RATES) + 2) + "|")
     rows = []

@@ -20,11 +20,11 @@ import optax
 from metastyle_jax import (
     bilevel,
     compilation,
+    feature_network,
     objective,
     outer_step,
     style_tasks,
     transformer,
-    vgg,
 )
 
 
@@ -66,9 +66,7 @@ def row(args: argparse.Namespace, name: str) -> str:
 
 def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, steps: int) -> int:
     """What XLA allocates within one outer step, beside its arguments."""
-    goal = objective.Objective(
-        architecture=args.architecture, style_layers=("relu1_2", "relu2_2", "relu3_3")
-    )
+    goal = objective.Objective()
     optimizer = optax.adam(1e-5)
     problem = style_tasks.MetaProblem(goal, steps=steps, estimator=estimator, unroll=args.unroll)
     step = functools.partial(
@@ -81,13 +79,13 @@ def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, step
     def images(count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, args.size, args.size, 3), np.float32)
 
-    features = vgg.weight_shapes(args.architecture, goal.layers)
+    network = feature_network.shapes(args.architecture, goal.layers, pooling="max")
     batch = {"styles": args.styles, "support": args.contents, "query": args.contents}
     batch = {name: images(count) for name, count in batch.items()}
     state = jax.eval_shape(
         lambda: outer_step.init_state(transformer.init(jax.random.key(0)), optimizer)
     )
-    compiled = compilation.jit(step, donate_argnums=0).lower(state, batch, features).compile()
+    compiled = compilation.jit(step, donate_argnums=0).lower(state, batch, network).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 

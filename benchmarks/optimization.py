@@ -1,6 +1,6 @@
 """Optimisation of the pixels: seconds for 500 steps against PyTorch, in one run.
 
-python benchmarks/optimization.py --features vgg16:FILE --sizes 256 512 --steps 500
+python benchmarks/optimization.py --features vgg16 --sizes 256 512 --steps 500
 
 The same picture, loss (Gram, relative) and Adam on every side; chunks of steps alternate, so that
 load on the machine hits all. With fewer --steps the seconds are those of 500 at the same rate. Both
@@ -31,7 +31,7 @@ QUOTED = 500  # steps that seconds are given for
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--features", default="compact", help="vgg16:FILE, or compact")
+    parser.add_argument("--features", default="compact", help="compact, vgg16 or vgg16:FILE")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--steps", type=int, default=QUOTED)
@@ -76,8 +76,8 @@ def row(args: argparse.Namespace, setting: both_sides.Setting, size: int) -> str
 
 def jax_side(setting: both_sides.Setting, content: np.ndarray, style: np.ndarray) -> Any:
     """(steps) -> loss before the last of them."""
-    settings = image_optimization.OptimizationSettings(setting.goal, learning_rate=RATE)
-    targets = image_optimization.make_targets(setting.goal, setting.network, content, style)
+    settings = image_optimization.OptimizationSettings(both_sides.GOAL, learning_rate=RATE)
+    targets = image_optimization.make_targets(both_sides.GOAL, setting.network, content, style)
     state = image_optimization.start(content, settings)
     loss = float("nan")
 

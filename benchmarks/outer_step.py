@@ -1,6 +1,6 @@
 """Seconds, compile seconds and bytes of one outer step, per estimator, side by side in one run.
 
-python benchmarks/outer_step.py --features vgg16:FILE --size 128 --styles 1 --contents 1
+python benchmarks/outer_step.py --features vgg16 --size 128 --styles 1 --contents 1
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import optax
 from metastyle_jax import (
     bilevel,
     compilation,
-    feature_weights,
     objective,
     outer_step,
     style_tasks,
     transformer,
 )
+from metastyle_jax.features import registry
 
 
 def main() -> None:
@@ -53,11 +53,8 @@ def measure(
     args: argparse.Namespace, estimator: bilevel.Estimator, unroll: bool
 ) -> tuple[float, float, int]:
     """(median seconds of a step, seconds of its compilation, temporary bytes)."""
-    architecture = args.features.partition(":")[0]
-    goal = objective.Objective(
-        architecture=architecture, style_layers=("relu1_2", "relu2_2", "relu3_3")
-    )
-    _, features = feature_weights.load(args.features, goal.layers)
+    goal = objective.Objective()
+    network = registry.load(args.features, goal.layers)
     random = np.random.default_rng(0)
     counts = {"styles": args.styles, "support": args.contents, "query": args.contents}
     batch = {
@@ -73,12 +70,12 @@ def measure(
         outer_optimizer=optimizer,
     )
     start = time.perf_counter()
-    compiled = compilation.jit(step).lower(state, batch, features).compile()
+    compiled = compilation.jit(step).lower(state, batch, network).compile()
     compiling = time.perf_counter() - start
     times = []
     for _ in range(args.repeat + 1):
         start = time.perf_counter()
-        jax.block_until_ready(compiled(state, batch, features))
+        jax.block_until_ready(compiled(state, batch, network))
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:])), compiling, compiled.memory_analysis().temp_size_in_bytes
 

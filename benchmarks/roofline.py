@@ -1,6 +1,6 @@
 """How far each step is from what the machine can do: counted operations and bytes, floor, measured.
 
-taskset -c 0,1 python benchmarks/roofline.py --features vgg16:FILE
+taskset -c 0,1 python benchmarks/roofline.py --features vgg16
 
 The rates are measured in the same run: a large float32 matrix product, and a copy of an array that
 no cache holds. The floor is the larger of operations / rate and bytes / bandwidth, with what XLA
@@ -23,7 +23,7 @@ import numpy as np
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--features", default="compact", help="vgg16:FILE, or compact")
+    parser.add_argument("--features", default="compact", help="compact, vgg16 or vgg16:FILE")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeat", type=int, default=7)
     args = parser.parse_args()

@@ -25,8 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch.styles = 10
     config.batch.contents = 4
 
-    # cd16x:FILE (VGG-19 compressed for style transfer, which the first channels copy) and
-    # squeezenet:FILE (which linear heads predict), both, one or none
+    # cd16x:FILE (VGG-19 compressed for style transfer, which the first channels copy), vgg16 and
+    # squeezenet:FILE (which linear heads predict), any of them or none
     config.teachers = ()
     config.contrast_weight = 0.1  # against the mean errors of the teachers' features
 

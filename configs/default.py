@@ -3,8 +3,8 @@
     python train.py --config=configs/default.py --workdir=runs/default \
         --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
 
-Hardware: GPUs or TPUs; 4 styles, so 1, 2 or 4 devices. Features: VGG-16 (`pip install -e '.[hub]'`
-fetches it, or give a file as `vgg16:FILE`).
+Hardware: GPUs or TPUs; 4 styles, so 1, 2 or 4 devices. Features: VGG-16, which comes with
+`pip install -e '.[vgg]'` (or from a file: `vgg16:FILE`).
 
 At the published inner rate of 1e-5 one inner step changes the loss by about 0.01 %: the inner loop
 is all but absent and this is joint training over styles. `configs/bilevel.py` is the same with a
@@ -47,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.features = ml_collections.ConfigDict()
     config.features.network = "vgg16"  # compact, vgg16, vgg19, each with :FILE for weights of yours
-    config.features.pooling = "max"  # or average
+    config.features.pooling = ""  # max or average; empty for what the network was trained with
     config.features.dtype = "float32"  # of the convolutions; or bfloat16
 
     config.objective = ml_collections.ConfigDict()

@@ -42,7 +42,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.max_scale = 3.0
     config.data.noise = 0.06  # without, flat areas are filled with a regular weave
     config.features.network = "compact"
-    config.features.pooling = "average"  # what it was trained with
     config.objective.style_layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     config.model.predictor = 128
     config.inner.steps = 0

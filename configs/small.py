@@ -1,8 +1,7 @@
 """A bilevel run for a small machine: 128 px, VGG-16 to relu3_3, normalised losses.
 
     python train.py --config=configs/small.py --workdir=runs/small \
-        --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS \
-        --config.features.network=vgg16:FILE
+        --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
 
 Two cores: about 0.55 steps/s, half an hour. Expect an outer loss of 3.5 (inner loss 4.6) over the
 last 500 steps (measured before `model.blur`); docs/results.md has what came of it.

@@ -18,7 +18,6 @@ import numpy as np
 
 from metastyle_jax import (
     adaptation,
-    feature_weights,
     fusion,
     initialization,
     objective,
@@ -33,6 +32,8 @@ from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import style_file
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.features import registry
 from metastyle_jax.media.sheet import contact_sheet
 
 EMBEDDED_STYLE = "swirls.jpg"
@@ -125,10 +126,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     if args.noise is None:
         args.noise = settings.recorded_noise(init.settings)
     trained = settings.recorded_objective(init.settings)
-    goal, features = _objective(args, init, trained)
+    goal, network = _objective(args, init, trained)
     out = prepare_folder(args.out)
     params = jax.tree.map(jnp.asarray, init.params)
-    goal = _balanced(args, trained, goal, params, style_image, contents, features)
+    goal = _balanced(args, trained, goal, params, style_image, contents, network)
     how = adaptation.AdaptationSettings(
         objective=goal,
         steps=args.steps,
@@ -136,21 +137,24 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         parameters=args.parameters,
         noise=args.noise,
     )
-    print(f"adapting {args.init} to {style_path}: {args.steps} steps, {args.parameters}")
+    print(
+        f"adapting {args.init} to {style_path}: {args.steps} steps, {args.parameters}, features "
+        f"{network.spec} ({network.pooling} pooling)"
+    )
     result = adaptation.adapt(
         params,
         style_image,
         _training_crops(args, contents),
-        features,
+        network,
         how,
         on_step=functools.partial(_print_progress, args.steps),
     )
     losses = [
-        _losses(args, each, contents, style_image, features, goal)
+        _losses(args, each, contents, style_image, network, goal)
         for each in (params, result.params)
     ]
-    report = _report(args, style_path, init, goal, result, *losses)
-    _write(args, out, init, goal, params, result, style_image, contents, report)
+    report = _report(args, style_path, init, network, goal, result, *losses)
+    _write(args, out, init, network, goal, params, result, style_image, contents, report)
     print(
         f"loss {report['loss_before']:.4g} -> {report['loss_after']:.4g} in {result.seconds:.1f} s "
         f"(compilation {result.compile_seconds:.1f} s); see {out / 'sheet.png'}"
@@ -193,10 +197,9 @@ def _objective(
     args: argparse.Namespace,
     init: initialization.Initialization,
     trained: objective.Objective,
-) -> tuple[objective.Objective, Any]:
-    """The objective that the initialisation was trained with, changed by the flags; features."""
-    network = args.features or init.settings.get("features.network", "compact")
-    goal = dataclasses.replace(trained, architecture=network.partition(":")[0])
+) -> tuple[objective.Objective, FeatureNetwork]:
+    """The objective and the feature network of the training, changed by the flags."""
+    goal = trained
     for name in ("content_weight", "style_weight"):
         if getattr(args, name) is not None:
             goal = dataclasses.replace(goal, **{name: getattr(args, name)})
@@ -205,8 +208,8 @@ def _objective(
             goal = dataclasses.replace(goal, style_loss=fusion.parse(args.style_loss))
         except ValueError as error:
             raise UserError(f"--style-loss: {error}") from error
-    _, features = feature_weights.load(network, goal.layers)
-    return goal, jax.tree.map(jnp.asarray, features)
+    spec, pooling = settings.recorded_features(init.settings, args.features or "")
+    return goal, registry.load(spec, goal.layers, pooling=pooling)
 
 
 def _balanced(
@@ -216,7 +219,7 @@ def _balanced(
     params: Any,
     style_image: np.ndarray,
     contents: list[Path],
-    features: Any,
+    network: FeatureNetwork,
 ) -> objective.Objective:
     """`goal` with the style weight of --gamma; another loss keeps the gamma of the trained one."""
     if args.gamma is None and (
@@ -226,7 +229,7 @@ def _balanced(
     crops = _centre_crops(contents, args.size)[:BALANCED]
 
     def balance(goal: objective.Objective) -> float:
-        return adaptation.balance(params, style_image, crops, features, goal)
+        return adaptation.balance(params, style_image, crops, network, goal)
 
     gamma = args.gamma
     if gamma is None:
@@ -270,27 +273,26 @@ def _losses(
     params: Any,
     contents: list[Path],
     style_image: np.ndarray,
-    features: Any,
+    network: FeatureNetwork,
     goal: objective.Objective,
 ) -> dict[str, float]:
     """Mean loss over centre crops of the contents: the same pictures before and after."""
     crops = _centre_crops(contents, args.size)
-    targets = adaptation.make_style_targets(style_image, features, goal=goal)
+    targets = adaptation.make_style_targets(style_image, network, goal=goal)
     parts = [
-        adaptation.evaluate_batch(
-            params, crop[None], targets, features, goal=goal, noise=args.noise
-        )
+        adaptation.evaluate_batch(params, crop[None], targets, network, goal=goal, noise=args.noise)
         for crop in crops
     ]
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
-def _report(args, style_path, init, goal, result, before, after) -> dict[str, Any]:
+def _report(args, style_path, init, network, goal, result, before, after) -> dict[str, Any]:
     return {
         "style": str(style_path),
         "init": init.name,
         "weights_digest": init.digest,
         "parameters": args.parameters,
+        **settings.record_features(network),
         "steps": args.steps,
         "learning_rate": args.learning_rate,
         "noise": args.noise,
@@ -308,13 +310,13 @@ def _report(args, style_path, init, goal, result, before, after) -> dict[str, An
     }
 
 
-def _write(args, out, init, goal, before, result, style_image, contents, report) -> None:
+def _write(args, out, init, network, goal, before, result, style_image, contents, report) -> None:
     how = {
         "init": init.name,
-        "features.network": args.features or init.settings.get("features.network", "compact"),
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         settings.NOISE: args.noise,
+        **settings.record_features(network),
         **settings.record_objective(goal),
     }
     command = shlex.join(["adapt.py", *sys.argv[1:]])

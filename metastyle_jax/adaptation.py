@@ -15,6 +15,7 @@ import optax
 from metastyle_jax import compilation, objective, style_tasks, subsets, transformer
 from metastyle_jax.content_noise import add_noise
 from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
 
 _ADAM = optax.scale_by_adam()
 
@@ -65,7 +66,7 @@ def adapt(
     params: transformer.Params,
     style_image: np.ndarray,
     contents: Iterator[np.ndarray],
-    feature_weights: Any,
+    network: FeatureNetwork,
     settings: AdaptationSettings,
     *,
     on_step: OnStep = lambda step, params, metrics, seconds: None,
@@ -77,7 +78,7 @@ def adapt(
       style_image: (H, W, 3) in [0, 1], of any size; its own resolution decides the scale of the
         textures.
       contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
-      feature_weights: of the feature network.
+      network: the feature network.
       settings: how.
       on_step: called after each step with its number, the parameters it reached, its metrics and
         the seconds so far.
@@ -85,7 +86,7 @@ def adapt(
     Raises:
       UserError: the loss is not finite.
     """
-    targets = make_style_targets(style_image, feature_weights, goal=settings.objective)
+    targets = make_style_targets(style_image, network, goal=settings.objective)
     fast, slow = subsets.split(params, settings.parameters)
     opt_state = _ADAM.init(fast)
     take_step = functools.partial(
@@ -93,7 +94,7 @@ def adapt(
         learning_rate=np.float32(settings.learning_rate),
         slow=slow,
         style_targets=targets,
-        feature_weights=feature_weights,
+        network=network,
         goal=settings.objective,
         noise=settings.noise,
         dtype=settings.dtype,
@@ -118,17 +119,17 @@ def adapt(
 
 @functools.partial(compilation.jit, static_argnames="goal")
 def make_style_targets(
-    style_image: jax.Array, feature_weights: Any, *, goal: objective.Objective
+    style_image: jax.Array, network: FeatureNetwork, *, goal: objective.Objective
 ) -> objective.Targets:
     """Targets of one style image (H, W, 3) in [0, 1], leaves (1, ...)."""
-    return objective.style_targets(goal, feature_weights, style_image[None])
+    return objective.style_targets(goal, network, style_image[None])
 
 
 def balance(
     params: transformer.Params,
     style_image: np.ndarray,
     contents: np.ndarray,
-    feature_weights: Any,
+    network: FeatureNetwork,
     goal: objective.Objective,
 ) -> float:
     """The style weight at which content and style pull on the outputs of `params` equally.
@@ -137,12 +138,12 @@ def balance(
       params: where an adaptation starts.
       style_image: (H, W, 3) in [0, 1].
       contents: (B, H, W, 3) in [0, 1], over which the mean is taken.
-      feature_weights: of the feature network.
+      network: the feature network.
       goal: its style weight does not matter.
     """
     unit = dataclasses.replace(goal, style_weight=1.0)
-    targets = make_style_targets(style_image, feature_weights, goal=unit)
-    return float(_balance(params, contents, targets, feature_weights, goal=unit))
+    targets = make_style_targets(style_image, network, goal=unit)
+    return float(_balance(params, contents, targets, network, goal=unit))
 
 
 @functools.partial(compilation.jit, static_argnames="goal")
@@ -150,15 +151,15 @@ def _balance(
     params: transformer.Params,
     contents: jax.Array,
     style_targets: objective.Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     *,
     goal: objective.Objective,
 ) -> jax.Array:
     outputs = transformer.stylize(params["weights"], params["style"], contents)
-    content_targets = objective.content_targets(goal, feature_weights, contents)
+    content_targets = objective.content_targets(goal, network, contents)
     targets = objective.fold_targets(content_targets, style_targets, (1, contents.shape[0]))
     key = jax.random.key(0)
-    return objective.balance(goal, feature_weights, outputs, *targets, key).mean()
+    return objective.balance(goal, network, outputs, *targets, key).mean()
 
 
 @functools.partial(compilation.jit, static_argnames=("goal", "noise", "dtype"))
@@ -171,7 +172,7 @@ def adaptation_step(
     learning_rate: jax.Array,
     slow: Any,
     style_targets: objective.Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     goal: objective.Objective,
     noise: float = 0.0,
     dtype: str | None = None,
@@ -180,7 +181,7 @@ def adaptation_step(
 
     `step`, () int32, decides what noise and a style loss that is random draw.
     """
-    data = _data(contents, style_targets, feature_weights, goal, step, noise)
+    data = _data(contents, style_targets, network, goal, step, noise)
     problem = style_tasks.MetaProblem(goal, dtype=dtype)
 
     def loss_fn(fast: Any):
@@ -198,7 +199,7 @@ def adaptation_step(
 def _data(
     contents: jax.Array,
     style_targets: objective.Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     goal: objective.Objective,
     step: jax.Array,
     noise: float,
@@ -207,9 +208,9 @@ def _data(
     key = jax.random.fold_in(jax.random.key(0), step)
     return {
         "contents": add_noise(jax.random.fold_in(key, 1), contents, noise),
-        "content_targets": objective.content_targets(goal, feature_weights, contents),
+        "content_targets": objective.content_targets(goal, network, contents),
         "style_targets": style_targets,
-        "feature_weights": feature_weights,
+        "feature_network": network,
         "key": key,
     }
 
@@ -231,13 +232,13 @@ def evaluate_batch(
     params: transformer.Params,
     contents: jax.Array,
     style_targets: objective.Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     *,
     goal: objective.Objective,
     noise: float = 0.0,
 ) -> dict[str, jax.Array]:
     """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
-    data = _data(contents, style_targets, feature_weights, goal, np.int32(0), noise)
+    data = _data(contents, style_targets, network, goal, np.int32(0), noise)
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
     _, parts = style_tasks.stylization_loss(
         style_tasks.MetaProblem(goal), params["weights"], style, data

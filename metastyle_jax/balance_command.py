@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     for name in names:
         goal = settings.make_objective(settings.changed(config, {"objective.style_loss": name}))
         found = [
-            adaptation.balance(scene.params, style, batch["support"], scene.features, goal)
+            adaptation.balance(scene.params, style, batch["support"], scene.network, goal)
             for batch in scene.batches
             for style in batch["styles"]
         ]

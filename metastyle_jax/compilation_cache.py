@@ -7,13 +7,13 @@ from pathlib import Path
 
 import jax
 
-from metastyle_jax.hub_weights import default_cache_dir
+from metastyle_jax.features import cache
 
 
 def enable(backend: str | None = None) -> Path | None:
     """Keep compiled programs of accelerators; for the entry points, before anything is compiled.
 
-    The folder is `xla` in the cache folder of this project, see `hub_weights.default_cache_dir`.
+    The folder is `xla` in the cache folder of this project, see `features.cache.default_folder`.
     What JAX was told in the environment wins: JAX_COMPILATION_CACHE_DIR says where, and
     JAX_ENABLE_COMPILATION_CACHE=false says not at all.
 
@@ -31,7 +31,7 @@ def enable(backend: str | None = None) -> Path | None:
         return None
     if (backend or jax.default_backend()) == "cpu":
         return None
-    folder = default_cache_dir() / "xla"
+    folder = cache.default_folder() / "xla"
     try:
         # for its owner alone: whoever can write to it can run code in the next training
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

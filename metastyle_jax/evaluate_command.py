@@ -18,10 +18,13 @@ HELP = {
     "styles": "folder of styles that nothing was trained on",
     "contents": "folder of contents, likewise",
     "training_contents": "folder of contents to adapt on; default: --contents",
-    "features": "feature network of the judge: compact, vgg16:FILE ...; default: the training's",
+    "compare": "NAME=FOLDER, several with commas: pictures of other methods, "
+    "FOLDER/STYLE/CONTENT.png",
+    "features": "feature network of the judge: compact, vgg16, vgg16:FILE ...; default: vgg16 "
+    "where it is installed, else the training's",
     "style_weight": "of that judge, against a content weight of 1",
-    "lpips_network": "safetensors file of SqueezeNet 1.1; without it there is no LPIPS",
-    "lpips_heads": "safetensors file of LPIPS v0.1 for SqueezeNet",
+    "lpips": "network of LPIPS: alexnet, vgg16 or none; default: alexnet where it is installed",
+    "preset": "published: 20 contents x 40 styles at 512 px, the protocol of published tables",
     "style_count": "styles",
     "content_count": "contents",
     "bound_styles": "styles that are also trained from scratch, and optimised pixel by pixel",
@@ -32,6 +35,8 @@ HELP = {
     "scratch_at": "the same for the network trained from scratch",
     "pixel_steps": "of the optimisation of the pixels",
     "pixel_contents": "contents whose pixels are optimised",
+    "blind": "seed of a sheet that shows methods in random order, for a vote; -1 for none",
+    "blind_pairs": "pairs on that sheet",
 }
 
 
@@ -39,7 +44,8 @@ def add_parser(commands: Any) -> None:
     """Add `evaluate` to the subparsers of `cli`."""
     parser = commands.add_parser(
         "evaluate",
-        help="how good an initialisation is, between copies, training from scratch and the pixels",
+        help="score an initialisation against controls, other methods, training from scratch and "
+        "pixel optimisation",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )

@@ -19,6 +19,7 @@ import optax
 
 from metastyle_jax import compilation, objective
 from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
 
 # how far one step of L-BFGS may move a picture: root mean square over its pixels
 TRUST_RADIUS = 0.1
@@ -73,7 +74,7 @@ OnCall = Callable[[State, Metrics, float], None]
 
 def make_targets(
     goal: objective.Objective,
-    feature_weights: Any,
+    network: FeatureNetwork,
     contents: Sequence[np.ndarray],
     styles: Sequence[np.ndarray],
 ) -> Targets:
@@ -81,24 +82,24 @@ def make_targets(
 
     Args:
       goal: what is compared.
-      feature_weights: of the feature network.
+      network: the feature network.
       contents: N pictures (H, W, 3) in [0, 1] of one size.
       styles: N pictures (h, w, 3) in [0, 1]; of any sizes, but of one size for losses that keep
         the features themselves ("gaussian", "sliced_wasserstein").
     """
-    made = [_style_targets(style[None], feature_weights, goal=goal) for style in styles]
+    made = [_style_targets(style[None], network, goal=goal) for style in styles]
     joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *made)
-    return Targets(_content_targets(np.stack(contents), feature_weights, goal=goal), joined)
+    return Targets(_content_targets(np.stack(contents), network, goal=goal), joined)
 
 
 @functools.partial(compilation.jit, static_argnames="goal")
-def _content_targets(images: jax.Array, feature_weights: Any, *, goal: objective.Objective):
-    return objective.content_targets(goal, feature_weights, images)
+def _content_targets(images: jax.Array, network: FeatureNetwork, *, goal: objective.Objective):
+    return objective.content_targets(goal, network, images)
 
 
 @functools.partial(compilation.jit, static_argnames="goal")
-def _style_targets(images: jax.Array, feature_weights: Any, *, goal: objective.Objective):
-    return objective.style_targets(goal, feature_weights, images)
+def _style_targets(images: jax.Array, network: FeatureNetwork, *, goal: objective.Objective):
+    return objective.style_targets(goal, network, images)
 
 
 def weigh(
@@ -132,7 +133,7 @@ def noise(shape: Sequence[int], seed: int) -> np.ndarray:
 
 def balance(
     goal: objective.Objective,
-    feature_weights: Any,
+    network: FeatureNetwork,
     contents: np.ndarray,
     targets: Targets,
     *,
@@ -143,19 +144,19 @@ def balance(
     Measured on each content half hidden in noise: at the content itself its gradient vanishes.
     """
     hidden = (contents + noise(contents.shape, seed)) / 2
-    return np.asarray(_balance(hidden, targets, feature_weights, np.int32(seed), goal=goal))
+    return np.asarray(_balance(hidden, targets, network, np.int32(seed), goal=goal))
 
 
 @functools.partial(compilation.jit, static_argnames="goal")
 def _balance(
     images: jax.Array,
     targets: Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     seed: jax.Array,
     *,
     goal: objective.Objective,
 ) -> jax.Array:
-    return objective.balance(goal, feature_weights, images, *targets, jax.random.key(seed))
+    return objective.balance(goal, network, images, *targets, jax.random.key(seed))
 
 
 def start(images: np.ndarray, settings: OptimizationSettings) -> State:
@@ -167,7 +168,7 @@ def start(images: np.ndarray, settings: OptimizationSettings) -> State:
 def optimize(
     state: State,
     targets: Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     settings: OptimizationSettings,
     *,
     on_call: OnCall = lambda state, metrics, seconds: None,
@@ -177,7 +178,7 @@ def optimize(
     Args:
       state: from `start`, or one that an earlier run reached.
       targets: of the N pictures.
-      feature_weights: of the feature network.
+      network: the feature network.
       settings: how.
       on_call: called after each call of the compiled program with the state, the metrics {"loss",
         "content", "style"}, each (N,), before its last step, and the seconds since the second call:
@@ -197,7 +198,7 @@ def optimize(
             state.opt_state,
             np.int32(state.step),
             targets,
-            feature_weights,
+            network,
             count=count,
             settings=static,
         )
@@ -220,13 +221,13 @@ def _take_steps(
     opt_state: Any,
     step: jax.Array,
     targets: Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     *,
     count: int,
     settings: OptimizationSettings,
 ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
     def take(carry: tuple[jax.Array, Any], step: jax.Array):
-        return optimization_step(*carry, step, targets, feature_weights, settings)
+        return optimization_step(*carry, step, targets, network, settings)
 
     if count == 1:
         (images, opt_state), metrics = take((images, opt_state), step)
@@ -241,7 +242,7 @@ def optimization_step(
     opt_state: Any,
     step: jax.Array,
     targets: Targets,
-    feature_weights: Any,
+    network: FeatureNetwork,
     settings: OptimizationSettings,
 ) -> tuple[tuple[jax.Array, Any], dict[str, jax.Array]]:
     """One step: ((images, opt_state), metrics before it). `step`, () int32, seeds random losses."""
@@ -250,9 +251,7 @@ def optimization_step(
     key = jax.random.fold_in(jax.random.key(settings.seed), drawn)
 
     def loss_fn(images: jax.Array):
-        total, parts = objective.perceptual_loss(
-            settings.objective, feature_weights, images, *targets, key
-        )
+        total, parts = objective.perceptual_loss(settings.objective, network, images, *targets, key)
         return total.sum(), {"loss": total, **parts}
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(images)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax import bilevel, content_noise, objective, predictor, style_tasks, transformer
+from metastyle_jax.feature_network import FeatureNetwork
 
 # Adam does not see the size of this gradient; clipping by the global norm shall not either
 DISTANCE_WEIGHT = 1e-3
@@ -23,7 +24,7 @@ def meta_loss(
     problem: style_tasks.MetaProblem,
     params: transformer.Params,
     batch: style_tasks.Batch,
-    feature_weights: Any,
+    network: FeatureNetwork,
     inner_optimizer: optax.GradientTransformation,
     *,
     style_factor: jax.Array | float = 1.0,
@@ -38,7 +39,7 @@ def meta_loss(
       params: where every style starts; with "predictor" each starts where that says, and
         "style" goes after the mean of the predictions.
       batch: see `outer_step.train_step`.
-      feature_weights: of the feature network.
+      network: the feature network.
       inner_optimizer: of the inner loop.
       style_factor: multiplies the weight of the style.
       taken: () int32, how many of the T inner steps are taken; None for all.
@@ -52,9 +53,9 @@ def meta_loss(
       "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm"; and
       "prediction_distance" if there is a predictor).
     """
-    support, query = support_and_query(problem, batch, feature_weights, style_factor, key)
+    support, query = support_and_query(problem, batch, network, style_factor, key)
 
-    start = predicted_styles(problem, params, batch, feature_weights)
+    start = predicted_styles(problem, params, batch, network)
 
     def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
         data = {**query, "style_targets": style_targets}
@@ -87,13 +88,13 @@ def predicted_styles(
     problem: style_tasks.MetaProblem,
     params: transformer.Params,
     batch: style_tasks.Batch,
-    feature_weights: Any,
+    network: FeatureNetwork,
 ) -> Any:
     """Where the styles of the batch start by the predictor, leaves (S, C); None without one."""
     if "predictor" not in params:
         return None
     goal = problem.objective
-    seen = goal.extract(feature_weights, batch["styles"], goal.style_layers)
+    seen = network.extract(batch["styles"], goal.style_layers)
     statistics = jax.lax.stop_gradient(predictor.statistics(seen))
     return predictor.predict(params["predictor"], statistics, params["style"])
 
@@ -102,14 +103,14 @@ def preview(
     problem: style_tasks.MetaProblem,
     params: transformer.Params,
     batch: style_tasks.Batch,
-    feature_weights: Any,
+    network: FeatureNetwork,
     inner_optimizer: optax.GradientTransformation,
 ) -> tuple[jax.Array, jax.Array]:
     """The first query content in each style before and after the inner loop: (S, H, W, 3) twice.
 
     Before: in `params["style"]`; the inner loop starts where the predictor says, if there is one.
     """
-    support, query = support_and_query(problem, batch, feature_weights, key=jax.random.key(0))
+    support, query = support_and_query(problem, batch, network, key=jax.random.key(0))
     content = query["contents"][:1]
     stylize = functools.partial(transformer.stylize, dtype=problem.dtype, rewrite=problem.rewrite)
 
@@ -121,7 +122,7 @@ def preview(
 
     before = stylize(params["weights"], params["style"], content)
     problem = dataclasses.replace(problem, estimator=bilevel.first_order)
-    start = predicted_styles(problem, params, batch, feature_weights)
+    start = predicted_styles(problem, params, batch, network)
     after, _ = style_tasks.adapt_styles(
         problem, params, support, inner_optimizer, outputs, start=start
     )
@@ -131,19 +132,19 @@ def preview(
 def support_and_query(
     problem: style_tasks.MetaProblem,
     batch: style_tasks.Batch,
-    feature_weights: Any,
+    network: FeatureNetwork,
     style_factor: jax.Array | float = 1.0,
     key: jax.Array | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Data of `style_tasks.stylization_loss` for the inner and for the outer loss."""
-    targets = style_tasks.make_targets(problem, feature_weights, batch, style_factor)
+    targets = style_tasks.make_targets(problem, network, batch, style_factor)
     keys = (None, None) if key is None else jax.random.split(key)
     return tuple(
         {
             "contents": _with_noise(problem, batch[name], own_key),
             "content_targets": targets[name],
             "style_targets": targets["styles"],
-            "feature_weights": feature_weights,
+            "feature_network": network,
             "key": own_key,
         }
         for name, own_key in zip(("support", "query"), keys, strict=True)

@@ -18,7 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax import fusion, losses, vgg
+from metastyle_jax import fusion, losses
+from metastyle_jax.feature_network import FeatureNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,6 @@ class Objective:
     """What is compared, how, and with which weights. Hashable: a static argument of `jax.jit`.
 
     Attributes:
-      architecture, pooling: of the feature network, see `vgg.features`.
       content_layers, style_layers: names such as `relu2_2`.
       content_weight, style_weight, total_variation_weight: factors of the three parts.
       style_loss: for example `losses.gram`.
@@ -34,11 +34,8 @@ class Objective:
       normalize: divide each layer's error by the mean square of its target, which makes the loss
         the same size for every style and every content, so that one inner rate fits all. False is
         the paper's scaling.
-      dtype: of the feature convolutions by name ("bfloat16"); None for that of the images.
     """
 
-    architecture: str = "vgg16"
-    pooling: vgg.Pooling = "max"
     content_layers: tuple[str, ...] = ("relu2_2",)
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
@@ -47,7 +44,6 @@ class Objective:
     style_loss: losses.StyleLoss = losses.gram
     style_layer_weights: tuple[float, ...] = ()
     normalize: bool = False
-    dtype: str | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -59,28 +55,13 @@ class Objective:
         """`style_loss` as it is minimised: relative to the style if `normalize`."""
         return fusion.relative(self.style_loss) if self.normalize else self.style_loss
 
-    def extract(
-        self, feature_weights: vgg.FeatureWeights, images: jax.Array, layers: tuple[str, ...]
-    ) -> dict[str, jax.Array]:
-        """Features of (N, H, W, 3) images in [0, 1] at `layers`."""
-        return vgg.features(
-            feature_weights,
-            images,
-            layers,
-            architecture=self.architecture,
-            pooling=self.pooling,
-            dtype=self.dtype,
-        )
-
 
 Targets = dict[str, dict[str, Any]]
 
 
-def content_targets(
-    objective: Objective, feature_weights: vgg.FeatureWeights, images: jax.Array
-) -> Targets:
+def content_targets(objective: Objective, network: FeatureNetwork, images: jax.Array) -> Targets:
     """`{layer: {"features": (N, h, w, C), "scale": (N,)}}` of (N, H, W, 3) contents in [0, 1]."""
-    features = objective.extract(feature_weights, images, objective.content_layers)
+    features = network.extract(images, objective.content_layers)
     return {
         layer: {"features": x, "scale": _content_scale(objective, losses.mean_square(x))}
         for layer, x in features.items()
@@ -93,14 +74,12 @@ def _content_scale(objective: Objective, magnitude: jax.Array) -> jax.Array:
     return 1 / jnp.maximum(magnitude, fusion.TINY)
 
 
-def style_targets(
-    objective: Objective, feature_weights: vgg.FeatureWeights, images: jax.Array
-) -> Targets:
+def style_targets(objective: Objective, network: FeatureNetwork, images: jax.Array) -> Targets:
     """`{layer: {"statistics": leaves (N, ...), "scale": (N,)}}` of (N, H, W, 3) styles in [0, 1].
 
     The style's features may have any size, see `losses`; the scale is the weight of the layer.
     """
-    features = objective.extract(feature_weights, images, objective.style_layers)
+    features = network.extract(images, objective.style_layers)
     weights = objective.style_layer_weights or (1.0,) * len(objective.style_layers)
     loss = objective.compared
     return {
@@ -133,7 +112,7 @@ def tile_contents(contents: jax.Array, styles: int) -> jax.Array:
 
 def perceptual_loss(
     objective: Objective,
-    feature_weights: vgg.FeatureWeights,
+    network: FeatureNetwork,
     outputs: jax.Array,
     contents: Targets,
     styles: Targets,
@@ -147,7 +126,7 @@ def perceptual_loss(
       (total (N,), {"content": (N,), "style": (N,)}), the parts already multiplied by their weights;
       float32 or wider.
     """
-    features = objective.extract(feature_weights, outputs, objective.layers)
+    features = network.extract(outputs, objective.layers)
     content = content_error(objective, features, contents)
     style = sum(style_errors(objective, features, styles, key).values())
     total = content + style
@@ -188,7 +167,7 @@ def style_errors(
 
 def balance(
     objective: Objective,
-    feature_weights: vgg.FeatureWeights,
+    network: FeatureNetwork,
     images: jax.Array,
     contents: Targets,
     styles: Targets,
@@ -203,7 +182,7 @@ def balance(
 
     def norm(part: str) -> jax.Array:
         def loss_fn(images: jax.Array) -> jax.Array:
-            parts = perceptual_loss(objective, feature_weights, images, contents, styles, key)[1]
+            parts = perceptual_loss(objective, network, images, contents, styles, key)[1]
             return parts[part].sum()
 
         return jnp.sqrt(jnp.square(jax.grad(loss_fn)(images)).sum(axis=(1, 2, 3)))

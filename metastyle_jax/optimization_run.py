@@ -12,6 +12,7 @@ import numpy as np
 from metastyle_jax import image_optimization
 from metastyle_jax.data.images import write_png
 from metastyle_jax.data.resizing import resample, resize_short_side
+from metastyle_jax.feature_network import FeatureNetwork
 from metastyle_jax.optimization_state import SavedState
 
 SAVE_EVERY = 50  # steps; an interruption saves too
@@ -62,7 +63,7 @@ class Group:
 def run(
     schedule: Schedule,
     group: Group,
-    features: Any,
+    network: FeatureNetwork,
     out: Path,
     saved: SavedState,
     *,
@@ -73,7 +74,7 @@ def run(
     Args:
       schedule: how.
       group: what.
-      features: weights of the feature network.
+      network: the feature network.
       out: folder.
       saved: where the state is kept, now and then and when this is interrupted.
       resume: continue from there.
@@ -93,7 +94,7 @@ def run(
             images = _start(schedule, contents) if images is None else _fit_all(images, contents)
             state = image_optimization.start(images, schedule.at(index))
         run_size = _Size(schedule, group, out, saved, report, index, state)
-        images, state = np.asarray(run_size.run(contents, styles, features).images), None
+        images, state = np.asarray(run_size.run(contents, styles, network).images), None
     for name, image in zip(group.names, images, strict=True):
         write_png(out / "images" / f"{name}.png", image)
     return images, report
@@ -118,17 +119,17 @@ class _Size:
         self._state, self._first = state, state.step
 
     def run(
-        self, contents: np.ndarray, styles: Sequence[np.ndarray], features: Any
+        self, contents: np.ndarray, styles: Sequence[np.ndarray], network: FeatureNetwork
     ) -> image_optimization.State:
         goal, seed = self._settings.objective, self._settings.seed
-        targets = image_optimization.make_targets(goal, features, contents, styles)
-        balance = image_optimization.balance(goal, features, contents, targets, seed=seed)
+        targets = image_optimization.make_targets(goal, network, contents, styles)
+        balance = image_optimization.balance(goal, network, contents, targets, seed=seed)
         for row, factor in zip(self._report, balance, strict=True):
             row["balance"] = float(factor)
         targets = image_optimization.weigh(targets, styles=self._schedule.gamma * balance)
         try:
             return image_optimization.optimize(
-                self._state, targets, features, self._settings, on_call=self._on_call
+                self._state, targets, network, self._settings, on_call=self._on_call
             )
         finally:  # Ctrl-C included
             self._save()

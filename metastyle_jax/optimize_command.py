@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax import (
     command_line,
-    feature_weights,
     fusion,
     image_optimization,
     objective,
@@ -26,6 +23,7 @@ from metastyle_jax import (
 from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.images import check_minimum_size, read_image, write_png
 from metastyle_jax.errors import UserError
+from metastyle_jax.features import registry
 from metastyle_jax.media.sheet import contact_sheet
 from metastyle_jax.optimization_state import SavedState
 
@@ -109,8 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args, goal)
     pairs = make_pairs(args.content, args.style)
     pictures = _read_pictures(args, pairs, goal)
-    _, features = feature_weights.load(args.features, goal.layers)
-    features = jax.tree.map(jnp.asarray, features)
+    network = registry.load(args.features, goal.layers, pooling=args.pooling)
     out = prepare_folder(args.out)
     schedule = _schedule(args, goal, pictures)
     made, rows = {}, []
@@ -123,7 +120,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 [pictures[pair.content] for pair in group],
                 [pictures[pair.style] for pair in group],
             ),
-            features,
+            network,
             out,
             SavedState(out / f"state_{number}.safetensors", _described(args, group)),
             resume=args.resume,
@@ -181,8 +178,6 @@ def make_objective(args: argparse.Namespace) -> objective.Objective:
     except ValueError as error:
         raise UserError(f"--loss: {error}") from error
     return objective.Objective(
-        architecture=args.features.partition(":")[0],
-        pooling=args.pooling,
         content_layers=args.content_layers,
         style_layers=args.style_layers,
         style_weight=1.0,
@@ -196,7 +191,7 @@ def make_objective(args: argparse.Namespace) -> objective.Objective:
 def _check(args: argparse.Namespace, goal: objective.Objective) -> None:
     for flag, layers in (("style", goal.style_layers), ("content", goal.content_layers)):
         try:
-            vgg.needed_convs(goal.architecture, layers)
+            vgg.needed_convs(args.features.partition(":")[0], layers)
         except ValueError as error:
             where = "features" if "unknown feature" in str(error) else f"{flag}-layers"
             raise UserError(f"--{where}: {error}") from error

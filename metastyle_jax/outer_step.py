@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax import meta, style_tasks, transformer
+from metastyle_jax.feature_network import FeatureNetwork
 
 InnerOptimizer = Callable[[jax.Array, Any], optax.GradientTransformation]
 
@@ -41,7 +42,7 @@ def init_state(params: transformer.Params, optimizer: optax.GradientTransformati
 def train_step(
     state: TrainState,
     batch: style_tasks.Batch,
-    feature_weights: Any,
+    network: FeatureNetwork,
     *,
     problem: style_tasks.MetaProblem,
     inner_optimizer: InnerOptimizer,
@@ -54,7 +55,7 @@ def train_step(
       state: before the step.
       batch: {"styles": (S, H, W, 3), "support": (B, H, W, 3), "query": (B, H, W, 3)} in [0, 1];
         on each replica its share of the styles.
-      feature_weights: of the feature network.
+      network: the feature network.
       problem: static description.
       inner_optimizer: (outer step (), learned inner rates or None) -> the inner optimizer.
       outer_optimizer: of all parameters.
@@ -70,7 +71,7 @@ def train_step(
         state.params,
         state.step,
         batch,
-        feature_weights,
+        network,
         problem=problem,
         inner_optimizer=inner_optimizer,
     )
@@ -87,7 +88,7 @@ def outer_gradient(
     params: transformer.Params,
     step: jax.Array,
     batch: style_tasks.Batch,
-    feature_weights: Any,
+    network: FeatureNetwork,
     *,
     problem: style_tasks.MetaProblem,
     inner_optimizer: InnerOptimizer,
@@ -105,7 +106,7 @@ def outer_gradient(
             problem,
             {name: part for name, part in params.items() if name != "inner_rates"},
             batch,
-            feature_weights,
+            network,
             inner_optimizer(step, params.get("inner_rates")),
             style_factor=_style_factor(problem, step),
             taken=taken_steps(problem, step),

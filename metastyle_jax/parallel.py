@@ -1,7 +1,7 @@
 """Data parallelism: one per-replica step, wrapped by `jit(shard_map)` or by `jax.pmap`.
 
-The styles of a batch are shared out among the devices; contents, state and feature weights are on
-every device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
+The styles of a batch are shared out among the devices; contents, state and the feature network are
+on every device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Parallel(NamedTuple):
     """A wrapped step and how its arguments get to the devices.
 
     Attributes:
-      step: (state, batch, feature_weights) -> (state, metrics), both replicated.
+      step: (state, batch, network) -> (state, metrics), both replicated.
       replicate: pytree -> the same on every device.
       place_batch: host batch -> batch on the devices. Every process passes the whole batch.
 
@@ -55,7 +55,7 @@ def check_divisible(styles: int, devices: int) -> None:
 def parallelize(
     step: Callable[..., tuple[Any, Any]], *, kind: Kind, devices: Sequence[jax.Device]
 ) -> Parallel:
-    """Wrap the per-replica `step(state, batch, feature_weights)`.
+    """Wrap the per-replica `step(state, batch, network)`.
 
     Args:
       step: averages gradients and metrics over `AXIS`; it sees S / D styles and all contents.
@@ -97,7 +97,7 @@ def _pmap(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     axes = {SHARDED: 0, "support": None, "query": None}
     wrapped = jax.pmap(step, AXIS, in_axes=(None, axes, None), out_axes=None, devices=list(devices))
     local = [index for index, d in enumerate(devices) if d.process_index == jax.process_index()]
-    # placed, not left to pmap: it would send the state of a resumed run and the feature weights
+    # placed, not left to pmap: it would send the state of a resumed run and the feature network
     # from the host again at every step
     mesh = Mesh(np.asarray(devices)[local], (AXIS,))
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)

@@ -17,9 +17,9 @@ import jax
 import ml_collections
 import numpy as np
 
-from metastyle_jax import outer_step, parallel, settings, subsets, vgg
+from metastyle_jax import outer_step, parallel, settings, subsets
 from metastyle_jax.errors import UserError
-from metastyle_jax.training_step import pick_devices, wrap_steps
+from metastyle_jax.training_step import network_shapes, pick_devices, wrap_steps
 
 USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
 _MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usual
@@ -226,7 +226,7 @@ def largest_share(
 def _argument_shapes(
     config: ml_collections.ConfigDict, optimizer: Any, step: parallel.Parallel
 ) -> tuple[Any, Any, Any]:
-    """(state, batch, feature weights) of the step as shapes, placed as training places them."""
+    """(state, batch, feature network) of the step as shapes, placed as training places them."""
 
     def images(count: int) -> jax.ShapeDtypeStruct:
         size = config.data.image_size
@@ -235,11 +235,13 @@ def _argument_shapes(
     def init() -> outer_step.TrainState:
         return outer_step.init_state(settings.init_params(config, jax.random.key(0)), optimizer)
 
-    goal = settings.make_objective(config)
-    features = vgg.weight_shapes(goal.architecture, goal.layers)
     styles, contents = config.batch.styles, config.batch.contents
     batch = {"styles": images(styles), "support": images(contents), "query": images(contents)}
-    return step.replicate(jax.eval_shape(init)), step.place_batch(batch), step.replicate(features)
+    return (
+        step.replicate(jax.eval_shape(init)),
+        step.place_batch(batch),
+        step.replicate(network_shapes(config)),
+    )
 
 
 def _bytes_per_device(tree: Any) -> int:

@@ -24,6 +24,7 @@ from metastyle_jax import (
     vgg,
 )
 from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
 
 NOISE = "data.noise"  # in the files of styles too
 # what must not change when a run is resumed; the rest (lengths, intervals, devices) may
@@ -52,11 +53,11 @@ def changed(
 
 def fixed_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The settings that a resumed run must share with the one it continues."""
-    return {
-        name: value
-        for name, value in flatten(config).items()
-        if not name.startswith(RESUME_MAY_CHANGE)
-    }
+    flat = flatten(config)
+    if "features.network" in flat:
+        # a run may say what its network pools by, or leave it to the network
+        flat["features.pooling"] = recorded_features(flat)[1]
+    return {name: value for name, value in flat.items() if not name.startswith(RESUME_MAY_CHANGE)}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -71,7 +72,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "inner.learned_rates": ("", *learned_rates.KINDS),
         "inner.unroll": ("auto", True, False),
         "outer.estimator": tuple(bilevel.ESTIMATORS),
-        "features.pooling": ("max", "average"),
+        "features.pooling": ("", "max", "average"),
         "features.dtype": ("float32", "bfloat16"),
         "model.dtype": ("float32", "bfloat16"),
         "model.blur": (True, False),
@@ -115,7 +116,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     require(flat, (*choices, *minimum, NOISE), "configs/default.py")
     for name, allowed in choices.items():
         if flat[name] not in allowed:
-            known = ", ".join(str(value) for value in allowed)
+            known = ", ".join(str(value) or "''" for value in allowed)
             raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
     check_minimum(flat, minimum)
     check_noise(flat[NOISE], f"config.{NOISE}")
@@ -214,8 +215,6 @@ def _check_subset(config: ml_collections.ConfigDict) -> None:
 def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
     """The objective that a configuration describes."""
     return objective.Objective(
-        architecture=config.features.network.partition(":")[0],
-        pooling=config.features.pooling,
         content_layers=tuple(config.objective.content_layers),
         style_layers=tuple(config.objective.style_layers),
         content_weight=config.objective.content_weight,
@@ -224,14 +223,12 @@ def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
         style_layer_weights=tuple(config.objective.style_layer_weights),
         total_variation_weight=config.objective.total_variation_weight,
         normalize=config.objective.normalize,
-        dtype=_dtype(config.features.dtype),
     )
 
 
 def record_objective(goal: objective.Objective) -> dict[str, Any]:
     """The settings of an objective by dotted name, as `flatten` has them."""
     return {
-        "features.pooling": goal.pooling,
         "objective.style_loss": goal.style_loss.name,
         **{f"objective.{name}": _plain(getattr(goal, name)) for name in _OBJECTIVE},
     }
@@ -243,13 +240,33 @@ def recorded_objective(recorded: Mapping[str, Any]) -> objective.Objective:
         name: recorded.get(f"objective.{name}", getattr(NORMALIZED, name)) for name in _OBJECTIVE
     }
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
-    network = recorded.get("features.network", NORMALIZED.architecture)
     return objective.Objective(
-        architecture=network.partition(":")[0],
-        pooling=recorded.get("features.pooling", NORMALIZED.pooling),
         style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
         **values,
     )
+
+
+def record_features(network: FeatureNetwork) -> dict[str, Any]:
+    """The settings of a feature network by dotted name, as `flatten` has them."""
+    return {"features.network": network.spec, "features.pooling": network.pooling}
+
+
+def recorded_features(recorded: Mapping[str, Any], instead: str = "") -> tuple[str, str]:
+    """Which feature network settings by dotted name describe, and how it pools.
+
+    Args:
+      recorded: settings; a training that recorded none used `EMBEDDED_FEATURES`.
+      instead: the network to use in its place; one of another architecture pools as it was trained.
+
+    Returns:
+      (spec, pooling), see `features.registry.load`.
+    """
+    spec = recorded.get("features.network", EMBEDDED_FEATURES)
+    architecture = (instead or spec).partition(":")[0]
+    own = vgg.POOLING.get(architecture, "max")
+    if architecture != spec.partition(":")[0]:
+        return instead, own
+    return instead or spec, recorded.get("features.pooling") or own
 
 
 def recorded_noise(recorded: Mapping[str, Any]) -> float:
@@ -268,9 +285,8 @@ _OBJECTIVE = (
 )
 
 # for parameters whose training nobody recorded
+EMBEDDED_FEATURES = "compact"
 NORMALIZED = objective.Objective(
-    architecture="compact",
-    pooling="average",
     style_layers=("relu1_2", "relu2_2", "relu3_3"),
     style_weight=5.0,
     normalize=True,
@@ -295,7 +311,7 @@ def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
         style_warmup=config.outer.style_warmup,
         unroll=jax.default_backend() == "cpu" if unroll == "auto" else unroll,
         noise=config.data.noise,
-        dtype=_dtype(config.model.dtype),
+        dtype=dtype_of(config.model.dtype),
     )
 
 
@@ -314,7 +330,7 @@ def make_estimator(config: ml_collections.ConfigDict) -> bilevel.Estimator:
     return estimator
 
 
-def _dtype(name: str) -> str | None:
+def dtype_of(name: str) -> str | None:
     return None if name == "float32" else name
 
 
@@ -353,11 +369,12 @@ def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> dict[str, 
         fast, _ = subsets.split(params, config.inner.subset)
         params["inner_rates"] = learned_rates.init(kind, fast, config.inner.steps)
     if hidden := config.model.predictor:
-        goal = make_objective(config)
+        architecture = config.features.network.partition(":")[0]
+        layers = config.objective.style_layers
         params["predictor"] = predictor.init(
             jax.random.fold_in(key, 1),
             params["style"],
-            inputs=2 * sum(vgg.width(goal.architecture, layer) for layer in goal.style_layers),
+            inputs=2 * sum(vgg.width(architecture, layer) for layer in layers),
             hidden=hidden,
         )
     return params

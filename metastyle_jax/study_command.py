@@ -42,17 +42,18 @@ LOSSES = {
     "size": "side of the pictures, pixels",
     "steps": "of Adam on the pixels",
     "learning_rate": "of Adam",
+    "figures": "which figures to paint",
 }
 
 FEATURES = {
     "styles": "folder of artworks that nothing was trained on",
-    "networks": "compact, vgg16:FILE, squeezenet:FILE, cd16x:FILE, random-vgg16, with commas",
+    "networks": "compact, vgg16, squeezenet:FILE, cd16x:FILE, random-vgg16, with commas",
 }
 
 DRAWINGS = {
     "contents": "pictures, with commas",
     "styles": "pictures, with commas; every content is drawn in each",
-    "networks": "compact, compact:FILE, vgg16:FILE, with commas",
+    "networks": "compact, compact:FILE, vgg16, vgg16:FILE, with commas",
     "judge": "feature network that judges all of them",
     "style_weight": "of all of them, against a content weight of 1",
     "size": "side of the pictures, pixels",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax import bilevel, objective, subsets, transformer
+from metastyle_jax.feature_network import FeatureNetwork
 
 Batch = Mapping[str, jax.Array]
 
@@ -59,7 +60,7 @@ Finish = Callable[[Any, Any, objective.Targets], Any]
 
 def make_targets(
     problem: MetaProblem,
-    feature_weights: Any,
+    network: FeatureNetwork,
     batch: Batch,
     style_factor: jax.Array | float = 1.0,
 ) -> dict[str, objective.Targets]:
@@ -68,14 +69,14 @@ def make_targets(
     `style_factor` multiplies the weight of the style.
     """
     goal = problem.objective
-    styles = objective.style_targets(goal, feature_weights, batch["styles"])
+    styles = objective.style_targets(goal, network, batch["styles"])
     targets = {
         "styles": {
             layer: {**target, "scale": target["scale"] * style_factor}
             for layer, target in styles.items()
         },
-        "support": objective.content_targets(goal, feature_weights, batch["support"]),
-        "query": objective.content_targets(goal, feature_weights, batch["query"]),
+        "support": objective.content_targets(goal, network, batch["support"]),
+        "query": objective.content_targets(goal, network, batch["query"]),
     }
     return jax.lax.stop_gradient(targets)
 
@@ -89,8 +90,8 @@ def stylization_loss(
       problem: static description.
       weights: of the transformer.
       style: leaves (S, C).
-      data: {"contents": (B, H, W, 3), "content_targets", "style_targets", "feature_weights"}, and
-        "key" for a style loss that is random.
+      data: {"contents": (B, H, W, 3), "content_targets", "style_targets",
+        "feature_network"}, and "key" for a style loss that is random.
 
     Returns:
       (scalar, {"loss", "content", "style"} each (S,), the mean over contents).
@@ -106,7 +107,7 @@ def stylization_loss(
     )
     targets = objective.fold_targets(data["content_targets"], data["style_targets"], (s, b))
     total, parts = objective.perceptual_loss(
-        problem.objective, data["feature_weights"], outputs, *targets, data.get("key")
+        problem.objective, data["feature_network"], outputs, *targets, data.get("key")
     )
     parts = {"loss": total, **parts}
     parts = {name: part.reshape(s, b).mean(axis=1) for name, part in parts.items()}

@@ -16,7 +16,6 @@ import numpy as np
 from metastyle_jax import (
     checkpoint,
     compilation,
-    feature_weights,
     initialization,
     meta,
     outer_step,
@@ -29,10 +28,11 @@ from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource, batches
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
 from metastyle_jax.media.sheet import contact_sheet
 from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
-from metastyle_jax.training_step import pick_devices, wrap_steps
+from metastyle_jax.training_step import load_network, pick_devices, wrap_steps
 
 NOT_FINITE_ADVICE = (
     "lower config.inner.learning_rate or config.outer.learning_rate, or set config.outer.clip"
@@ -70,9 +70,7 @@ def _train(
     settings.check(config)
     devices = pick_devices(config)
     sources = _open_sources(config)
-    _, features = feature_weights.load(
-        config.features.network, settings.make_objective(config).layers
-    )
+    network = load_network(config)
     optimizer = settings.make_outer_optimizer(config)
     with checkpoint.Checkpoints(
         workdir / checkpoint.DIRECTORY_NAME,
@@ -83,7 +81,7 @@ def _train(
         _write_json(workdir / "config.json", settings.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
-            return _loop(config, workdir, steps, state, features, sources, checkpoints, stop)
+            return _loop(config, workdir, steps, state, network, sources, checkpoints, stop)
         finally:
             _list_skipped(workdir, sources)
 
@@ -166,7 +164,7 @@ def _loop(
     workdir: Path,
     steps: tuple[parallel.Parallel, parallel.Parallel],
     state: outer_step.TrainState,
-    features: Any,
+    network: FeatureNetwork,
     sources: dict[str, ImageSource],
     checkpoints: checkpoint.Checkpoints,
     stop: StopRequests,
@@ -174,9 +172,9 @@ def _loop(
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
     _, wrapped = steps
-    state, on_devices = wrapped.replicate(state), wrapped.replicate(features)
+    state, on_devices = wrapped.replicate(state), wrapped.replicate(network)
     first_order_steps = config.outer.first_order_steps
-    draw = _sheet_drawer(config, features, sources) if config.log.sheet_every else None
+    draw = _sheet_drawer(config, network, sources) if config.log.sheet_every else None
     images_per_step = config.batch.styles * config.batch.contents
     main = jax.process_index() == 0
     watch = FiniteWatch(checkpoints, NOT_FINITE_ADVICE)
@@ -223,7 +221,7 @@ def _describe(values: Mapping[str, float]) -> str:
 
 
 def _sheet_drawer(
-    config: ml_collections.ConfigDict, features: Any, sources: dict[str, ImageSource]
+    config: ml_collections.ConfigDict, network: FeatureNetwork, sources: dict[str, ImageSource]
 ) -> Callable[[transformer.Params], np.ndarray]:
     """params -> sheet of content, style, output before and after the inner steps."""
     batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
@@ -232,9 +230,9 @@ def _sheet_drawer(
     make_inner_optimizer = settings.make_inner_optimizer(config)
 
     @compilation.jit
-    def outputs(params: Any, batch: Any, features: Any):
+    def outputs(params: Any, batch: Any, network: FeatureNetwork):
         inner_optimizer = make_inner_optimizer(jnp.zeros(()), params.get("inner_rates"))
-        return meta.preview(problem, params, batch, features, inner_optimizer)
+        return meta.preview(problem, params, batch, network, inner_optimizer)
 
     steps = config.inner.steps
     after = f"{steps} inner step{'s' if steps != 1 else ''}"
@@ -243,7 +241,7 @@ def _sheet_drawer(
     titles = ("content", "style", "0 steps", after)
 
     def draw(params: transformer.Params) -> np.ndarray:
-        before, after = jax.device_get(outputs(params, batch, features))
+        before, after = jax.device_get(outputs(params, batch, network))
         content = batch["query"][0]
         rows = [
             [content, style, *pair]

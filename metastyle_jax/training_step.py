@@ -1,4 +1,4 @@
-"""The outer step as training runs it: from a configuration to a compiled program per device."""
+"""What training runs: the feature network and the compiled outer step of a configuration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import jax
 import ml_collections
 import optax
 
-from metastyle_jax import bilevel, outer_step, parallel, settings, style_tasks
+from metastyle_jax import bilevel, feature_network, outer_step, parallel, settings, style_tasks
 from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.features import registry
 
 
 def pick_devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
@@ -27,6 +29,34 @@ def pick_devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
         )
     parallel.check_divisible(config.batch.styles, count)
     return available[:count]
+
+
+def load_network(config: ml_collections.ConfigDict) -> FeatureNetwork:
+    """The feature network that `config` describes.
+
+    Raises:
+      UserError: it cannot be loaded.
+    """
+    spec, pooling, dtype = _network_settings(config)
+    return registry.load(spec, _layers(config), pooling=pooling, dtype=dtype)
+
+
+def network_shapes(config: ml_collections.ConfigDict) -> FeatureNetwork:
+    """The same with shapes for weights: nothing is read."""
+    spec, pooling, dtype = _network_settings(config)
+    architecture, _ = registry.parse(spec)
+    return feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
+
+
+def _network_settings(config: ml_collections.ConfigDict) -> tuple[str, str, str | None]:
+    return (
+        *settings.recorded_features(settings.flatten(config)),
+        settings.dtype_of(config.features.dtype),
+    )
+
+
+def _layers(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    return settings.make_objective(config).layers
 
 
 def wrap_steps(

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from metastyle_jax import adaptation, feature_weights, initialization, settings, style_packs
+from metastyle_jax import adaptation, initialization, settings, style_packs
 from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data import images, pipeline, resizing
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import style_file
+from metastyle_jax.features import registry
 from metastyle_jax.stylization import stylize_image
 
 SAMPLE = "lake.jpg"  # content of the thumbnails
@@ -54,20 +55,21 @@ def main() -> None:
 
 def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
     goal = settings.recorded_objective(init.settings)
-    network, features = feature_weights.load(goal.architecture, goal.layers)
+    spec, pooling = settings.recorded_features(init.settings)
+    network = registry.load(spec, goal.layers, pooling=pooling)
     noise = settings.recorded_noise(init.settings)
     how = adaptation.AdaptationSettings(
         goal, steps=args.steps, learning_rate=args.learning_rate, noise=noise
     )
     described = {
         "init": init.name,
-        "features.network": network,
         "artwork": f"{pack.artist}: {pack.title} ({pack.year})",
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
         settings.NOISE: noise,
         "adaptation.style_size": args.style_size,
+        **settings.record_features(network),
         **settings.record_objective(goal),
     }
     if _is_current(pack.style_file, init.digest, described):
@@ -78,7 +80,7 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
     source = FolderSource(args.contents, "content folder")
     crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
     params = jax.tree.map(jnp.asarray, init.params)
-    result = adaptation.adapt(params, artwork, crops, jax.tree.map(jnp.asarray, features), how)
+    result = adaptation.adapt(params, artwork, crops, network, how)
     _draw(pack.thumbnail, result.params, noise)
     style_file.save_style(
         pack.style_file,

@@ -13,9 +13,7 @@ import pytest
 import tiny
 from metastyle_jax import adaptation, objective, transformer
 
-GOAL = objective.Objective(
-    architecture="compact", content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")
-)
+GOAL = objective.Objective(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2"))
 
 
 def written_out(params, style_image, contents, features, settings, moves):
@@ -57,7 +55,7 @@ def test_equals_adam_written_out(
     float64, standard_promotion, quick_compile, parameters, moves
 ) -> None:
     params = tiny.parameters()
-    features = tiny.feature_weights(GOAL.layers)
+    features = tiny.feature_network(GOAL.layers)
     style_image, contents = tiny.images(1, 24, 32, seed=1)[0], tiny.images(2, 16, 16, seed=2)
     settings = adaptation.AdaptationSettings(
         objective=GOAL, steps=3, learning_rate=2**-7, parameters=parameters

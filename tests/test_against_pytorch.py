@@ -17,7 +17,6 @@ from metastyle_jax import bilevel, meta, objective, style_tasks
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 GOAL = objective.Objective(
-    architecture="compact",
     style_layers=("relu1_2", "relu2_2"),
     style_weight=2.0,
     normalize=True,
@@ -34,22 +33,22 @@ def step(torch_reference):
 
 @pytest.fixture
 def case(step):
-    """(params, batch, feature weights), and the same as tensors."""
+    """(params, batch, feature network), and the same as tensors."""
     import torch
 
     params = tiny.parameters()
     names = ("styles", "support", "query")
     batch = {name: tiny.images(2, 16, 20, seed=seed) for seed, name in enumerate(names)}
-    network = tiny.feature_weights(GOAL.layers)
+    network = tiny.feature_network(GOAL.layers)
     place = step.Placement(dtype=torch.float64)
     tensors = {name: place.parameters(tree) for name, tree in params.items()}
     images = {name: place.images(array) for name, array in batch.items()}
-    return (params, batch, network), (tensors, images, place.parameters(network))
+    return (params, batch, network), (tensors, images, place.parameters(network.weights))
 
 
 @functools.cache
 def outer_gradient(estimator: str):
-    """(params, batch, feature weights) -> (outer loss, its gradient) by this project."""
+    """(params, batch, feature network) -> (outer loss, its gradient) by this project."""
     problem = style_tasks.MetaProblem(GOAL, estimator=bilevel.ESTIMATORS[estimator], unroll=True)
 
     def loss_fn(params, batch, network):
@@ -65,7 +64,7 @@ def adaptation_loss(params, batch, network):
         "contents": batch["support"],
         "content_targets": targets["support"],
         "style_targets": jax.tree.map(lambda x: x[:1], targets["styles"]),
-        "feature_weights": network,
+        "feature_network": network,
     }
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
     problem = style_tasks.MetaProblem(GOAL)

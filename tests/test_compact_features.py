@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import resources
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from metastyle_jax import feature_weights, objective, safetensors_file, vgg
+from metastyle_jax import objective, safetensors_file, vgg
 from metastyle_jax.data import images, resizing
+from metastyle_jax.features import registry
 
 ASSETS = Path(str(resources.files("metastyle_jax") / "assets"))
 FILE = ASSETS / "compact.safetensors"
@@ -18,10 +20,8 @@ LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 @pytest.fixture(scope="module")
-def weights():
-    architecture, weights = feature_weights.load("compact", LAYERS)
-    assert architecture == "compact"
-    return weights
+def network():
+    return registry.load("compact", LAYERS)
 
 
 def pictures(kind: str) -> np.ndarray:
@@ -38,9 +38,9 @@ def test_keys_types_size_and_metadata():
     assert "train-features" in metadata["origin"] and metadata["license"] == "Apache-2.0"
 
 
-def test_weights_are_finite_and_not_crushed_by_float16(weights):
-    assert list(weights) == list(vgg.needed_convs("compact", LAYERS))
-    for conv in weights.values():
+def test_weights_are_finite_and_not_crushed_by_float16(network):
+    assert list(network.weights) == list(vgg.needed_convs("compact", LAYERS))
+    for conv in network.weights.values():
         for array in conv.values():
             assert np.isfinite(array).all()
         norms = np.linalg.norm(conv["kernel"].reshape(-1, conv["kernel"].shape[-1]), axis=0)
@@ -49,8 +49,9 @@ def test_weights_are_finite_and_not_crushed_by_float16(weights):
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("kind", ["contents", "styles"])
-def test_most_channels_live_on_some_sample(weights, kind, pooling):
-    x = vgg.features(weights, pictures(kind), LAYERS, architecture="compact", pooling=pooling)
+def test_most_channels_live_on_some_sample(network, kind, pooling):
+    network = dataclasses.replace(network, pooling=pooling)
+    x = network.extract(pictures(kind), LAYERS)
     for layer, values in x.items():
         deviation = np.asarray(values).std(axis=(0, 1, 2))
         assert (deviation > 1e-3).mean() > 0.6, layer
@@ -58,18 +59,15 @@ def test_most_channels_live_on_some_sample(weights, kind, pooling):
         assert 0.1 < np.asarray(values).mean() < 3, layer
 
 
-def test_style_ignores_where_things_are(weights):
-    settings = objective.Objective(
-        architecture="compact", pooling="average", style_layers=LAYERS, style_weight=1.0,
-        normalize=True,
-    )  # fmt: skip
+def test_style_ignores_where_things_are(network):
+    settings = objective.Objective(style_layers=LAYERS, style_weight=1.0, normalize=True)
     styles = pictures("styles")
-    targets = objective.style_targets(settings, weights, styles)
+    targets = objective.style_targets(settings, network, styles)
 
     @jax.jit
     def style_error(outputs):
-        contents = objective.content_targets(settings, weights, outputs)
-        parts = objective.perceptual_loss(settings, weights, outputs, contents, targets)[1]
+        contents = objective.content_targets(settings, network, outputs)
+        parts = objective.perceptual_loss(settings, network, outputs, contents, targets)[1]
         return parts["style"]
 
     np.testing.assert_allclose(style_error(styles), 0, atol=1e-6)

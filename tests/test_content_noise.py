@@ -13,9 +13,7 @@ import tiny
 from metastyle_jax import adaptation, meta, objective, outer_step, style_tasks, transformer
 from metastyle_jax.content_noise import LONGEST, add_noise
 
-GOAL = objective.Objective(
-    architecture="compact", content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")
-)
+GOAL = objective.Objective(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2"))
 
 
 def noise_alone(count: int, height: int, width: int, deviation: float = 0.05) -> np.ndarray:
@@ -55,7 +53,7 @@ def test_stays_within_pictures_and_none_is_none():
 
 
 def test_adaptation_compares_drawings_of_noisy_contents_with_clean_contents(float64):
-    params, features = tiny.parameters(residual_blocks=0), tiny.feature_weights(GOAL.layers)
+    params, features = tiny.parameters(residual_blocks=0), tiny.feature_network(GOAL.layers)
     style, contents = tiny.images(1, 16, 16, seed=1), tiny.images(2, 16, 16, seed=2)
     targets = objective.style_targets(GOAL, features, style)
 
@@ -81,7 +79,7 @@ def test_adaptation_compares_drawings_of_noisy_contents_with_clean_contents(floa
 def test_training_draws_new_noise_in_each_step_and_for_support_and_query():
     problem = style_tasks.MetaProblem(GOAL, noise=0.05)
     batch = {name: jnp.asarray(tiny.images(2, 16, 16)) for name in ("styles", "support", "query")}
-    features = tiny.feature_weights(GOAL.layers)
+    features = tiny.feature_network(GOAL.layers)
 
     def drawn(problem: style_tasks.MetaProblem, step: int) -> list[np.ndarray]:
         key = outer_step.draws_key(problem, jnp.int32(step))

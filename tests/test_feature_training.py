@@ -12,11 +12,11 @@ import safetensors.numpy
 
 import tiny
 from configs import compact_features
-from metastyle_jax import checkpoint, cli, feature_weights, safetensors_file, settings, vgg
+from metastyle_jax import checkpoint, cli, safetensors_file, settings, vgg
 from metastyle_jax.digest import leaf_digests
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.evaluation import squeezenet
-from metastyle_jax.feature_training import compressed_vgg, run, student, teachers
+from metastyle_jax.feature_training import compressed_vgg, run, squeezenet, student, teachers
+from metastyle_jax.features import registry
 
 WIDTHS = {"0": 3, "1": 16, "2": 32, "3": 64, "4": 128}  # of the blocks of the compressed VGG
 
@@ -155,7 +155,7 @@ def test_a_stopped_training_resumes_bit_for_bit_and_the_network_loads(
     whole = run.train_features(config(), tmp_path / "whole")
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    _, weights = feature_weights.load(f"compact:{whole}", student.LAYERS)
+    weights = registry.load(f"compact:{whole}", student.LAYERS).weights
     assert list(weights) == list(vgg.needed_convs("compact", student.LAYERS))
     assert whole.stat().st_size <= 1.2e6
 
@@ -194,7 +194,7 @@ def test_the_student_learns_to_tell_pictures_apart(
     ("changes", "message"),
     [
         ({"teachers": ("resnet:a",)}, r"config.teachers: 'resnet:a' is unknown: use squeezenet:"),
-        ({"teachers": ("cd16x",)}, r"config.teachers: 'cd16x' is unknown: use squeezenet:"),
+        ({"teachers": ("cd16x",)}, r"config.teachers: 'cd16x' names no file: write cd16x:FILE"),
         ({"teachers": ("cd16x:none.safetensors",)}, "there is no file none.safetensors"),
         ({"data.style": "nowhere"}, "the style folder nowhere does not exist"),
         ({"batch.styles": 0}, "config.batch.styles=0 is too small: use 1 or more"),

@@ -19,8 +19,6 @@ pytestmark = pytest.mark.usefixtures("quick_compile", "standard_promotion")
 
 LAYERS = ("relu1_2", "relu2_1")
 GOAL = objective.Objective(
-    architecture="compact",
-    pooling="average",
     content_layers=("relu2_1",),
     style_layers=LAYERS,
     style_weight=1.0,
@@ -32,8 +30,8 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.asarray(tiny.images(*shape, seed=seed), np.float32)
 
 
-def weights():
-    return jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.feature_weights(LAYERS))
+def network():
+    return tiny.feature_network(LAYERS, pooling="average", dtype=np.float32)
 
 
 def settings(**changes) -> image_optimization.OptimizationSettings:
@@ -42,12 +40,12 @@ def settings(**changes) -> image_optimization.OptimizationSettings:
 
 
 def run(how, contents, styles, **options):
-    targets = image_optimization.make_targets(how.objective, weights(), contents, styles)
+    targets = image_optimization.make_targets(how.objective, network(), contents, styles)
     losses = []
     state = image_optimization.optimize(
         image_optimization.start(contents, how),
         targets,
-        weights(),
+        network(),
         how,
         on_call=lambda state, metrics, seconds: losses.append(metrics["loss"]),
         **options,
@@ -98,18 +96,18 @@ def test_random_losses_draw_anew_at_every_step_but_not_for_lbfgs():
 
 def test_weights_are_per_picture_and_per_layer():
     contents, styles = images(2, 16, 16), list(images(2, 16, 16, seed=1))
-    targets = image_optimization.make_targets(GOAL, weights(), contents, styles)
+    targets = image_optimization.make_targets(GOAL, network(), contents, styles)
     weighed = image_optimization.weigh(
         targets,
         contents=np.asarray([0.0, 2.0]),
         styles={"relu1_2": np.asarray([3.0, 0.0]), "relu2_1": 0},
     )
     outputs = images(2, 16, 16, seed=2)
-    _, plain = objective.perceptual_loss(GOAL, weights(), outputs, *targets)
-    _, parts = objective.perceptual_loss(GOAL, weights(), outputs, *weighed)
+    _, plain = objective.perceptual_loss(GOAL, network(), outputs, *targets)
+    _, parts = objective.perceptual_loss(GOAL, network(), outputs, *weighed)
     np.testing.assert_allclose(parts["content"], [0, 2 * plain["content"][1]], rtol=1e-6)
     first = dataclasses.replace(GOAL, style_layers=("relu1_2",))
-    _, only = objective.perceptual_loss(first, weights(), outputs, *targets)
+    _, only = objective.perceptual_loss(first, network(), outputs, *targets)
     np.testing.assert_allclose(parts["style"], [3 * only["style"][0], 0], rtol=1e-6)
 
 
@@ -117,14 +115,14 @@ def test_weights_are_per_picture_and_per_layer():
 def test_balanced_gradients_are_equal(loss):
     contents, styles = images(2, 16, 16), list(images(2, 16, 16, seed=1))
     goal = dataclasses.replace(GOAL, style_loss=fusion.parse(loss))
-    targets = image_optimization.make_targets(goal, weights(), contents, styles)
-    beta = image_optimization.balance(goal, weights(), contents, targets, seed=4)
+    targets = image_optimization.make_targets(goal, network(), contents, styles)
+    beta = image_optimization.balance(goal, network(), contents, targets, seed=4)
     balanced = image_optimization.weigh(targets, styles=beta)
     hidden = (contents + image_optimization.noise(contents.shape, 4)) / 2
 
     def slope(part):
         return jax.grad(
-            lambda x: objective.perceptual_loss(goal, weights(), x, *balanced, jax.random.key(4))[
+            lambda x: objective.perceptual_loss(goal, network(), x, *balanced, jax.random.key(4))[
                 1
             ][part].sum()
         )(hidden)

@@ -31,8 +31,6 @@ from metastyle_jax import (
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 GOAL = objective.Objective(
-    architecture="compact",
-    pooling="average",
     content_layers=("relu1_2",),
     style_layers=("relu1_1",),
     style_weight=10.0,
@@ -54,7 +52,7 @@ def make_case(subset: str = "norm", kind: str = "", steps: int = 2):
         "support": tiny.images(1, 16, 16, seed=2),
         "query": tiny.images(1, 16, 16, seed=3),
     }
-    return params, batch, tiny.feature_weights(GOAL.layers)
+    return params, batch, tiny.feature_network(GOAL.layers, pooling="average")
 
 
 def outer_loss(problem, params, batch, features, *, optimizer="sgd", kind="", clip=None, **options):

@@ -17,15 +17,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("atomic", "digest", "versions", "compilation", "winograd", "style_packs"),
     ("convolution", "losses", "inner_gradients", "content_noise"),
     ("vgg", "fusion"),
-    ("bilevel",),
+    ("bilevel", "feature_network"),
     ("transformer", "objective", "subsets", "learned_rates", "predictor"),
     ("style_tasks",),
     ("meta",),
     ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
     ("data", "parallel", "safetensors_file", "checkpoint_files"),
-    ("checkpoint", "hub_weights", "export", "media", "run_log", "stylization"),
-    ("feature_weights", "evaluation", "initialization", "compilation_cache"),
+    ("checkpoint", "features", "export", "media", "run_log", "stylization"),
+    ("evaluation", "initialization", "compilation_cache"),
     ("settings",),
     # the loops
     ("run_control", "training_step"),
@@ -52,13 +52,15 @@ PURE: dict[str, set[str]] = {
     "bilevel": {"inner_gradients"},
     "transformer": {"convolution"},
     "fusion": {"losses"},
-    "objective": {"fusion", "losses", "vgg"},
+    "feature_network": {"vgg"},
+    "objective": {"feature_network", "fusion", "losses"},
     "subsets": set(),
     "learned_rates": set(),
     "predictor": set(),
-    "style_tasks": {"bilevel", "objective", "subsets", "transformer"},
-    "meta": {"bilevel", "content_noise", "objective", "predictor", "style_tasks", "transformer"},
-    "outer_step": {"meta", "style_tasks", "transformer"},
+    "style_tasks": {"bilevel", "feature_network", "objective", "subsets", "transformer"},
+    "meta": {"bilevel", "content_noise", "feature_network", "objective", "predictor"}
+    | {"style_tasks", "transformer"},
+    "outer_step": {"feature_network", "meta", "style_tasks", "transformer"},
 }
 WORLD = {"os", "sys", "pathlib", "io", "time", "datetime", "logging", "argparse", "absl"}
 WORLD |= {"ml_collections", "random", "tensorboardX", "orbax", "grain", "PIL", "safetensors"}

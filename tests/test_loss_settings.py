@@ -66,7 +66,6 @@ def test_mistakes_name_the_setting(changes, fragments):
 
 def problem(loss: str, estimator) -> style_tasks.MetaProblem:
     goal = objective.Objective(
-        architecture="compact",
         content_layers=("relu1_2",),
         style_layers=LAYERS,
         style_weight=1.0,
@@ -89,7 +88,7 @@ def meta_gradient(loss: str, estimator):
             tiny.parameters(width=2, residual_blocks=0),
             step,
             batch,
-            tiny.feature_weights(LAYERS),
+            tiny.feature_network(LAYERS),
             problem=problem(loss, estimator),
             inner_optimizer=lambda step, rates: optax.sgd(0.3),
         )
@@ -113,20 +112,20 @@ def test_random_losses_draw_anew_at_every_outer_step(float64, quick_compile):
 
 def test_balanced_adaptation_pulls_equally(quick_compile):
     goal = problem("gaussian(1)", bilevel.exact).objective
-    weights = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.feature_weights(LAYERS))
+    network = tiny.feature_network(LAYERS, dtype=np.float32)
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters())
     image, content = (np.asarray(tiny.images(1, 16, 16, seed=s), np.float32) for s in (0, 1))
-    weight = adaptation.balance(params, image[0], content, weights, goal)
+    weight = adaptation.balance(params, image[0], content, network, goal)
     goal = dataclasses.replace(goal, style_weight=weight)
     targets = (
-        objective.content_targets(goal, weights, content),
-        objective.style_targets(goal, weights, image),
+        objective.content_targets(goal, network, content),
+        objective.style_targets(goal, network, image),
     )
     outputs = transformer.stylize(params["weights"], params["style"], content)
 
     def norm(part):
         loss_fn = lambda x: objective.perceptual_loss(  # noqa: E731
-            goal, weights, x, *targets, jax.random.key(0)
+            goal, network, x, *targets, jax.random.key(0)
         )[1][part].sum()
         return np.linalg.norm(jax.jit(jax.grad(loss_fn))(outputs))
 

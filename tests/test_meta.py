@@ -23,8 +23,6 @@ from metastyle_jax import bilevel, meta, objective, outer_step, style_tasks, tra
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 GOAL = objective.Objective(
-    architecture="compact",
-    pooling="average",
     content_layers=("relu2_2",),
     style_layers=("relu1_2", "relu2_2"),
     style_weight=20.0,
@@ -32,15 +30,14 @@ GOAL = objective.Objective(
 # the two inner subsets, each with another pooling and number of steps
 PROBLEMS = {
     "norm": style_tasks.MetaProblem(objective=GOAL, subset="norm", steps=2),
-    "all": style_tasks.MetaProblem(
-        objective=dataclasses.replace(GOAL, pooling="max"), subset="all", steps=1
-    ),
+    "all": style_tasks.MetaProblem(objective=GOAL, subset="all", steps=1),
 }
+POOLING = {"norm": "average", "all": "max"}
 RATE = 0.05
 
 
 def case(subset: str = "norm") -> tuple[Any, dict[str, jax.Array], Any]:
-    """(params, batch, feature weights); a light and a dark style, two contents of each kind."""
+    """(params, batch, feature network); a light and a dark style, two contents of each kind."""
     # for "all", the larger program, without a residual block: a quarter less to compile
     params = tiny.parameters(residual_blocks=1 if subset == "norm" else 0)
     light_and_dark = jnp.asarray([1.0, 0.3])[:, None, None, None]
@@ -49,18 +46,16 @@ def case(subset: str = "norm") -> tuple[Any, dict[str, jax.Array], Any]:
         "support": tiny.images(2, 16, 16, seed=2),
         "query": tiny.images(2, 16, 16, seed=3),
     }
-    return params, batch, tiny.feature_weights(GOAL.layers)
+    return params, batch, tiny.feature_network(GOAL.layers, pooling=POOLING[subset])
 
 
 @functools.cache
 def compiled(problem: style_tasks.MetaProblem):
-    """(params, batch, feature weights, inner rate, factor) -> ((loss, metrics), gradient)."""
+    """(params, batch, feature network, inner rate, factor) -> ((loss, metrics), gradient)."""
 
-    def loss_fn(params, batch, feature_weights, rate, style_factor):
+    def loss_fn(params, batch, network, rate, style_factor):
         optimizer = optax.sgd(rate)
-        return meta.meta_loss(
-            problem, params, batch, feature_weights, optimizer, style_factor=style_factor
-        )
+        return meta.meta_loss(problem, params, batch, network, optimizer, style_factor=style_factor)
 
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
 
@@ -73,8 +68,8 @@ def value_and_gradient(
 
 @functools.cache
 def value(problem: style_tasks.MetaProblem):
-    def loss_fn(params, batch, feature_weights):
-        return meta.meta_loss(problem, params, batch, feature_weights, optax.sgd(RATE))[0]
+    def loss_fn(params, batch, network):
+        return meta.meta_loss(problem, params, batch, network, optax.sgd(RATE))[0]
 
     return jax.jit(loss_fn)
 
@@ -119,14 +114,14 @@ def test_meta_gradient_equals_finite_differences(subset):
 @pytest.mark.parametrize("subset", PROBLEMS)
 def test_meta_gradient_equals_that_of_an_independent_pytorch_step(torch_reference, subset):
     problem = PROBLEMS[subset]
-    params, batch, feature_weights = case(subset)
-    (loss, _), gradient = value_and_gradient(problem, params, batch, feature_weights)
+    params, batch, network = case(subset)
+    (loss, _), gradient = value_and_gradient(problem, params, batch, network)
     expected_loss, expected = torch_reference.meta_gradient(
         params,
         batch,
-        feature_weights,
+        network.weights,
         architecture="compact",
-        pooling=problem.objective.pooling,
+        pooling=network.pooling,
         subset=subset,
         steps=problem.steps,
         rate=RATE,
@@ -142,11 +137,11 @@ def test_meta_gradient_equals_that_of_an_independent_pytorch_step(torch_referenc
 def test_styles_folded_into_one_batch_equal_a_loop_over_styles():
     """For subset "all" the loop is the code itself, and the PyTorch step loops for both."""
     problem = PROBLEMS["norm"]
-    params, batch, feature_weights = case()
-    (loss, metrics), gradient = value_and_gradient(problem, params, batch, feature_weights)
+    params, batch, network = case()
+    (loss, metrics), gradient = value_and_gradient(problem, params, batch, network)
     single = [
         value_and_gradient(
-            problem, params, {**batch, "styles": batch["styles"][s : s + 1]}, feature_weights
+            problem, params, {**batch, "styles": batch["styles"][s : s + 1]}, network
         )
         for s in range(2)
     ]
@@ -178,8 +173,8 @@ def test_first_order_has_the_loss_of_exact_and_another_gradient():
 
 def test_metrics_are_the_losses_before_and_after_adaptation():
     problem = PROBLEMS["norm"]
-    params, batch, feature_weights = case()
-    (loss, metrics), _ = value_and_gradient(problem, params, batch, feature_weights)
+    params, batch, network = case()
+    (loss, metrics), _ = value_and_gradient(problem, params, batch, network)
     assert set(metrics) == {
         "outer_loss",
         "outer_content",
@@ -194,15 +189,15 @@ def test_metrics_are_the_losses_before_and_after_adaptation():
     assert metrics["inner_loss_1"] < metrics["inner_loss_0"]
     # the first inner loss is that of the shared start on the support contents
     swapped = {**batch, "query": batch["support"]}
-    start = value(dataclasses.replace(problem, steps=0))(params, swapped, feature_weights)
+    start = value(dataclasses.replace(problem, steps=0))(params, swapped, network)
     assert float(metrics["inner_loss_0"]) == pytest.approx(float(start), rel=1e-12)
 
 
 def test_preview_shows_the_first_query_before_and_after_the_inner_loop():
     problem = dataclasses.replace(PROBLEMS["norm"], steps=1)
-    params, batch, feature_weights = case()
+    params, batch, network = case()
     show = jax.jit(lambda *arguments: meta.preview(problem, *arguments, optax.sgd(RATE)))
-    before, after = show(params, batch, feature_weights)
+    before, after = show(params, batch, network)
     assert before.shape == after.shape == (2, 16, 16, 3)
     stylize = jax.jit(transformer.stylize)
     expected = stylize(params["weights"], params["style"], batch["query"][:1])
@@ -215,7 +210,7 @@ def test_preview_shows_the_first_query_before_and_after_the_inner_loop():
 def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
     """The compiled step takes its own result, without grouped convolutions and scatters."""
     problem = PROBLEMS["norm"]
-    params, batch, feature_weights = case()
+    params, batch, network = case()
     optimizer = promoting(optax.adam(0.1, eps=1e-3))
     step = functools.partial(
         outer_step.train_step,
@@ -226,11 +221,11 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
     start = outer_step.init_state(params, optimizer)
     assert int(start.step) == 0
     start = start.replace(step=jnp.asarray(3, jnp.int32))
-    program = jax.jit(step).lower(start, batch, feature_weights).compile()
-    state, metrics = program(start, batch, feature_weights)
+    program = jax.jit(step).lower(start, batch, network).compile()
+    state, metrics = program(start, batch, network)
     # at step 3 the inner rate is a quarter and the style counts three quarters
     (loss, _), gradient = value_and_gradient(
-        problem, params, batch, feature_weights, rate=RATE / 4, style_factor=0.75
+        problem, params, batch, network, rate=RATE / 4, style_factor=0.75
     )
     # the first step of Adam (Kingma & Ba 2015): the corrected moments are g and g^2
     expected = jax.tree.map(lambda x, g: x - 0.1 * g / (abs(g) + 1e-3), params, gradient)
@@ -241,7 +236,7 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
         assert float(metrics[f"gradient_norm_{part}"]) == pytest.approx(norm, rel=1e-10)
 
     # refuses a state of other shapes or types than the first
-    state, metrics = program(state, batch, feature_weights)
+    state, metrics = program(state, batch, network)
     assert state.step.dtype == jnp.int32
     assert int(state.step) == 5
     assert np.isfinite(flat(metrics)).all()
@@ -254,9 +249,9 @@ def test_train_step_is_one_step_of_the_outer_optimizer_on_the_meta_gradient():
 
 
 def test_style_factor_multiplies_the_scale_of_style_targets_only():
-    _, batch, feature_weights = case()
+    _, batch, network = case()
     make = jax.jit(
-        lambda factor: style_tasks.make_targets(PROBLEMS["norm"], feature_weights, batch, factor)
+        lambda factor: style_tasks.make_targets(PROBLEMS["norm"], network, batch, factor)
     )
     whole, part = make(1.0), make(0.25)
     for layer in GOAL.style_layers:
@@ -268,7 +263,7 @@ def test_style_factor_multiplies_the_scale_of_style_targets_only():
 @pytest.mark.parametrize("subset", PROBLEMS)
 def test_train_step_stays_in_single_precision(subset):
     with jax.enable_x64(False):
-        params, batch, feature_weights = case()
+        params, batch, network = case()
         optimizer = promoting(optax.adam(1e-3))
         state, metrics = jax.eval_shape(
             functools.partial(
@@ -279,7 +274,7 @@ def test_train_step_stays_in_single_precision(subset):
             ),
             outer_step.init_state(params, optimizer),
             batch,
-            feature_weights,
+            network,
         )
     types = {leaf.dtype for leaf in jax.tree.leaves((state.params, metrics))}
     assert types == {np.dtype(np.float32)}

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 def make_step(axis: str | None):
     goal = objective.Objective(
-        architecture="compact",
         content_layers=("relu1_2",),
         style_layers=LAYERS,
         style_weight=10.0,
@@ -43,7 +42,7 @@ def make_arguments():
         "support": tiny.images(CONTENTS, SIZE, SIZE, seed=2),
         "query": tiny.images(CONTENTS, SIZE, SIZE, seed=3),
     }
-    return state, jax.device_get(batch), tiny.feature_weights(LAYERS)
+    return state, jax.device_get(batch), tiny.feature_network(LAYERS)
 
 
 @functools.cache

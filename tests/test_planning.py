@@ -10,7 +10,6 @@ import pytest
 from configs import default
 from metastyle_jax import (
     cli,
-    feature_weights,
     outer_step,
     plan_report,
     planning,
@@ -64,12 +63,11 @@ def test_equals_the_program_for_real_arrays(kind, steps):
     optimizer = settings.make_outer_optimizer(config)
     _, step = training_step.wrap_steps(config, optimizer, jax.devices()[:2])
     sources = training._open_sources(config)
-    goal = settings.make_objective(config)
     params = settings.init_params(config, jax.random.key(0))
     arguments = (
         step.replicate(outer_step.init_state(params, optimizer)),
         step.place_batch(next(training._batches(config, sources, 0, 0))),
-        step.replicate(feature_weights.load(config.features.network, goal.layers)[1]),
+        step.replicate(training_step.load_network(config)),
     )
     actual = step.step.lower(*arguments).compile().memory_analysis()
 

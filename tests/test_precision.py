@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -50,14 +51,11 @@ def summed(equation) -> int:
 def test_sums_are_float32_and_so_is_all_that_is_kept(standard_promotion):
     optimizer = optax.adam(1e-3)
     goal = objective.Objective(
-        architecture="compact",
-        pooling="average",
         content_layers=("relu2_2",),
         style_layers=LAYERS,
         style_weight=1.0,
         total_variation_weight=1.0,
         normalize=True,
-        dtype="bfloat16",
     )
     step = functools.partial(
         outer_step.train_step,
@@ -66,7 +64,9 @@ def test_sums_are_float32_and_so_is_all_that_is_kept(standard_promotion):
         outer_optimizer=optimizer,
     )
     state = outer_step.init_state(tiny.parameters(), optimizer)
-    arguments = (state, batch(), tiny.feature_weights(LAYERS))
+    network = tiny.feature_network(LAYERS, pooling="average")
+    network = dataclasses.replace(network, dtype="bfloat16")
+    arguments = (state, batch(), network)
     program = jax.make_jaxpr(step)(*arguments)
     found = list(equations(program.jaxpr))
 

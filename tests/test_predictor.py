@@ -17,8 +17,6 @@ from metastyle_jax import bilevel, meta, objective, predictor, style_tasks
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 GOAL = objective.Objective(
-    architecture="compact",
-    pooling="average",
     content_layers=("relu1_2",),
     style_layers=("relu1_1", "relu1_2"),
     style_weight=20.0,
@@ -42,7 +40,7 @@ def case() -> tuple[Any, dict[str, jax.Array], Any]:
         "support": tiny.images(1, 16, 16, seed=2),
         "query": tiny.images(1, 16, 16, seed=3),
     }
-    return params, batch, tiny.feature_weights(GOAL.layers)
+    return params, batch, tiny.feature_network(GOAL.layers, pooling="average")
 
 
 def loss_of(steps: int, estimator=bilevel.exact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import json
 
@@ -60,7 +61,7 @@ def test_inner_spectrum_equals_that_of_the_dense_hessian(quick_compile):
     problem = scene.plain_problem(config, bilevel.exact)
     fast, slow = subsets.split(place.params, "norm")
     vector, unravel = jax.flatten_util.ravel_pytree(fast)
-    data, _ = meta.support_and_query(problem, place.batches[0], place.features)
+    data, _ = meta.support_and_query(problem, place.batches[0], place.network)
 
     def loss(vector):
         return style_tasks.inner_loss(problem, unravel(vector), slow, data)[0]
@@ -102,7 +103,7 @@ def test_rate_sweep_against_losses_of_its_own(quick_compile):
     @jax.jit
     def query_loss(rate):
         loss_fn = functools.partial(meta.meta_loss, problem)
-        return loss_fn(place.params, place.batches[0], place.features, optax.sgd(rate))[0]
+        return loss_fn(place.params, place.batches[0], place.network, optax.sgd(rate))[0]
 
     expected = query_loss(jnp.float32(0.5)) / query_loss(jnp.float32(0))
     assert large["loss_ratio"] == pytest.approx(float(expected), rel=1e-4)
@@ -204,6 +205,10 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compi
     )
     out = tmp_path / "out"
     with jax.numpy_dtype_promotion("standard"):
+        # one figure alone, and then the others in the same folder
+        style_losses.run(dataclasses.replace(settings, figures=("reconstructions",)), out)
+        assert not (out / "balance.csv").exists() and not (out / "gallery.png").exists()
+        assert "gallery.png" not in (out / "study.md").read_text()
         style_losses.run(settings, out)
         # everything is there: nothing is painted again
         monkeypatch.setattr(style_losses.painting, "paint", None)
@@ -241,6 +246,7 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compi
         ({"gammas": (0.0,)}, "--gammas needs positive"),
         ({"shares": (1.0,)}, "--shares needs numbers between 0 and 1"),
         ({"size": 8}, "--size=8"),
+        ({"figures": ("mosaics",)}, "--figures: 'mosaics' is unknown: use some of recon"),
     ],
 )
 def test_mistakes_in_the_study_of_losses_are_one_sentence(tmp_path, changes, message):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax import transformer, vgg
+from metastyle_jax.feature_network import FeatureNetwork
 
 
 def parameter_shapes(**sizes: int) -> transformer.Params:
@@ -35,6 +36,20 @@ def parameters(
 
     shapes = parameter_shapes(width=width, residual_blocks=residual_blocks, blur=blur)
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def feature_network(
+    layers: tuple[str, ...],
+    *,
+    architecture: str = "compact",
+    pooling: vgg.Pooling = "max",
+    dtype: Any = None,
+) -> FeatureNetwork:
+    """A network with random weights, see `feature_weights`, of `dtype` if given."""
+    weights = feature_weights(layers, architecture=architecture)
+    if dtype is not None:
+        weights = jax.tree.map(lambda x: np.asarray(x, dtype), weights)
+    return FeatureNetwork("tiny", architecture, pooling, weights)
 
 
 def feature_weights(

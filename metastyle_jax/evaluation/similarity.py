@@ -1,4 +1,4 @@
-"""How much of a content is left in a picture: SSIM of its pixels, CFSD of its features."""
+"""How much of a content is left in a picture: SSIM of its pixels."""
 
 from __future__ import annotations
 
@@ -44,28 +44,3 @@ def _blur(x: jax.Array) -> jax.Array:
     window = jnp.asarray(window / window.sum(), x.dtype)
     rows = sum(window[i] * x[:, i : x.shape[1] - WINDOW + 1 + i] for i in range(WINDOW))
     return sum(window[i] * rows[:, :, i : x.shape[2] - WINDOW + 1 + i] for i in range(WINDOW))
-
-
-def cfsd(contents: jax.Array, outputs: jax.Array) -> jax.Array:
-    """Content feature structural distance: do the same places resemble each other?
-
-    Each position's cosine similarities to all positions, through a softmax, are a distribution;
-    the mean over positions of the Kullback-Leibler divergence of that of the output from that of
-    the content.
-
-    Args:
-      contents, outputs: features (N, h, w, C) of one layer.
-
-    Returns:
-      (N,), 0 for equal features, in nats.
-    """
-    wanted, ours = (_log_similarities(features) for features in (contents, outputs))
-    return (jnp.exp(wanted) * (wanted - ours)).sum(axis=-1).mean(axis=1)
-
-
-def _log_similarities(features: jax.Array) -> jax.Array:
-    """(N, h, w, C) to (N, h w, h w)."""
-    n, h, w, c = features.shape
-    columns = features.reshape(n, h * w, c)
-    unit = columns / jnp.maximum(jnp.linalg.norm(columns, axis=-1, keepdims=True), 1e-8)
-    return jax.nn.log_softmax(jnp.einsum("npc,nqc->npq", unit, unit), axis=-1)

@@ -19,7 +19,6 @@ import optax
 from metastyle_jax import (
     checkpoint,
     compilation,
-    feature_weights,
     safetensors_file,
     settings,
 )
@@ -28,6 +27,7 @@ from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.digest import tree_digest
 from metastyle_jax.feature_training import distortion, student, teachers
+from metastyle_jax.features import files
 from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
 
@@ -238,7 +238,7 @@ def _train_step(
 
 def _as_float16(network: Any) -> dict[str, np.ndarray]:
     """torchvision's key names, OIHW."""
-    keys = feature_weights.torchvision_keys(student.ARCHITECTURE)
+    keys = files.torchvision_keys(student.ARCHITECTURE)
     arrays = {}
     for conv, weight in network.items():
         arrays[f"{keys[conv]}.weight"] = weight["kernel"].transpose(3, 2, 0, 1).astype(np.float16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ import numpy as np
 
 from metastyle_jax import safetensors_file, vgg
 from metastyle_jax.errors import UserError
-from metastyle_jax.evaluation import squeezenet
-from metastyle_jax.feature_training import compressed_vgg
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.feature_training import compressed_vgg, squeezenet
+from metastyle_jax.features import registry
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # of the student, at 1, 1/2, 1/4, 1/8
 
@@ -26,7 +28,7 @@ class Network(NamedTuple):
     """A kind of teacher.
 
     Attributes:
-      keys: arrays that its file must hold.
+      load: what `features` takes, from a name such as "cd16x:FILE".
       features: (weights, images in [0, 1]) -> features, coarser and coarser.
       layers: the student's layer that learns each of them.
       channels: of each.
@@ -34,11 +36,28 @@ class Network(NamedTuple):
         are; otherwise linear heads predict them, and only what is in the student's reach counts.
     """
 
-    keys: Callable[[], list[str]]
+    load: Callable[[str], Any]
     features: Callable[[Any, jax.Array], list[jax.Array]]
     layers: tuple[str, ...]
     channels: tuple[int, ...]
     copied: bool = False
+
+
+def _from_file(spec: str, *, keys: Callable[[], list[str]]) -> dict[str, np.ndarray]:
+    """Arrays of "NAME:FILE" as float32."""
+    name, _, file = spec.partition(":")
+    if not file:
+        raise UserError(f"config.teachers: {spec!r} names no file: write {name}:FILE")
+    wanted = keys()
+    arrays, _ = safetensors_file.read(Path(file).expanduser(), set(wanted).__contains__)
+    for key in wanted:
+        if key not in arrays:
+            raise UserError(f"{file} is no {name} file: it has no array {key}")
+    return {key: array.astype(np.float32) for key, array in arrays.items()}
+
+
+def _vgg(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
+    return list(network.extract(images, LAYERS).values())
 
 
 def _squeezenet(weights: Any, images: jax.Array) -> list[jax.Array]:
@@ -50,26 +69,31 @@ def _squeezenet(weights: Any, images: jax.Array) -> list[jax.Array]:
 
 NETWORKS = {
     "squeezenet": Network(
-        squeezenet.keys,
+        functools.partial(_from_file, keys=squeezenet.keys),
         _squeezenet,
         # the deeper ones have half the resolution of the student's last layer
         ("relu2_2", "relu3_3", "relu4_3", "relu4_3", "relu4_3", "relu4_3", "relu4_3"),
         (64, 128, 256, 384, 384, 512, 512),
     ),
     "cd16x": Network(
-        compressed_vgg.keys, compressed_vgg.features, LAYERS, (16, 32, 64, 128), copied=True
+        functools.partial(_from_file, keys=compressed_vgg.keys),
+        compressed_vgg.features,
+        LAYERS,
+        (16, 32, 64, 128),
+        copied=True,
     ),
+    "vgg16": Network(lambda spec: registry.load(spec, LAYERS), _vgg, LAYERS, (64, 128, 256, 512)),
 }
 
-Weights = dict[str, Mapping[str, np.ndarray]]  # by name of the teacher
+Weights = dict[str, Any]  # by name of the teacher, as its `Network.load` returns them
 
 
 def load(specs: Sequence[str]) -> Weights:
     """Read teachers.
 
     Args:
-      specs: "squeezenet:FILE" (SqueezeNet 1.1 under torchvision's key names) and "cd16x:FILE" (the
-        compressed VGG-19); safetensors.
+      specs: "vgg16" or "vgg16:FILE", see `features.registry`; "squeezenet:FILE" (SqueezeNet 1.1
+        under torchvision's key names) and "cd16x:FILE" (the compressed VGG-19); safetensors.
 
     Returns:
       Weights by name of the teacher, float32.
@@ -79,16 +103,11 @@ def load(specs: Sequence[str]) -> Weights:
     """
     weights = {}
     for spec in specs:
-        name, _, file = spec.partition(":")
-        if name not in NETWORKS or not file:
+        name = spec.partition(":")[0]
+        if name not in NETWORKS:
             known = ", ".join(f"{name}:FILE" for name in NETWORKS)
-            raise UserError(f"config.teachers: {spec!r} is unknown: use {known}")
-        wanted = NETWORKS[name].keys()
-        arrays, _ = safetensors_file.read(Path(file).expanduser(), set(wanted).__contains__)
-        for key in wanted:
-            if key not in arrays:
-                raise UserError(f"{file} is no {name} file: it has no array {key}")
-        weights[name] = {key: array.astype(np.float32) for key, array in arrays.items()}
+            raise UserError(f"config.teachers: {spec!r} is unknown: use {known} or vgg16")
+        weights[name] = NETWORKS[name].load(spec)
     return weights
 
 

@@ -47,9 +47,9 @@ def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]
     flat_fast, unravel = ravel_pytree(fast)
 
     @compilation.jit
-    def gradient_and_product(vector: jax.Array, slow: Any, batch: Any, features: Any):
+    def gradient_and_product(vector: jax.Array, slow: Any, batch: Any, network: Any):
         key = outer_step.draws_key(problem, jnp.int32(0))
-        data, _ = meta.support_and_query(problem, batch, features, key=key)
+        data, _ = meta.support_and_query(problem, batch, network, key=key)
         loss_fn = functools.partial(style_tasks.inner_loss, problem)
         first, second = inner_gradients.products(
             loss_fn, unravel(flat_fast), slow, data, unravel(vector)
@@ -58,14 +58,14 @@ def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]
 
     rows = []
     for number, batch in enumerate(scene.batches):
-        norm, _ = gradient_and_product(jnp.zeros_like(flat_fast), slow, batch, scene.features)
+        norm, _ = gradient_and_product(jnp.zeros_like(flat_fast), slow, batch, scene.network)
         count = 0
 
         def product(vector: np.ndarray, batch: Any = batch) -> np.ndarray:
             nonlocal count
             count += 1
             vector = jnp.asarray(vector, flat_fast.dtype).ravel()
-            return np.asarray(gradient_and_product(vector, slow, batch, scene.features)[1])
+            return np.asarray(gradient_and_product(vector, slow, batch, scene.network)[1])
 
         smallest, largest = spectrum_ends(product, flat_fast.size)
         rows.append(
@@ -119,7 +119,7 @@ class RateSweep:
 
         def run(name: str, rate: float) -> tuple[dict, float]:
             program = self._programs[name]
-            found, loss = program(jnp.float32(rate), scene.params, batch, scene.features)
+            found, loss = program(jnp.float32(rate), scene.params, batch, scene.network)
             return {part: flat(found[part]) for part in PARTS}, float(loss)
 
         _, before = run("first_order", 0.0)
@@ -143,12 +143,12 @@ class RateSweep:
 
 def _gradient_at_rate(problem: style_tasks.MetaProblem) -> Callable:
     @compilation.jit
-    def run(rate: jax.Array, params: Any, batch: Any, features: Any):
+    def run(rate: jax.Array, params: Any, batch: Any, network: Any):
         gradient, metrics = outer_step.outer_gradient(
             params,
             jnp.zeros((), jnp.int32),
             batch,
-            features,
+            network,
             problem=problem,
             inner_optimizer=lambda step, rates: optax.sgd(rate),
         )

@@ -13,18 +13,19 @@ import jax
 from metastyle_jax import settings, transformer
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.digest import tree_digest
-from metastyle_jax.study import evaluation_report, gallery, methods, plots
+from metastyle_jax.study import blind_sheet, evaluation_report, gallery, methods, plots
 from metastyle_jax.study.gallery import Evaluation, Gallery
 from metastyle_jax.study.records import Records, Row
 
 # what bounds do not depend on, so that they are measured once for all initialisations
-OF_CANDIDATES = ("init", "moves", "norm_rate", "all_rate", "at")
+OF_CANDIDATES = ("init", "moves", "norm_rate", "all_rate", "at", "compare", "preset")
+OF_CANDIDATES += ("blind", "blind_pairs")
 
 Method = tuple[str, int, Callable[[Gallery, int], list[Row]]]
 
 
 def run(evaluation: Evaluation, out: Path) -> None:
-    """Judge everything; writes `evaluation.md`, CSV, plots, and a contact sheet below `out`.
+    """Judge everything; writes tables, CSV, plots, a contact sheet and all pictures below `out`.
 
     Stopped and started again, with other initialisations too, it goes on after the last method and
     style that was finished.
@@ -35,26 +36,31 @@ def run(evaluation: Evaluation, out: Path) -> None:
     plots.require_matplotlib()
     judged = gallery.load(evaluation, Path(out).expanduser())
     prepare_folder(judged.out)
-    bounds = min(evaluation.bound_styles, len(judged.names))
+    styles = len(judged.styles.names)
+    bounds = min(judged.evaluation.bound_styles, styles)
     of_bounds: list[Method] = [
         (evaluation_report.SCRATCH, bounds, methods.from_scratch),
         ("pixels", bounds, methods.optimize_pixels),
     ]
     of_candidates = _candidates(judged)
-    copies: list[Method] = [("copies", len(judged.names), methods.copies)]
+    compared: list[Method] = [
+        (f"{name}, {folder}", styles, functools.partial(methods.compare, name=name))
+        for name, folder in judged.compared.items()
+    ]
+    controls: list[Method] = [("controls", styles, methods.controls)]
     # bounds first: candidates may be stopped and exchanged
-    order = [*copies, *of_bounds, *of_candidates]
+    order = [*controls, *of_bounds, *of_candidates, *compared]
     total = sum(count for _, count, _ in order)
     records = Records(judged.out / "measurements.json", _shared_settings(judged), total=total)
     measured = {name: _measure(records, judged, name, n, how) for name, n, how in order}
-    reported = [*copies, *of_candidates, *of_bounds]
+    reported = [*controls, *of_candidates, *compared, *of_bounds]
     rows = [row for name, _, _ in reported for row in measured[name]]
-    pictures = {
-        (row["style image"], row["method"], row["step"]): methods.picture_of(judged, row)
-        for row in rows
-    }
-    sides = dict(zip(judged.names, judged.styles, strict=True))
-    evaluation_report.write(judged.out, rows, pictures, judged.contents[0], sides, _heading(judged))
+    of_methods = [row for name, _, _ in (*of_candidates, *compared) for row in measured[name]]
+    picture_of = functools.partial(methods.picture_of, judged)
+    evaluation_report.write(judged, rows, picture_of, _heading(judged))
+    evaluation_report.write_wins(judged.out, of_methods, list(judged.compared))
+    if judged.evaluation.blind >= 0:
+        blind_sheet.write(judged, evaluation_report.of_last_steps(of_methods), picture_of)
 
 
 def _measure(
@@ -66,7 +72,7 @@ def _measure(
 ) -> list[Row]:
     """The rows of a method for the first `count` styles."""
     rows: list[Row] = []
-    for number, style in enumerate(judged.names[:count]):
+    for number, style in enumerate(judged.styles.names[:count]):
         rows += records.measure(f"{style}, {name}", functools.partial(function, judged, number))
     return rows
 
@@ -80,7 +86,7 @@ def _candidates(judged: Gallery) -> list[Method]:
             f"{candidate.name} {moves}, rate {evaluation.rate(moves):g}, noise "
             f"{settings.recorded_noise(candidate.init.settings):g}, after {at}, weights "
             f"{candidate.init.digest[:12]}",
-            len(judged.names),
+            len(judged.styles.names),
             functools.partial(methods.adapt_candidate, candidate=candidate, moves=moves),
         )
         for candidate in judged.candidates
@@ -97,20 +103,21 @@ def _shared_settings(judged: Gallery) -> dict[str, Any]:
     first = judged.candidates[0]
     described["objective"] = settings.record_objective(first.goal)
     described["network"] = transformer.architecture(first.init.params["weights"])
-    described["feature weights"] = tree_digest(jax.device_get(first.features))
+    for name, network in (("features", first.network), ("judge", judged.by.network)):
+        described[f"{name} pooling"] = network.pooling
+        described[f"{name} weights"] = tree_digest(jax.device_get(network.weights))
     return described
 
 
 def _heading(judged: Gallery) -> str:
-    evaluation = judged.evaluation
-    without = "" if judged.by.lpips else " LPIPS: no files were given."
+    evaluation, by, first = judged.evaluation, judged.by, judged.candidates[0]
+    lpips = "" if by.lpips else " LPIPS was not measured."
     rates = ", ".join(f"{moves} {evaluation.rate(moves):g}" for moves in evaluation.moves)
     return (
-        f"{', '.join(evaluation.init)}, adapted with {judged.candidates[0].goal.architecture} "
-        f"(Adam: {rates}), judged by "
-        f"{judged.by.goal.architecture} (loss relative to the targets, style weight "
-        f"{judged.by.goal.style_weight:g}); {len(judged.names)} styles x "
-        f"{len(judged.contents)} contents of {evaluation.size} px (scale {evaluation.scale:g}), "
-        f"{evaluation.batch} contents per step; the pixels of "
-        f"{evaluation.pixel_contents} contents.{without} All settings: `measurements.json`."
+        f"{', '.join(evaluation.init)}, adapted with {first.network.spec} (Adam: {rates}), judged "
+        f"by {by.network.spec} (errors relative to the targets, style weight "
+        f"{by.goal.style_weight:g}); {len(judged.styles.names)} styles x "
+        f"{len(judged.contents.names)} contents of {evaluation.size} px (scale "
+        f"{evaluation.scale:g}), {evaluation.batch} contents per step; the pixels of "
+        f"{evaluation.pixel_contents} contents.{lpips} All settings: `measurements.json`."
     )

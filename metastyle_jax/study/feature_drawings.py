@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from metastyle_jax import image_optimization, objective
+from metastyle_jax import image_optimization
 from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
 from metastyle_jax.media.sheet import contact_sheet
-from metastyle_jax.study.judging import Judge, judge, relative_objective
+from metastyle_jax.study.judging import Judge, judge, relative
 from metastyle_jax.study.records import Row, labels, markdown_table, write_csv
 
 CELL = 256  # pixels, of the sheet
@@ -26,7 +25,7 @@ class DrawingStudy:
 
     Attributes:
       contents, styles: pictures; every content is drawn in every style.
-      networks: what `feature_weights.load` takes.
+      networks: what `features.registry.load` takes.
       judge: the same, of the judge.
       style_weight: of all of them, with relative losses, against a content weight of 1.
       size: side of all pictures in pixels.
@@ -56,39 +55,40 @@ def run(study: DrawingStudy, out: Path) -> None:
         [center_crop_resized(read_image(file), study.size) for file in files]
         for files in (study.contents, study.styles)
     )
-    networks = {
-        label: relative_objective(network, study.style_weight)
-        for label, network in zip(labels(study.networks), study.networks, strict=True)
+    drawers = {
+        label: relative(spec, study.style_weight)
+        for label, spec in zip(labels(study.networks), study.networks, strict=True)
     }
-    by = Judge(*relative_objective(study.judge, study.style_weight), None)
+    by = relative(study.judge, study.style_weight)
     prepare_folder(out)
     rows: list[Row] = []
     drawn: dict[str, list[np.ndarray]] = {}
-    for network, (goal, features) in networks.items():
-        drawn[network] = []
+    for label, drawer in drawers.items():
+        drawn[label] = []
         for file, style in zip(study.styles, styles, strict=True):
-            images = _draw(study, goal, features, np.stack(contents), style)
-            drawn[network] += list(images)
+            images = _draw(study, drawer, np.stack(contents), style)
+            drawn[label] += list(images)
             found = judge(by, images, np.stack(contents), style)
-            rows.append({"network": network, "style image": Path(file).stem, **found})
-            print(f"{network}, {Path(file).stem}: {found['loss']:.3f}", flush=True)
+            found = {name: float(np.mean(values)) for name, values in found.items()}
+            rows.append({"network": label, "style image": Path(file).stem, **found})
+            print(f"{label}, {Path(file).stem}: {found['loss']:.3f}", flush=True)
     _report(study, out, rows, drawn, contents, styles)
 
 
 def _draw(
     study: DrawingStudy,
-    goal: objective.Objective,
-    features: Any,
+    drawer: Judge,
     contents: np.ndarray,
     style: np.ndarray,
 ) -> np.ndarray:
     """(N, H, W, 3)."""
-    targets = image_optimization.make_targets(goal, features, contents, [style] * len(contents))
+    goal, network = drawer.goal, drawer.network
+    targets = image_optimization.make_targets(goal, network, contents, [style] * len(contents))
     how = image_optimization.OptimizationSettings(
         goal, steps=study.steps, learning_rate=study.learning_rate
     )
     start = image_optimization.start(contents, how)
-    return np.asarray(image_optimization.optimize(start, targets, features, how).images)
+    return np.asarray(image_optimization.optimize(start, targets, network, how).images)
 
 
 def _report(

@@ -6,18 +6,19 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import compilation, feature_weights, vgg
+from metastyle_jax import compilation, vgg
 from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import matching
+from metastyle_jax.feature_network import FeatureNetwork
 from metastyle_jax.feature_training import teachers
+from metastyle_jax.features import registry
 from metastyle_jax.study.records import Row, labels, markdown_table, write_csv
 
 LAYERS = teachers.LAYERS
@@ -81,22 +82,19 @@ def run(study: FeatureStudy, out: Path) -> None:
 def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
     """(files) -> row of the table under `label`; reads the weights now."""
     name = spec.partition(":")[0]
-    if name in teachers.NETWORKS:
+    if name in teachers.NETWORKS and name not in vgg.ARCHITECTURES:
         weights = teachers.load([spec])[name]
         extract = teachers.NETWORKS[name].features
         layers, cost = ("all that it is a teacher with",), math.nan
     else:
         layers = LAYERS
         if not spec.startswith(RANDOM):
-            layers = feature_weights.usable_layers(spec, LAYERS)
-        architecture, weights = _vgg_weights(spec, layers)
-        pooling = vgg.POOLING[architecture]
-        cost = vgg.multiplications_per_pixel(architecture, layers)
+            layers = registry.usable_layers(spec, LAYERS)
+        weights = _open_vgg(spec, layers)
+        cost = vgg.multiplications_per_pixel(weights.architecture, layers)
 
-        def extract(weights: Any, images: jax.Array) -> list[jax.Array]:
-            found = vgg.features(
-                weights, images, layers, architecture=architecture, pooling=pooling
-            )
+        def extract(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
+            found = network.extract(images, layers)
             return [found[layer] for layer in layers]
 
     size = sum(leaf.size for leaf in jax.tree.leaves(weights))
@@ -119,9 +117,9 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
     return measure
 
 
-def _vgg_weights(spec: str, layers: tuple[str, ...]) -> tuple[str, Any]:
+def _open_vgg(spec: str, layers: tuple[str, ...]) -> FeatureNetwork:
     if not spec.startswith(RANDOM):
-        return feature_weights.load(spec, layers)
+        return registry.load(spec, layers)
     architecture = spec.removeprefix(RANDOM)
     if architecture not in vgg.ARCHITECTURES:
         known = ", ".join(RANDOM + name for name in vgg.ARCHITECTURES)
@@ -133,7 +131,8 @@ def _vgg_weights(spec: str, layers: tuple[str, ...]) -> tuple[str, Any]:
         kernel = random.standard_normal(shape.shape, np.float32)
         return jnp.asarray(kernel * np.float32(math.sqrt(2 / math.prod(shape.shape[:-1]))))
 
-    return architecture, {
+    weights = {
         conv: {"kernel": draw(shape["kernel"]), "bias": jnp.zeros(shape["bias"].shape)}
         for conv, shape in shapes.items()
     }
+    return FeatureNetwork(spec, architecture, vgg.POOLING[architecture], weights)

@@ -51,7 +51,7 @@ def measure(config: ml_collections.ConfigDict, scene: Scene, estimator: str, ste
         )
 
     def arguments(batch: Any) -> tuple:
-        return scene.params, batch, scene.features, scene.step
+        return scene.params, batch, scene.network, scene.step
 
     start = time.perf_counter()
     program = compilation.jit(gradient).lower(*arguments(scene.batches[0])).compile()

@@ -1,4 +1,4 @@
-"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, CFSD, lattices."""
+"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, lattices."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import adaptation, compilation, feature_weights, objective, vgg
+from metastyle_jax import adaptation, compilation, objective
 from metastyle_jax.evaluation import lattice, lpips, similarity
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.features import registry
 
 CHUNK = 4  # pictures judged at once
 ABSENT = float("nan")
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+CONTENT_LAYER = "relu3_3"
 
 
 class Judge(NamedTuple):
@@ -22,44 +26,38 @@ class Judge(NamedTuple):
 
     Attributes:
       goal: losses and their weights; relative losses compare best over styles.
-      features: weights of its feature network.
-      lpips: weights of LPIPS; None where no files were given.
+      network: its feature network.
+      lpips: weights of LPIPS, see `evaluation.lpips`; None for no LPIPS.
     """
 
     goal: objective.Objective
-    features: Any
-    lpips: lpips.Weights | None
+    network: FeatureNetwork
+    lpips: lpips.Weights | None = None
 
 
-def relative_objective(network: str, style_weight: float) -> tuple[objective.Objective, Any]:
-    """The usual layers of a feature network, as far as it reaches, with relative losses.
+def relative(spec: str, style_weight: float) -> Judge:
+    """A judge with relative losses: style at `STYLE_LAYERS`, as far as the features reach.
 
     Args:
-      network: see `feature_weights.load`.
+      spec: of the feature network, see `features.registry.load`.
       style_weight: against a content weight of 1.
-
-    Returns:
-      (objective, weights of the feature network).
 
     Raises:
       UserError: the network cannot be loaded.
     """
-    architecture = network.partition(":")[0]
     goal = objective.Objective(
-        architecture=architecture,
-        pooling=vgg.POOLING.get(architecture, "max"),
-        style_layers=feature_weights.usable_layers(network, objective.Objective.style_layers),
+        content_layers=(CONTENT_LAYER,),
+        style_layers=registry.usable_layers(spec, STYLE_LAYERS),
         style_weight=style_weight,
         normalize=True,
     )
-    _, weights = feature_weights.load(network, goal.layers)
-    return goal, jax.tree.map(jnp.asarray, weights)
+    return Judge(goal, registry.load(spec, goal.layers))
 
 
 def judge(
     by: Judge, outputs: np.ndarray, contents: np.ndarray, style: np.ndarray
-) -> dict[str, float]:
-    """Means over pictures.
+) -> dict[str, np.ndarray]:
+    """Measures of each picture.
 
     Args:
       by: see `Judge`.
@@ -67,19 +65,21 @@ def judge(
       style: (h, w, 3) in [0, 1].
 
     Returns:
-      "loss", "content", "style", one "style LAYER" for each layer, weights included; "lpips",
-      "ssim" and "cfsd" of outputs against contents, "lattice" of the outputs; NaN for "lpips"
-      without its files.
+      Each (N,): "loss", "content" and "style", weights included; "style LAYER" for each layer,
+      without weights; "lpips" and "ssim" of outputs against contents; "lattice" of the outputs.
+      NaN for what is not measured: LPIPS where there is none or pictures are too small for it.
     """
-    targets = adaptation.make_style_targets(style, by.features, goal=by.goal)
+    targets = adaptation.make_style_targets(style, by.network, goal=by.goal)
+    with_lpips = by.lpips is not None and min(outputs.shape[1:3]) >= lpips.SMALLEST
     rows: list[Mapping[str, np.ndarray]] = []
     for begin in range(0, len(outputs), CHUNK):
         ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
-        row = dict(_judge(ours, wanted, targets, by.features, goal=by.goal))
+        row = dict(_judge(ours, wanted, targets, by.network, goal=by.goal))
         row["lattice"] = lattice.lattice(ours)
-        row["lpips"] = lpips.distance(by.lpips, ours, wanted) if by.lpips else [ABSENT] * len(ours)
+        absent = np.full(len(ours), ABSENT)
+        row["lpips"] = lpips.distance(by.lpips, ours, wanted) if with_lpips else absent
         rows.append(row)
-    return {name: float(np.mean(np.concatenate([row[name] for row in rows]))) for name in rows[0]}
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 @functools.partial(compilation.jit, static_argnames="goal")
@@ -87,23 +87,21 @@ def _judge(
     outputs: jax.Array,
     contents: jax.Array,
     style_targets: objective.Targets,
-    features: Any,
+    network: FeatureNetwork,
     *,
     goal: objective.Objective,
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """Each (N,)."""
     styles = jax.tree.map(lambda x: jnp.repeat(x, len(outputs), axis=0), style_targets)
-    seen, wanted = (goal.extract(features, x, goal.layers) for x in (outputs, contents))
-    content_targets = objective.content_targets(goal, features, contents)
+    seen = network.extract(outputs, goal.layers)
+    content_targets = objective.content_targets(goal, network, contents)
     content = objective.content_error(goal, seen, content_targets)
     shares = objective.style_errors(goal, seen, styles, jax.random.key(0))
     style = sum(shares.values())
-    deepest = max(goal.layers)
     return {
         "loss": content + style,
         "content": content,
         "style": style,
-        **{f"style {layer}": share for layer, share in shares.items()},
+        **{f"style {layer}": share / goal.style_weight for layer, share in shares.items()},
         "ssim": similarity.ssim(outputs, contents),
-        "cfsd": similarity.cfsd(wanted[deepest], seen[deepest]),
     }

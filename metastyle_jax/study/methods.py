@@ -1,9 +1,10 @@
-"""What an evaluation compares: copies, adapted initialisations, and what bounds them."""
+"""What an evaluation compares: controls, adapted initialisations, other methods, and bounds."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,9 +14,9 @@ import numpy as np
 from metastyle_jax import adaptation, image_optimization, settings, transformer
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
-from metastyle_jax.data.images import read_image, write_png
+from metastyle_jax.data.images import write_png
 from metastyle_jax.study import evaluation_report
-from metastyle_jax.study.gallery import Candidate, Gallery
+from metastyle_jax.study.gallery import Candidate, Gallery, read_picture
 from metastyle_jax.study.judging import judge
 from metastyle_jax.study.records import Row
 from metastyle_jax.stylization import stylize_image
@@ -25,14 +26,26 @@ PIXEL_RATE = 0.02
 USUAL_SCALE = 1.3  # the largest of the crops to adapt on, as in training
 
 
-def copies(gallery: Gallery, number: int) -> list[Row]:
-    """The content unchanged, and the style unchanged in place of every content."""
-    style = gallery.styles[number]
+def controls(gallery: Gallery, number: int) -> list[Row]:
+    """The content unchanged, the style in place of every content, and an untrained network."""
+    style, contents = gallery.styles.images[number], gallery.contents.images
+    untrained = _untrained(gallery)
     pictures = {
-        "content unchanged": gallery.contents,
-        "style unchanged": np.broadcast_to(style, gallery.contents.shape),
+        "content unchanged": contents,
+        "style unchanged": np.broadcast_to(style, contents.shape),
+        "untrained network": np.stack([stylize_image(untrained, x) for x in contents]),
     }
-    return [_judged(gallery, number, name, 0, 0.0, x) for name, x in pictures.items()]
+    return [
+        row for name, x in pictures.items() for row in _judged(gallery, number, name, 0, 0.0, x)
+    ]
+
+
+def compare(gallery: Gallery, number: int, *, name: str) -> list[Row]:
+    """The pictures of another method, see `Evaluation.compare`."""
+    folder, style = gallery.compared[name], gallery.styles.names[number]
+    size = gallery.evaluation.size
+    outputs = [read_picture(folder, style, content, size) for content in gallery.contents.names]
+    return _judged(gallery, number, name, 0, float("nan"), np.stack(outputs))
 
 
 def adapt_candidate(
@@ -54,12 +67,17 @@ def adapt_candidate(
 def from_scratch(gallery: Gallery, number: int) -> list[Row]:
     """A network of random parameters trained on this style alone, without noise (Johnson 2016)."""
     first, at = gallery.candidates[0], gallery.evaluation.scratch_at
-    network = transformer.architecture(first.init.params["weights"])
-    params = transformer.init(jax.random.key(0), **network)
+    params = _untrained(gallery)
     how = adaptation.AdaptationSettings(
         first.goal, steps=max(at), learning_rate=SCRATCH_RATE, parameters="all"
     )
     return _adapt(gallery, number, evaluation_report.SCRATCH, first, params, how, at)
+
+
+def _untrained(gallery: Gallery) -> Any:
+    """Random parameters of the first candidate's network."""
+    network = transformer.architecture(gallery.candidates[0].init.params["weights"])
+    return transformer.init(jax.random.key(0), **network)
 
 
 def _adapt(
@@ -78,8 +96,9 @@ def _adapt(
         nonlocal judging  # seconds, which the clock of `adapt` counts too
         if step in at:
             began = time.perf_counter()
-            outputs = np.stack([stylize_image(params, x, how.noise) for x in gallery.contents])
-            rows.append(_judged(gallery, number, method, step, seconds - judging, outputs))
+            contents = gallery.contents.images
+            outputs = np.stack([stylize_image(params, x, how.noise) for x in contents])
+            rows.extend(_judged(gallery, number, method, step, seconds - judging, outputs))
             judging += time.perf_counter() - began
 
     record(0, params)
@@ -94,18 +113,18 @@ def _adapt(
         max_scale=max(evaluation.scale, USUAL_SCALE),
         threads=1,
     )
-    style = gallery.styles[number]
-    adaptation.adapt(params, style, crops, candidate.features, how, on_step=record)
+    style = gallery.styles.images[number]
+    adaptation.adapt(params, style, crops, candidate.network, how, on_step=record)
     return rows
 
 
 def optimize_pixels(gallery: Gallery, number: int) -> list[Row]:
     """Optimisation of the pixels of the first contents under the same objective: the bound."""
     evaluation, first = gallery.evaluation, gallery.candidates[0]
-    contents = gallery.contents[: evaluation.pixel_contents]
-    style = gallery.styles[number]
+    contents = gallery.contents.images[: evaluation.pixel_contents]
+    style = gallery.styles.images[number]
     targets = image_optimization.make_targets(
-        first.goal, first.features, contents, [style] * len(contents)
+        first.goal, first.network, contents, [style] * len(contents)
     )
     how = image_optimization.OptimizationSettings(
         first.goal, steps=evaluation.pixel_steps, learning_rate=PIXEL_RATE
@@ -117,30 +136,38 @@ def optimize_pixels(gallery: Gallery, number: int) -> list[Row]:
         seconds = elapsed
 
     start = image_optimization.start(contents, how)
-    state = image_optimization.optimize(start, targets, first.features, how, on_call=keep)
+    state = image_optimization.optimize(start, targets, first.network, how, on_call=keep)
     images = np.asarray(state.images)
-    return [_judged(gallery, number, "pixels", evaluation.pixel_steps, seconds, images)]
+    return _judged(gallery, number, "pixels", evaluation.pixel_steps, seconds, images)
 
 
 def _judged(
     gallery: Gallery, number: int, method: str, step: int, seconds: float, outputs: np.ndarray
-) -> Row:
-    """A row of the table; the picture of the first content is kept for the sheet."""
-    style, contents = gallery.styles[number], gallery.contents[: len(outputs)]
-    name = gallery.names[number]
-    write_png(gallery.out / "images" / f"{name}_{_slug(method)}_{step:04d}.png", outputs[0])
+) -> list[Row]:
+    """A row for each of the first contents; the pictures are kept, see `folder_of`."""
+    style, contents = gallery.styles.images[number], gallery.contents.images[: len(outputs)]
+    name, names = gallery.styles.names[number], gallery.contents.names[: len(outputs)]
+    folder = folder_of(gallery, method, step) / name
+    for content, output in zip(names, outputs, strict=True):
+        write_png(folder / f"{content}.png", output)
     found = judge(gallery.by, outputs, contents, style)
-    itself = gallery.by.features is gallery.own.features  # the judge is the training's own
+    itself = gallery.by.network is gallery.own.network  # the judge is the training's own
     own = found if itself else judge(gallery.own, outputs, contents, style)
     found["own loss"] = own["loss"]
-    return {"style image": name, "method": method, "step": step, "seconds": seconds, **found}
+    same = {"style image": name, "method": method, "step": step, "seconds": seconds}
+    return [
+        {**same, "content image": content, **{key: float(x[i]) for key, x in found.items()}}
+        for i, content in enumerate(names)
+    ]
 
 
-def _slug(method: str) -> str:
-    return method.replace(" ", "_")
+def folder_of(gallery: Gallery, method: str, step: int) -> Path:
+    """Where the pictures of a method after a step are: `STYLE/CONTENT.png` below it."""
+    return gallery.out / "images" / f"{method.replace(' ', '_')}_{step:04d}"
 
 
 def picture_of(gallery: Gallery, row: Row) -> np.ndarray:
-    """The picture of the first content that belongs to a row."""
-    name = f"{row['style image']}_{_slug(row['method'])}_{row['step']:04d}.png"
-    return read_image(gallery.out / "images" / name)
+    """The picture that belongs to a row."""
+    folder = folder_of(gallery, row["method"], row["step"])
+    style, content = row["style image"], row["content image"]
+    return read_picture(folder, style, content, gallery.evaluation.size)

@@ -13,6 +13,7 @@ import numpy as np
 
 from metastyle_jax import compilation, fusion, image_optimization, objective
 from metastyle_jax.data.images import write_png
+from metastyle_jax.feature_network import FeatureNetwork
 from metastyle_jax.study.records import Row
 
 JUDGEMENTS = 16  # draws that a random loss is a mean over when it judges
@@ -23,14 +24,14 @@ class Easel(NamedTuple):
 
     Attributes:
       goal: with weights 1, relative losses; its style loss is replaced by that of a method.
-      features: weights of the feature network.
+      network: the feature network.
       contents, styles: pairs, (N, size, size, 3) in [0, 1] each.
       steps, learning_rate: of Adam.
       folder: of the pictures.
     """
 
     goal: objective.Objective
-    features: Any
+    network: FeatureNetwork
     contents: np.ndarray
     styles: np.ndarray
     steps: int
@@ -46,8 +47,8 @@ def under(easel: Easel, method: str) -> objective.Objective:
 def balance(easel: Easel, method: str) -> np.ndarray:
     """`image_optimization.balance` of every pair, (N,)."""
     goal = under(easel, method)
-    targets = image_optimization.make_targets(goal, easel.features, easel.contents, easel.styles)
-    return image_optimization.balance(goal, easel.features, easel.contents, targets)
+    targets = image_optimization.make_targets(goal, easel.network, easel.contents, easel.styles)
+    return image_optimization.balance(goal, easel.network, easel.contents, targets)
 
 
 def paint(
@@ -76,7 +77,7 @@ def paint(
     """
     goal = under(easel, method)
     targets = image_optimization.make_targets(
-        goal, easel.features, easel.contents[list(pairs)], easel.styles[list(pairs)]
+        goal, easel.network, easel.contents[list(pairs)], easel.styles[list(pairs)]
     )
     targets = image_optimization.weigh(targets, contents=contents, styles=styles)
     settings = image_optimization.OptimizationSettings(
@@ -86,7 +87,7 @@ def paint(
     state = image_optimization.optimize(
         image_optimization.start(start, settings),
         targets,
-        easel.features,
+        easel.network,
         settings,
         on_call=lambda state, metrics, seconds: last.update(metrics, seconds=seconds),
     )
@@ -104,11 +105,11 @@ def judge(easel: Easel, method: str, images: np.ndarray) -> float:
     0 for the distribution of the style, 1 for a picture left as it was.
     """
     goal = under(easel, method)
-    targets = image_optimization.make_targets(goal, easel.features, easel.contents, easel.styles)
+    targets = image_optimization.make_targets(goal, easel.network, easel.contents, easel.styles)
     draws = range(JUDGEMENTS if goal.style_loss.random else 1)
 
     def loss(x: np.ndarray) -> np.ndarray:
-        each = [_style_loss(x, targets, easel.features, np.int32(d), goal=goal) for d in draws]
+        each = [_style_loss(x, targets, easel.network, np.int32(d), goal=goal) for d in draws]
         return np.mean(each, axis=0)
 
     return float(np.mean(loss(images) / loss(easel.contents)))
@@ -118,10 +119,10 @@ def judge(easel: Easel, method: str, images: np.ndarray) -> float:
 def _style_loss(
     images: jax.Array,
     targets: image_optimization.Targets,
-    features: Any,
+    network: FeatureNetwork,
     seed: jax.Array,
     *,
     goal: objective.Objective,
 ) -> jax.Array:
     key = jax.random.key(seed)
-    return objective.perceptual_loss(goal, features, images, *targets, key)[1]["style"]
+    return objective.perceptual_loss(goal, network, images, *targets, key)[1]["style"]

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from metastyle_jax import bilevel, feature_weights, initialization, settings, style_tasks
+from metastyle_jax import bilevel, initialization, settings, style_tasks
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.training_step import load_network
 
 RANDOM = "random"
 
@@ -24,13 +26,13 @@ class Scene(NamedTuple):
 
     Attributes:
       params: `{"weights": ..., "style": ...}`.
-      features: weights of the feature network.
+      network: the feature network.
       batches: see `outer_step.train_step`.
       step: () int32, the outer step that schedules see: the first one after the warm-ups.
     """
 
     params: dict[str, Any]
-    features: Any
+    network: FeatureNetwork
     batches: list[dict[str, np.ndarray]]
     step: jax.Array
 
@@ -63,7 +65,7 @@ def open_scene(
     )
     return Scene(
         load_params(config, init),
-        load_features(config),
+        load_network(config),
         list(itertools.islice(stream, batches)),
         jnp.asarray(max(config.outer.style_warmup, config.outer.multi_step), jnp.int32),
     )
@@ -79,13 +81,6 @@ def source(
         image_size=config.data.image_size,
         data_dir=config.data.tfds_dir or None,
     )
-
-
-def load_features(config: ml_collections.ConfigDict) -> Any:
-    """Weights of the feature network of `config`."""
-    layers = settings.make_objective(config).layers
-    _, features = feature_weights.load(config.features.network, layers)
-    return jax.tree.map(jnp.asarray, features)
 
 
 def load_params(config: ml_collections.ConfigDict, init: str) -> dict[str, Any]:

@@ -13,26 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import (
-    feature_weights,
-    fusion,
-    image_optimization,
-    objective,
-    vgg,
-)
+from metastyle_jax import fusion, image_optimization, objective, vgg
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
+from metastyle_jax.features import registry
 from metastyle_jax.study import painting, style_losses_report
 from metastyle_jax.study.painting import Easel
 from metastyle_jax.study.records import Records, Row
 
 FUSIONS = (("bn", "poly"), ("linear", "gaussian"))  # of the paper
+FIGURES = ("reconstructions", "gammas", "gallery", "fusions")
 
 Factors = Mapping[str, Sequence[float]]  # method -> style weight of each pair at gamma 1
 
@@ -43,7 +37,7 @@ class LossStudy:
 
     Attributes:
       contents, styles: picture files, pairs in this order; the first pair is that of the sweeps.
-      features: feature network, see `feature_weights.load`.
+      features: feature network, see `features.registry.load`.
       pooling: of it.
       methods: style losses, see `fusion.parse`.
       layers: reconstructed from the first, the first two, and so on; all together are the style of
@@ -55,6 +49,7 @@ class LossStudy:
       size: side of the pictures in pixels.
       steps: of Adam.
       learning_rate: of Adam.
+      figures: which of `FIGURES` to paint; the tables belong to the gallery.
     """
 
     contents: tuple[str, ...]
@@ -70,6 +65,7 @@ class LossStudy:
     size: int = 192
     steps: int = 200
     learning_rate: float = 0.02
+    figures: tuple[str, ...] = FIGURES
 
 
 def run(study: LossStudy, out: Path) -> None:
@@ -83,8 +79,9 @@ def run(study: LossStudy, out: Path) -> None:
     _check(study)
     easel = _set_up(study, Path(out).expanduser())
     out = prepare_folder(out)
-    total = 3 * len(study.methods) + len(FUSIONS) + 2
-    records = Records(out / "measurements.json", dataclasses.asdict(study), total=total)
+    described = dataclasses.asdict(study)
+    del described["figures"]  # a folder may get more of them
+    records = Records(out / "measurements.json", described, total=_count(study))
 
     def each_method(name: str, paint: Callable[..., list[Row]], *arguments: Any) -> list[Row]:
         return [
@@ -96,23 +93,39 @@ def run(study: LossStudy, out: Path) -> None:
             )
         ]
 
-    balances = records.measure("balance", lambda: measure_balances(study, easel))
-    factors = {row["method"]: row["factors"] for row in balances}
-    figures = {
-        "reconstructions": each_method("reconstructions", reconstruct),
-        "gammas": each_method("gammas", sweep_gamma, factors),
-        "gallery": each_method("gallery", fill_gallery, factors),
-    }
-    figures["fusions"] = [
-        row
-        for pair in FUSIONS
-        for row in records.measure(
-            f"fusion of {' and '.join(pair)}",
-            lambda pair=pair: fuse_two(study, easel, pair, factors),
-        )
-    ]
-    judged = records.measure("cross-loss", lambda: judge_gallery(study, easel))
-    style_losses_report.write(study, easel, out, figures, balances, judged)
+    figures: dict[str, list[Row]] = {}
+    tables: dict[str, list[Row]] = {}
+    factors: Factors = {}
+    if "reconstructions" in study.figures:
+        figures["reconstructions"] = each_method("reconstructions", reconstruct)
+    if set(study.figures) != {"reconstructions"}:
+        balances = records.measure("balance", lambda: measure_balances(study, easel))
+        factors = {row["method"]: row["factors"] for row in balances}
+    if "gammas" in study.figures:
+        figures["gammas"] = each_method("gammas", sweep_gamma, factors)
+    if "gallery" in study.figures:
+        figures["gallery"] = each_method("gallery", fill_gallery, factors)
+        tables["balance"] = style_losses_report.by_pair(factors)
+        tables["cross_loss"] = records.measure("cross-loss", lambda: judge_gallery(study, easel))
+    if "fusions" in study.figures:
+        figures["fusions"] = [
+            row
+            for pair in FUSIONS
+            for row in records.measure(
+                f"fusion of {' and '.join(pair)}",
+                lambda pair=pair: fuse_two(study, easel, pair, factors),
+            )
+        ]
+    style_losses_report.write(study, easel, out, figures, tables)
+
+
+def _count(study: LossStudy) -> int:
+    """How many records a run asks for."""
+    methods = len(study.methods)
+    each = {"reconstructions": methods, "gammas": methods, "gallery": methods + 1}
+    each["fusions"] = len(FUSIONS)
+    balances = set(study.figures) != {"reconstructions"}
+    return sum(each[name] for name in study.figures) + balances
 
 
 def measure_balances(study: LossStudy, easel: Easel) -> list[Row]:
@@ -200,8 +213,6 @@ def _slug(method: str) -> str:
 
 def _set_up(study: LossStudy, out: Path) -> Easel:
     goal = objective.Objective(
-        architecture=study.features.partition(":")[0],
-        pooling=study.pooling,
         content_layers=(study.content_layer,),
         style_layers=study.layers,
         style_weight=1.0,
@@ -211,10 +222,9 @@ def _set_up(study: LossStudy, out: Path) -> Easel:
         np.stack([center_crop_resized(read_image(path), study.size) for path in paths])
         for paths in (study.contents, study.styles)
     )
-    _, features = feature_weights.load(study.features, goal.layers)
-    features = jax.tree.map(jnp.asarray, features)
+    network = registry.load(study.features, goal.layers, pooling=study.pooling)
     how = (study.steps, study.learning_rate)
-    return Easel(goal, features, contents, styles, *how, out / "images")
+    return Easel(goal, network, contents, styles, *how, out / "images")
 
 
 def _check(study: LossStudy) -> None:
@@ -223,6 +233,11 @@ def _check(study: LossStudy) -> None:
             f"--contents has {len(study.contents)} pictures and --styles {len(study.styles)}: give "
             "as many of both, in pairs"
         )
+    for name in study.figures:
+        if name not in FIGURES:
+            raise UserError(f"--figures: {name!r} is unknown: use some of {', '.join(FIGURES)}")
+    if not study.figures:
+        raise UserError(f"--figures is empty: use some of {', '.join(FIGURES)}")
     for method in study.methods:
         try:
             fusion.parse(method)

@@ -17,7 +17,8 @@ from metastyle_jax.data import pipeline
 from metastyle_jax.data.images import as_float
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.study.records import Row
-from metastyle_jax.study.scene import load_features, source, variant
+from metastyle_jax.study.scene import source, variant
+from metastyle_jax.training_step import load_network
 
 RECORDED = 60  # about so many points of each training
 EVALUATION_BATCH = 8
@@ -76,8 +77,8 @@ def adapt(
     """
     params = jax.tree.map(jnp.asarray, initialization.load(init).params)
     goal = settings.make_objective(config)
-    features = load_features(config)
-    targets = adaptation.make_style_targets(style, features, goal=goal)
+    network = load_network(config)
+    targets = adaptation.make_style_targets(style, network, goal=goal)
     losses: list[tuple[int, float]] = []
 
     def record(step: int, params: Any, metrics: Any = None, seconds: float = 0.0) -> None:
@@ -86,7 +87,7 @@ def adapt(
             means = [
                 len(chunk)
                 * adaptation.evaluate_batch(
-                    params, chunk, targets, features, goal=goal, noise=config.data.noise
+                    params, chunk, targets, network, goal=goal, noise=config.data.noise
                 )["loss"]
                 for chunk in chunks
             ]
@@ -103,7 +104,7 @@ def adapt(
             seed=config.seed,
             threads=0,
         ),
-        features,
+        network,
         adaptation.AdaptationSettings(
             objective=goal,
             steps=max(at),

