@@ -47,8 +47,8 @@ class Adaptation(NamedTuple):
 
     Attributes:
       params: `{"weights": ..., "style": ...}`; with "norm" the weights are those it started from.
-      history: one `{"loss", "content", "style"}` per step, measured on that step's contents before
-        the step.
+      history: one `{"loss", "content", "style"}` per step taken, measured on that step's contents
+        before the step.
       seconds: of the steps, compilation not counted.
       compile_seconds: of a first step whose result was thrown away: compilation, mostly.
     """
@@ -70,6 +70,7 @@ def adapt(
     settings: AdaptationSettings,
     *,
     on_step: OnStep = lambda step, params, metrics, seconds: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Adaptation:
     """Adapt `params` to one style image.
 
@@ -82,6 +83,7 @@ def adapt(
       settings: how.
       on_step: called after each step with its number, the parameters it reached, its metrics and
         the seconds so far.
+      stopping: asked after each step; True makes it the last one.
 
     Raises:
       UserError: the loss is not finite.
@@ -109,10 +111,13 @@ def adapt(
     # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
     for step in range(1, settings.steps + 1):
         fast, opt_state, metrics = take_step(fast, opt_state, batch, np.int32(step))
-        if step < settings.steps:
+        stop = stopping() or step == settings.steps
+        if not stop:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
         on_step(step, subsets.join(fast, slow), history[-1], time.perf_counter() - start)
+        if stop:
+            break
     seconds = time.perf_counter() - start
     return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
 
@@ -220,9 +225,11 @@ def _checked(
 ) -> dict[str, float]:
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if not np.isfinite(values["loss"]):
+        weight = settings.objective.style_weight
         raise UserError(
-            f"the loss is {values['loss']} at adaptation step {step}: lower --learning-rate "
-            f"(now {settings.learning_rate:g})"
+            f"the loss is {values['loss']} at adaptation step {step}, with --learning-rate="
+            f"{settings.learning_rate:g} and a style weight of {weight:g}: lower the rate, or the "
+            "weight if it is far above that of the training"
         )
     return values
 

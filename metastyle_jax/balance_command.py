@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metastyle_jax import adaptation, command_line, fusion, settings
+from metastyle_jax import adaptation, command_line, fusion, ranges, settings
 from metastyle_jax.errors import UserError
 from metastyle_jax.study.records import markdown_table
 from metastyle_jax.study.scene import RANDOM, open_scene
@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """
     config = command_line.parse_config(args.settings)
     settings.check(config)
-    if args.batches < 1:
-        raise UserError(f"--batches={args.batches} is too small: use 1 or more")
+    ranges.check_flags(args, {"batches": ranges.count()})
     names = command_line.split_list(args.losses)
     for name in names:
         try:

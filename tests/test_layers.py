@@ -14,7 +14,7 @@ PACKAGE = "metastyle_jax"
 # lowest first; a module imports only from lower rows, and within its own folder
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("atomic", "digest", "versions", "compilation", "winograd", "style_packs"),
+    ("atomic", "digest", "versions", "compilation", "winograd", "style_packs", "ranges"),
     ("convolution", "losses", "inner_gradients", "content_noise"),
     ("vgg", "fusion"),
     ("bilevel", "feature_network"),

@@ -46,7 +46,27 @@ def test_a_configuration_names_loss_and_layer_weights():
     assert goal.style_layer_weights == (1.0, 2.0, 3.0)
     recorded = {"features.network": "compact", **settings.record_objective(goal)}
     json.dumps(recorded)
-    assert settings.recorded_objective(recorded) == dataclasses.replace(goal, dtype=None)
+    assert settings.recorded_objective(recorded) == goal
+
+
+def test_pooling_belongs_to_the_feature_network():
+    """Another network pools as it was trained, the same one as the record says."""
+    recorded = {"features.network": "vgg16:a/b.pth", "features.pooling": "average"}
+    assert settings.recorded_features(recorded) == ("vgg16:a/b.pth", "average")
+    assert settings.recorded_features(recorded, "vgg16") == ("vgg16", "average")
+    assert settings.recorded_features(recorded, "vgg19") == ("vgg19", "max")
+    embedded = {"features.network": "compact", "features.pooling": "average"}
+    assert settings.recorded_features(embedded, "vgg16:c.pth") == ("vgg16:c.pth", "max")
+    assert settings.recorded_features({}) == ("compact", "average")
+    # an empty setting leaves it to the network, which a run may resume with either way
+    left = config_with()
+    left.features.pooling = ""
+    said = config_with()
+    said.features.pooling = "average"
+    assert settings.fixed_settings(left) == settings.fixed_settings(said)
+    network = tiny.feature_network(LAYERS, pooling="average")
+    record = settings.record_features(network)
+    assert settings.recorded_features(record) == ("tiny", "average")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from metastyle_jax import image_optimization
+from metastyle_jax import image_optimization, ranges
 from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
-from metastyle_jax.errors import UserError
 from metastyle_jax.media.sheet import contact_sheet
 from metastyle_jax.study.judging import Judge, judge, relative
 from metastyle_jax.study.records import Row, labels, markdown_table, write_csv
@@ -42,15 +41,21 @@ class DrawingStudy:
     learning_rate: float = 0.02
 
 
+_RANGES = {
+    "style_weight": ranges.WEIGHT,
+    "size": ranges.count(32),
+    "steps": ranges.count(),
+    "learning_rate": ranges.RATE,
+}
+
+
 def run(study: DrawingStudy, out: Path) -> None:
     """Draw and judge; writes `drawings.md`, `drawings.csv` and `drawings.png` below `out`.
 
     Raises:
       UserError: a network or a picture cannot be used.
     """
-    for name, least in (("size", 32), ("steps", 1)):
-        if getattr(study, name) < least:
-            raise UserError(f"--{name}={getattr(study, name)} is too small: use {least} or more")
+    ranges.check_flags(study, _RANGES)
     contents, styles = (
         [center_crop_resized(read_image(file), study.size) for file in files]
         for files in (study.contents, study.styles)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metastyle_jax import initialization, objective, settings
+from metastyle_jax import initialization, objective, ranges, settings
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
@@ -274,6 +274,25 @@ def read_picture(folder: Path, style: str, content: str, size: int) -> np.ndarra
     return image
 
 
+_RANGES = {
+    "style_weight": ranges.POSITIVE_WEIGHT,
+    "norm_rate": ranges.RATE,
+    "all_rate": ranges.RATE,
+    "style_count": ranges.count(),
+    "content_count": ranges.count(),
+    "bound_styles": ranges.count(0),
+    "size": ranges.count(32),
+    "scale": ranges.Range(1, 100),
+    "batch": ranges.count(),
+    "at": ranges.count(0),
+    "scratch_at": ranges.count(0),
+    "pixel_steps": ranges.count(),
+    "pixel_contents": ranges.count(),
+    "blind": ranges.count(-1),
+    "blind_pairs": ranges.count(),
+}
+
+
 def _check(evaluation: Evaluation) -> None:
     for flag in ("styles", "contents"):
         if not getattr(evaluation, flag):
@@ -281,22 +300,12 @@ def _check(evaluation: Evaluation) -> None:
     known = ("", NO_LPIPS, *lpips.NETWORKS)
     if evaluation.lpips not in known:
         raise UserError(f"--lpips={evaluation.lpips} is unknown: use {', '.join(known[1:])}")
-    for name in ("style_weight", "norm_rate", "all_rate"):
-        value = getattr(evaluation, name)
-        if not value > 0:
-            raise UserError(f"--{name.replace('_', '-')}={value} must be positive")
+    ranges.check_flags(evaluation, _RANGES)
     if not evaluation.moves or not set(evaluation.moves) <= set(MOVES):
         raise UserError(f"--moves={','.join(evaluation.moves)} is unknown: use norm, all or both")
     if not evaluation.init:
         raise UserError("--init is empty: name at least one initialisation")
-    least = {"style_count": 1, "content_count": 1, "bound_styles": 0, "size": 32, "batch": 1}
-    least |= {"pixel_steps": 1, "pixel_contents": 1, "scale": 1, "blind": -1, "blind_pairs": 1}
-    for name, smallest in least.items():
-        value = getattr(evaluation, name)
-        if value < smallest:
-            flag = name.replace("_", "-")
-            raise UserError(f"--{flag}={value} is too small: use {smallest} or more")
     for name in ("at", "scratch_at"):
         steps = getattr(evaluation, name)
-        if not steps or max(steps) < 1 or min(steps) < 0:
+        if not steps or max(steps) < 1:
             raise UserError(f"--{name.replace('_', '-')} needs steps such as 0,50,100")

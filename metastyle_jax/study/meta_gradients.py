@@ -8,7 +8,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from metastyle_jax import bilevel, settings
+from metastyle_jax import bilevel, ranges, settings
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.errors import UserError
 from metastyle_jax.study import curvature, gradients, plots, report, training_curves
@@ -76,17 +76,27 @@ def run(config: ml_collections.ConfigDict, study: Study, out: Path) -> None:
     report.write(out, tables, config, study)
 
 
+_RANGES = {
+    "inner_steps": ranges.count(),
+    "batches": ranges.count(),
+    "styles": ranges.count(),
+    "rates": ranges.count(2),
+    "train_steps": ranges.count(0),
+    "adaptation_styles": ranges.count(0),
+    "adaptation_steps": ranges.count(0),
+    "adaptation_contents": ranges.count(),
+    "adaptation_rate": ranges.RATE,
+}
+
+
 def _check(config: ml_collections.ConfigDict, study: Study) -> None:
     settings.check(config)
     for name in (*study.estimators, *study.trained):
         if name not in bilevel.ESTIMATORS:
             known = ", ".join(bilevel.ESTIMATORS)
             raise UserError(f"{name!r} is no estimator: use some of {known}")
-    for name, least in (("batches", 1), ("styles", 1), ("rates", 2), ("train_steps", 0)):
-        if getattr(study, name) < least:
-            flag = name.replace("_", "-")
-            raise UserError(f"--{flag}={getattr(study, name)} is too small: use {least} or more")
-    if not study.inner_steps or min(study.inner_steps) < 1:
+    ranges.check_flags(study, _RANGES)
+    if not study.inner_steps:
         raise UserError("--inner-steps needs one or more positive numbers, such as 1,3")
     if not study.adaptation_steps or max(study.adaptation_steps) < 1:
         raise UserError("--adaptation-steps needs a positive number, such as 0,50,200")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from metastyle_jax import fusion, image_optimization, objective, vgg
+from metastyle_jax import fusion, image_optimization, objective, ranges, vgg
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
@@ -227,6 +227,16 @@ def _set_up(study: LossStudy, out: Path) -> Easel:
     return Easel(goal, network, contents, styles, *how, out / "images")
 
 
+_RANGES = {
+    "gammas": ranges.POSITIVE_WEIGHT,
+    "gamma": ranges.POSITIVE_WEIGHT,
+    "shares": ranges.Range(0, 1, above=True),
+    "size": ranges.count(32),
+    "steps": ranges.count(),
+    "learning_rate": ranges.RATE,
+}
+
+
 def _check(study: LossStudy) -> None:
     if not study.contents or len(study.contents) != len(study.styles):
         raise UserError(
@@ -249,15 +259,9 @@ def _check(study: LossStudy) -> None:
             vgg.needed_convs(architecture, layers)
         except ValueError as error:
             raise UserError(f"--{flag}: {error}") from error
-    numbers = {
-        "gammas": study.gammas,
-        "gamma": (study.gamma,),
-        "learning-rate": (study.learning_rate,),
-    }
-    for flag, values in {**numbers, "steps": (study.steps,), "shares": study.shares}.items():
-        if not values or not min(values) > 0:
-            raise UserError(f"--{flag} needs positive numbers")
+    for flag in ("gammas", "shares"):
+        if not getattr(study, flag):
+            raise UserError(f"--{flag} is empty: give one number at least")
+    ranges.check_flags(study, _RANGES)
     if max(study.shares) >= 1:
-        raise UserError("--shares needs numbers between 0 and 1: the rest is the other loss")
-    if study.size < 32:
-        raise UserError(f"--size={study.size} is too small: use 32 or more")
+        raise UserError("--shares must be below 1: the rest is the share of the other loss")

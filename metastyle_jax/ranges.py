@@ -1,0 +1,66 @@
+"""The numbers that flags and settings may have: one rule, one sentence, for all commands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from metastyle_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Finite numbers from `least` to `most`.
+
+    Attributes:
+      least, most: both belong to the range.
+      above: whether `least` itself does not.
+    """
+
+    least: float
+    most: float
+    above: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse what is no number of the range, NaN too.
+
+        Args:
+          name: of the flag or setting, as the user writes it: "--steps", "config.inner.clip".
+          value: a number, or several of which each is checked.
+
+        Raises:
+          UserError: naming the flag, the range and the value.
+        """
+        for number in value if isinstance(value, Iterable) else (value,):
+            fits = self.least < number if self.above else self.least <= number
+            if not (fits and number <= self.most):
+                raise UserError(f"{name} must be {self}, got {number}")
+
+    def __str__(self) -> str:
+        if self.above:
+            return f"more than {self.least:g} and at most {self.most:g}"
+        return f"between {self.least:g} and {self.most:g}"
+
+
+WEIGHT = Range(0, 1e12)  # of a part of a loss; the paper's style weight is 1e5
+POSITIVE_WEIGHT = Range(0, 1e12, above=True)
+RATE = Range(0, 1e3, above=True)  # of an optimizer
+FRACTION = Range(0, 1)  # of what is in [0, 1], such as the noise on pictures
+
+
+def count(least: int = 1) -> Range:
+    """Whole numbers of things, sizes and seeds."""
+    return Range(least, 1e9)
+
+
+def check_flags(args: Any, ranges: dict[str, Range]) -> None:
+    """Check attributes of `args` by name; one that is None was not given.
+
+    Raises:
+      UserError: naming the first flag that does not fit.
+    """
+    for name, allowed in ranges.items():
+        value = getattr(args, name)
+        if value is not None:
+            allowed.check(f"--{name.replace('_', '-')}", value)
