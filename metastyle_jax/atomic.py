@@ -23,6 +23,7 @@ _REMEDIES = {
     errno.EEXIST: "choose a path whose folders are not files",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+_LONGEST_SUFFIX = 16  # bytes, of a temporary name
 
 
 def write_error(path: str | Path, error: OSError) -> UserError:
@@ -38,9 +39,9 @@ def write_error(path: str | Path, error: OSError) -> UserError:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; move it to `path` when the body succeeds.
 
-    The folder is made if needed. The temporary name keeps the suffix of `path`, for writers that
-    choose the format by it. If the body raises (Ctrl-C included), the temporary file is removed
-    and an existing file at `path` stays as it was.
+    The folder is made if needed. The temporary name is short, however long that of `path` is, and
+    keeps its suffix, for writers that choose the format by it. If the body raises (Ctrl-C
+    included), the temporary file is removed and an existing file at `path` stays as it was.
 
     Args:
       path: the file to write.
@@ -52,7 +53,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
       UserError: the file cannot be written: no space, no permission, `path` is a folder ...
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    # without the name's stem: what is as long as the file system allows leaves no room for more
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{suffix}")
     ours = {None, os.fspath(path), os.fspath(temporary), os.fspath(path.parent)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +72,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse a name that the file system cannot take, before hours are spent on what it is for.
+
+    Raises:
+      UserError: the name, or the path as a whole, is too long. Whatever else is wrong with it
+        shows when it is written.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise write_error(path, error) from error
 
 
 def _flush(path: Path) -> None:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from metastyle_jax import (
-    balance_command,
-    command_line,
-    compilation_cache,
-    evaluate_command,
-    initialization,
-    optimize_command,
-    plan_report,
-    planning,
-    settings,
-    study_command,
-    style_packs,
-    stylization,
-    train_features_command,
-)
-from metastyle_jax.atomic import prepare_folder
-from metastyle_jax.data.images import list_images
-from metastyle_jax.errors import UserError
-from metastyle_jax.export import style_file
+from metastyle_jax import compilation_cache, style_packs
+
+# the module of each command, which has `add_parser`; imported when it is asked for, since some take
+# seconds (Orbax, Grain, matplotlib). `packs` and `plan` are below.
+MODULES = {
+    "stylize": "stylize_command",
+    "balance": "balance_command",
+    "evaluate": "evaluate_command",
+    "optimize": "optimize_command",
+    "study": "study_command",
+    "train-features": "train_features_command",
+}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,14 +31,7 @@ def main(argv: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m metastyle_jax", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_stylize(commands)
-    _add_packs(commands)
-    _add_plan(commands)
-    balance_command.add_parser(commands)
-    evaluate_command.add_parser(commands)
-    optimize_command.add_parser(commands)
-    study_command.add_parser(commands)
-    train_features_command.add_parser(commands)
+    _add_commands(commands, argv)
     # a command with a configuration gets what argparse does not know: --config.name=value
     args, args.settings = parser.parse_known_args(argv)
     if args.settings and not args.takes_config:
@@ -54,39 +40,15 @@ def main(argv: Sequence[str]) -> None:
     args.run(args)
 
 
-def _add_stylize(commands: Any) -> None:
-    parser = commands.add_parser(
-        "stylize", help="apply an adapted style to pictures, each at its own size"
-    )
-    parser.add_argument(
-        "style", help="style.safetensors, params.safetensors, or pack:NAME (see `packs`)"
-    )
-    parser.add_argument("inputs", type=Path, nargs="+", help="pictures and folders of pictures")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
-    parser.add_argument(
-        "--init", help="weights that the style belongs to; default: those it was adapted from"
-    )
-    parser.add_argument(
-        "--noise",
-        type=float,
-        help="deviation of the noise on the pictures, in [0, 1], from which strokes grow where "
-        "they are flat; default: what the style was adapted with; 0 for none",
-    )
-    parser.set_defaults(run=_stylize, takes_config=False)
-
-
-def _stylize(args: argparse.Namespace) -> None:
-    params, recorded = _load_adapted(style_packs.resolve(args.style), args.init)
-    noise = settings.recorded_noise(recorded) if args.noise is None else args.noise
-    settings.check_noise(noise, "--noise")
-    inputs = [
-        path
-        for given in args.inputs
-        for path in (list_images(given, "input folder") if given.is_dir() else [given])
-    ]
-    for path in inputs:
-        stylization.read_content(path)  # a bad picture is reported before anything is written
-    stylization.stylize_files(params, inputs, prepare_folder(args.out), noise=noise, done=print)
+def _add_commands(commands: Any, argv: Sequence[str]) -> None:
+    """Add the command that `argv` begins with; all of them where help or a mistake needs them."""
+    own = {"packs": _add_packs, "plan": _add_plan}
+    asked = argv[0] if argv else ""
+    for name in [asked] if asked in {**MODULES, **own} else [*MODULES, *own]:
+        if name in own:
+            own[name](commands)
+        else:
+            importlib.import_module(f"metastyle_jax.{MODULES[name]}").add_parser(commands)
 
 
 def _add_packs(commands: Any) -> None:
@@ -117,6 +79,8 @@ def _add_plan(commands: Any) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
+    from metastyle_jax import command_line, plan_report, planning
+
     limit = None if args.memory is None else plan_report.parse_size("--memory", args.memory)
     config = command_line.parse_config(args.settings)
     found = planning.plan(
@@ -126,28 +90,3 @@ def _plan(args: argparse.Namespace) -> None:
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(plan_report.render(found, config))
-
-
-def _load_adapted(path: Path, init_spec: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and style, and the settings of their adaptation."""
-    if style_file.format_of(path) == style_file.PARAMS_FORMAT:
-        params, metadata = style_file.load_params(path)
-        return params, metadata["settings"]
-    _, metadata = style_file.load_style(path)
-    recorded = metadata["settings"].get("init", initialization.EMBEDDED)
-    try:
-        init = initialization.load(init_spec or recorded)
-    except UserError as error:
-        if init_spec:
-            raise
-        raise UserError(
-            f"{path} was adapted from {recorded}, which cannot be loaded ({error}): give its "
-            "weights with --init"
-        ) from error
-    style, _ = style_file.load_style(
-        path,
-        weights_digest=init.digest,
-        weights_name=init.name,
-        template=init.params["style"],
-    )
-    return {"weights": init.params["weights"], "style": style}, metadata["settings"]

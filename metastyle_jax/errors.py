@@ -2,8 +2,9 @@
 
 Everything that is wrong with a file, a flag or a setting is raised as `UserError` with one clear
 sentence: which file or setting, what is wrong with it, and what to do. `exit_cleanly` turns it
-into that sentence on stderr and exit code 2. Any other exception is a defect of this project and
-keeps its traceback.
+into that sentence on stderr and exit code 2. A command that did a part of what it was asked for,
+and could not do the rest, raises `PartialFailure`: exit code 1. Any other exception is a defect of
+this project and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+EXIT_PARTIAL_FAILURE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
@@ -23,6 +25,37 @@ EXIT_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 class UserError(Exception):
     """A mistake in the input: one sentence that says where, what and how to put it right."""
 
+    exit_code = EXIT_USER_ERROR
+
+
+class PartialFailure(UserError):
+    """Some of several files could not be done; the others are. A sentence, and a line for each."""
+
+    exit_code = EXIT_PARTIAL_FAILURE
+
+
+def check_failures(failures: Sequence[str], done: int, verb: str) -> None:
+    """Raise what a command that goes on after failures says at its end, if there were any.
+
+    Args:
+      failures: a sentence on each picture that failed; it begins with the picture's file.
+      done: number of pictures that did not fail.
+      verb: what was to be done with them: "stylized".
+
+    Raises:
+      PartialFailure: there are failures, and pictures that did not fail.
+      UserError: there are failures alone; if they have one reason, it is that sentence.
+    """
+    if not failures:
+        return
+    count, different = len(failures), dict.fromkeys(failures)
+    lines = "".join(f"\n  {failure}" for failure in different)
+    if done:
+        raise PartialFailure(f"{count} of {count + done} pictures could not be {verb}:{lines}")
+    if len(different) == 1:
+        raise UserError(failures[0])
+    raise UserError(f"none of the {count} pictures could be {verb}:{lines}")
+
 
 @contextlib.contextmanager
 def exit_cleanly() -> Iterator[None]:
@@ -30,7 +63,8 @@ def exit_cleanly() -> Iterator[None]:
 
     Raises:
       SystemExit: with code 2 after a `UserError` or an operating system error on the user's
-        files (no space, no permission), 141 after whoever read the output went away (`| head`).
+        files (no space, no permission), 1 after a `PartialFailure`, 141 after whoever read the
+        output went away (`| head`).
         After Ctrl-C the process ends here, with code 130.
     """
     try:
@@ -38,7 +72,7 @@ def exit_cleanly() -> Iterator[None]:
         sys.stdout.flush()  # rather here than in the interpreter's teardown
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         _end_process(EXIT_INTERRUPTED)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metastyle_jax import checkpoint
 from metastyle_jax.digest import tree_digest
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import style_file
@@ -49,6 +48,9 @@ def load(spec: str = EMBEDDED) -> Initialization:
         return _make(params, metadata["settings"], EMBEDDED)
     path = Path(spec).expanduser()
     if path.is_dir():
+        # Orbax takes seconds to import, and a style that was adapted needs none of it
+        from metastyle_jax import checkpoint
+
         params, record = checkpoint.read_params(path)
         return _make(params, record["configuration"], spec)
     if path.suffix == ".safetensors" or path.is_file():

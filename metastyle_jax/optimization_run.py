@@ -60,6 +60,27 @@ class Group:
     styles: Sequence[np.ndarray]
 
 
+def output_files(
+    out: Path, name: str, *, sizes: Sequence[int], steps: Sequence[int], preview_every: int
+) -> list[Path]:
+    """The files that `run` writes for the picture `name`; the other arguments as in `Schedule`."""
+    previews = [
+        _preview(out, name, size, step)
+        for level, size in enumerate(sizes)
+        for step in range(1, steps[level % len(steps)])
+        if preview_every and step % preview_every == 0
+    ]
+    return [_picture(out, name), *previews]
+
+
+def _picture(out: Path, name: str) -> Path:
+    return out / "images" / f"{name}.png"
+
+
+def _preview(out: Path, name: str, size: int, step: int) -> Path:
+    return out / "previews" / f"{name}_{size}_{step:05d}.png"
+
+
 def run(
     schedule: Schedule,
     group: Group,
@@ -96,7 +117,7 @@ def run(
         run_size = _Size(schedule, group, out, saved, report, index, state)
         images, state = np.asarray(run_size.run(contents, styles, network).images), None
     for name, image in zip(group.names, images, strict=True):
-        write_png(out / "images" / f"{name}.png", image)
+        write_png(_picture(out, name), image)
     return images, report
 
 
@@ -154,9 +175,9 @@ class _Size:
             self._print(state.step, total, metrics, seconds)
 
     def _write_previews(self, state: image_optimization.State) -> None:
-        suffix = f"{self._schedule.sizes[self._level]}_{state.step:05d}"
+        size = self._schedule.sizes[self._level]
         for name, image in zip(self._group.names, state.images, strict=True):
-            write_png(self._out / "previews" / f"{name}_{suffix}.png", np.asarray(image))
+            write_png(_preview(self._out, name, size, state.step), np.asarray(image))
 
     def _print(self, step: int, total: int, metrics: Any, seconds: float) -> None:
         taken = step - self._first - 1  # the first one compiled

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from metastyle_jax import compilation, transformer
+from metastyle_jax import compilation, out_of_memory, transformer
 from metastyle_jax.content_noise import add_noise
 from metastyle_jax.data.images import check_minimum_size, read_image, write_png
 
@@ -40,6 +40,37 @@ def read_content(path: Path) -> np.ndarray:
     return image
 
 
+def stylize_file(
+    params: transformer.Params,
+    path: Path,
+    image: np.ndarray,
+    target: Path,
+    *,
+    noise: float = 0.0,
+    text: Mapping[str, str] | None = None,
+) -> None:
+    """Stylise one picture that has been read, and write it.
+
+    Args:
+      params: of the stylizer.
+      path: where the picture was read, for messages.
+      image: (H, W, 3) in [0, 1].
+      target: PNG file to write, whole or not at all.
+      noise: see `stylize_image`.
+      text: see `images.write_png`.
+
+    Raises:
+      UserError: it takes more memory than there is, or `target` cannot be written.
+    """
+    height, width = image.shape[:2]
+    with out_of_memory.explained(
+        f"{path}: there is not enough memory to stylize {width}x{height} pixels; "
+        "give a smaller version of the picture"
+    ):
+        drawn = stylize_image(params, image, noise)
+    write_png(target, drawn, text)
+
+
 def stylize_files(
     params: transformer.Params,
     paths: Iterable[Path],
@@ -48,7 +79,7 @@ def stylize_files(
     noise: float = 0.0,
     done: Callable[[Path], Any] = lambda path: None,
 ) -> list[Path]:
-    """Write `folder`/NAME.png for every picture.
+    """Write `folder`/NAME.png for every picture; `stylization_batch.run` goes on where one fails.
 
     Args:
       params: of the stylizer.
@@ -65,22 +96,29 @@ def stylize_files(
     """
     paths = list(paths)
     written = []
-    for path, name in zip(paths, output_names(paths), strict=True):
-        target = folder / f"{name}.png"
-        write_png(target, stylize_image(params, read_content(path), noise))
+    for path, target in zip(paths, output_files(paths, folder), strict=True):
+        stylize_file(params, path, read_content(path), target, noise=noise)
         written.append(target)
         done(target)
     return written
 
 
+def output_files(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """The PNG file in `folder` for each picture, see `output_names`."""
+    return [folder / f"{name}.png" for name in output_names(paths)]
+
+
 def output_names(paths: Iterable[Path]) -> list[str]:
-    """A name for the result of each file: its stem, numbered where several share one."""
+    """A name for the result of each file: its stem, numbered where several share one.
+
+    Names that differ in capitals alone count as one: they are on some file systems.
+    """
     seen: set[str] = set()
     names = []
     for path in paths:
         name, number = path.stem, 2
-        while name in seen:
+        while name.casefold() in seen:
             name, number = f"{path.stem}_{number}", number + 1
-        seen.add(name)
+        seen.add(name.casefold())
         names.append(name)
     return names

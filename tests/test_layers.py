@@ -15,6 +15,7 @@ PACKAGE = "metastyle_jax"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("atomic", "digest", "versions", "compilation", "winograd", "style_packs", "ranges"),
+    ("overwriting", "out_of_memory"),
     ("convolution", "losses", "inner_gradients", "content_noise"),
     ("vgg", "fusion"),
     ("bilevel", "feature_network"),
@@ -26,16 +27,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data", "parallel", "safetensors_file", "checkpoint_files"),
     ("checkpoint", "features", "export", "media", "run_log", "stylization"),
     ("evaluation", "initialization", "compilation_cache"),
-    ("settings",),
+    ("settings", "stylization_batch"),
     # the loops
     ("run_control", "training_step"),
     ("training", "adaptation", "planning", "image_optimization", "feature_training"),
-    ("plan_report", "study", "optimization_state"),
+    ("plan_report", "study", "optimization_state", "optimization_pairs"),
     ("optimization_run",),
     # flags and commands
     ("command_line",),
+    ("optimize_flags",),
     ("adapt_command", "study_command", "optimize_command", "balance_command", "evaluate_command"),
-    ("train_features_command",),
+    ("train_features_command", "stylize_command"),
     ("cli",),
     ("__main__", "train.py", "adapt.py"),
 )

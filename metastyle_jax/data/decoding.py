@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from metastyle_jax.data import color_profiles
 from metastyle_jax.errors import UserError
 
 # 89 megapixels, Pillow's own threshold for a warning: an image that is accepted here never warns.
@@ -22,10 +24,47 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError)
 
 
+# Pillow lists these among its formats, but they are drawings, films and tables of numbers that it
+# leaves to other programs, or to nobody.
+_NO_PICTURES = frozenset(["BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"])
+_COMMON = ("JPEG", "PNG", "WEBP", "TIFF")  # are tried first
+# where several frames are several pictures; elsewhere they are previews, layers or sizes of one
+_FRAMED = frozenset(["GIF", "PNG", "WEBP", "TIFF", "AVIF", "FLI", "DCX"])
+
+
+class Header(NamedTuple):
+    """What the beginning of an image file says.
+
+    Attributes:
+      width, height: in pixels, before any rotation.
+      notes: what a user should know of how the file is going to be read, such as "it has 4 frames,
+        of which the first is taken".
+    """
+
+    width: int
+    height: int
+    notes: tuple[str, ...]
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """The formats that are decoded, by Pillow's names, most common ones first."""
+    Image.init()
+    return tuple(dict.fromkeys(_COMMON + tuple(n for n in Image.ID if n not in _NO_PICTURES)))
+
+
+@functools.cache
+def extensions() -> frozenset[str]:
+    """Endings of names of such files, in small letters without the dot."""
+    known = Image.registered_extensions()  # of formats that Pillow only writes, too
+    readable = {*formats(), "MPO"}  # the JPEG of some cameras, which Pillow's JPEG reader opens
+    return frozenset(ending[1:] for ending, name in known.items() if name in readable)
+
+
 def decode_native(
     file: IO[bytes] | str | os.PathLike[str], name: str, *, short_side: int | None = None
 ) -> np.ndarray:
-    """Decodes an image to RGB (H, W, 3): uint8, or float32 in [0, 1] for deeper files.
+    """Decodes an image to sRGB (H, W, 3): uint8, or float32 in [0, 1] for deeper files.
 
     With `short_side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as neither
     side falls below `short_side` pixels; this is several times faster.
@@ -48,7 +87,7 @@ def decode_native(
         return _to_rgb(_rotated(image), name)
 
 
-def check_header(path: str | os.PathLike[str]) -> None:
+def check_header(path: str | os.PathLike[str]) -> Header:
     """Raises `UserError` unless the file's header is that of an image of an acceptable size.
 
     Nothing is decoded: a truncated file passes. Emits Pillow's large-image warning unless called
@@ -56,8 +95,19 @@ def check_header(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; replace it")
-    with _open(path, str(path)):
-        pass
+    with _open(path, str(path)) as image:
+        found = (_frames_note(image), color_profiles.profile_problem(image))
+        return Header(image.width, image.height, tuple(note for note in found if note))
+
+
+def _frames_note(image: Image.Image) -> str | None:
+    if image.format not in _FRAMED:
+        return None
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except _DECODE_ERRORS:
+        return None  # decoding says what is wrong, if the first frame is not whole
+    return f"it has {frames} frames, of which the first is taken" if frames > 1 else None
 
 
 @contextlib.contextmanager
@@ -79,7 +129,7 @@ def _open(file: IO[bytes] | str | os.PathLike[str], name: str) -> Image.Image:
         "give a smaller version"
     )
     try:
-        image = Image.open(file)
+        image = Image.open(file, formats=formats())
     except Image.DecompressionBombError:
         raise UserError(too_large) from None
     except UnidentifiedImageError:
@@ -107,11 +157,17 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode == "F" or image.mode.startswith("I"):
         return np.repeat(_deep_grey(image, name)[:, :, None], 3, axis=2)
     try:
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            white = Image.new("RGBA", layer.size, "white")
-            image = Image.alpha_composite(white, layer)
-        return np.array(image.convert("RGB"))
+        if not image.has_transparency_data:
+            return np.array(color_profiles.to_srgb(image))
+        layer = image.convert("RGBA")
+        opacity = layer.getchannel("A")
+        # the profile is of the colours; those of grey pictures are grey
+        colors = image.convert("L") if image.mode in ("LA", "La") else layer.convert("RGB")
+        layer = color_profiles.to_srgb(colors)
+        layer.putalpha(opacity)
+        return np.array(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer))[
+            :, :, :3
+        ]
     except ValueError:
         raise UserError(
             f"{name}: images of colour mode {image.mode} are not supported; convert it to RGB"

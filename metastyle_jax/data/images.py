@@ -1,37 +1,57 @@
-"""Reading, listing, checking and writing image files."""
+"""Reading, checking and writing image files."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data import decoding
+from metastyle_jax.data.listing import list_images as list_images  # for those who read them, too
 from metastyle_jax.errors import UserError
 
 MINIMUM_SIDE = 16
-EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm"])
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image file as float32 RGB of shape (H, W, 3) in [0, 1].
+    """Reads an image file as float32 sRGB of shape (H, W, 3) in [0, 1].
 
     EXIF rotation is applied, transparency is composited on white, the first frame of an animation
-    is used, and embedded colour profiles are ignored. Files of 16 bits per channel are scaled by
-    65535 where Pillow delivers all 16 bits (grey), and truncated by it to 8 bits elsewhere.
+    is used, and colours are converted from the embedded profile, if there is a usable one, to sRGB
+    (not those of 16-bit grey). Files of 16 bits per channel are scaled by 65535 where Pillow
+    delivers all 16 bits (grey), and truncated by it to 8 bits elsewhere.
 
     Raises:
       UserError: one sentence naming the file: missing, a folder, empty, unreadable, no image,
         damaged, of an unsupported colour mode, or of more than `decoding.MAX_PIXELS` pixels.
     """
-    path = Path(path)
-    data = _read_bytes(path)
+    data = read_bytes(path)
     with decoding.quiet_about_large_images():
         return decode_image(data, str(path))
+
+
+def inspect_image(path: str | os.PathLike[str], minimum: int = MINIMUM_SIDE) -> decoding.Header:
+    """Reads the header of an image file, which takes no time beside decoding it.
+
+    Raises:
+      UserError: as `read_image`, but for damage beyond the header; or a side is below `minimum`.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            read_bytes(path)  # says what it is instead
+        with path.open("rb"), decoding.quiet_about_large_images():
+            header = decoding.check_header(path)
+    except OSError as error:
+        raise _read_error(path, error) from None
+    _check_side(header.width, header.height, path, minimum)
+    return header
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -62,6 +82,10 @@ def check_minimum_size(
 ) -> None:
     """Raises `UserError` if a side of `image` (H, W, 3), read from `path`, is below `minimum`."""
     height, width = image.shape[:2]
+    _check_side(width, height, path, minimum)
+
+
+def _check_side(width: int, height: int, path: str | os.PathLike[str], minimum: int) -> None:
     if min(height, width) < minimum:
         raise UserError(
             f"{path}: the image is {width}x{height} pixels, too small to stylize; "
@@ -69,11 +93,14 @@ def check_minimum_size(
         )
 
 
-def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_png(
+    path: str | os.PathLike[str], image: np.ndarray, text: Mapping[str, str] | None = None
+) -> None:
     """Writes (H, W, 3), uint8 or floats in [0, 1] (clipped, rounded), as a PNG file.
 
     The file appears whole or not at all, in a folder that is made if needed. An existing file is
-    replaced.
+    replaced. `text` goes into the file's header, see `read_text`; Latin-1, keywords of 79 letters
+    at most.
 
     Raises:
       UserError: one sentence naming the file, if its name does not end in .png or writing fails (no
@@ -83,57 +110,46 @@ def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: pictures are written as PNG; give a name that ends in .png")
     picture = Image.fromarray(as_uint8(image))
+    header = PngImagePlugin.PngInfo()
+    for keyword, value in (text or {}).items():
+        header.add_text(keyword, value)
     with atomic_path(path) as temporary, temporary.open("xb") as file:
-        picture.save(file, format="PNG")
+        picture.save(file, format="PNG", pnginfo=header)
 
 
-def list_images(path: str | os.PathLike[str], what: str) -> list[Path]:
-    """Lists the files below the folder `path` that are named like images, sorted.
+def read_text(path: str | os.PathLike[str], keyword: str) -> str | None:
+    """What `write_png` has put into the header of a file under `keyword`; None if there is none."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.info.get(keyword)
+    except (OSError, SyntaxError, ValueError):  # no PNG file, or none at all
+        return None
 
-    Linked folders are followed, each real folder once; hidden files and folders are left out.
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file.
 
     Raises:
-      UserError: if the folder is missing, is not a folder, is unreadable or has no images;
-        `what` names it in the sentence ("content folder").
+      UserError: one sentence naming the file: missing, a folder, empty, not readable.
     """
-    root = Path(path)
-    if not root.exists():
-        raise UserError(f"the {what} {root} does not exist; give an existing folder of images")
-    if not root.is_dir():
-        raise UserError(f"the {what} {root} is not a folder; give a folder of images")
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise UserError(f"the {what} {root} cannot be read; change its permissions")
-    found: list[Path] = []
-    seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [Path(folder, name) for name in files if _is_image_name(name)]
-    if not found:
-        known = ", ".join(sorted(EXTENSIONS))
-        raise UserError(f"the {what} {root} has no images; put files of type {known} there")
-    return sorted(found)
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix[1:].lower() in EXTENSIONS
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise UserError(f"{path}: this is a folder; give an image file")
+    path = Path(path)
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; check the name") from None
     except OSError as error:
-        raise UserError(
-            f"{path}: the file cannot be read ({error.strerror or error}); check its permissions"
-        ) from None
+        raise _read_error(path, error) from None
     if not data:
         raise UserError(f"{path}: the file is empty; replace it")
     return data
+
+
+def _read_error(path: Path, error: OSError) -> UserError:
+    if isinstance(error, IsADirectoryError) or os.path.isdir(path):  # noqa: PTH112 (never raises)
+        return UserError(f"{path}: this is a folder; give an image file")
+    if isinstance(error, FileNotFoundError):
+        if os.path.islink(path):  # noqa: PTH114
+            return UserError(f"{path}: this is a link to a file that is not there; remove it")
+        return UserError(f"{path}: there is no such file; check the name")
+    remedy = "check its permissions"
+    if error.errno == errno.ENAMETOOLONG:
+        remedy = "check the name"
+    return UserError(f"{path}: the file cannot be read ({error.strerror or error}); {remedy}")

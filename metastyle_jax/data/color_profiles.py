@@ -1,0 +1,104 @@
+"""Embedded colour profiles: from the colours that a file's numbers mean to sRGB."""
+
+from __future__ import annotations
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+# colour space of a profile -> the mode in which Pillow's pictures go through it
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_INK = "CMYK"
+# what comes of damaged profiles; a Pillow that was built without colour management says ImportError
+_ERRORS = (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError, MemoryError)
+_SAME = 1  # grey levels, the rounding of a conversion that changes nothing
+
+
+def profile_problem(image: Image.Image) -> str | None:
+    """What keeps the profile of a picture from being used, as a note; None if nothing does.
+
+    Only the header needs to have been read.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile or _deep(image):
+        return None
+    try:
+        usable = _suits(image, profile) and _transform(profile) is not None
+    except _ERRORS:
+        usable = False
+    return None if usable else "its colour profile cannot be used and is ignored"
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Convert a decoded picture without transparency to sRGB.
+
+    Args:
+      image: of any mode but 16-bit and floating grey.
+
+    Returns:
+      A picture of mode RGB. Without a profile, or with one that is damaged or of another colour
+      space than the picture, the numbers are taken to be sRGB already. A profile that moves no
+      colour by more than a rounding error leaves the numbers as they are.
+
+    Raises:
+      ValueError: Pillow cannot convert this mode to RGB.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image.convert("RGB")
+    try:
+        if not _suits(image, profile):
+            return image.convert("RGB")
+        mode, transform, changes = _transform(profile)
+        if changes:
+            return ImageCms.applyTransform(image.convert(mode), transform)
+    except _ERRORS:
+        pass  # `profile_problem` says so where somebody listens
+    return image.convert("RGB")
+
+
+def _deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _space(profile: bytes) -> str:
+    """The colour space that the header of a profile names (ICC.1, 7.2.6)."""
+    return profile[16:20].decode("ascii", "replace").strip()
+
+
+def _suits(image: Image.Image, profile: bytes) -> bool:
+    """Whether numbers of the picture's mode can be numbers of the profile's colour space."""
+    space = _space(profile)
+    if space == "GRAY":
+        return image.mode in ("1", "L", "LA", "La")
+    return space in _MODES and (space == _INK) == (image.mode == _INK)
+
+
+@functools.lru_cache(maxsize=16)  # the pictures of one camera share theirs
+def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
+    """(mode that goes in, the conversion to sRGB, whether it changes anything)."""
+    mode = _MODES[_space(profile)]
+    transform = ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the black of inks is grey
+    )
+    if mode == _INK:
+        return mode, transform, True
+    probe = _probe(mode)
+    after = np.asarray(ImageCms.applyTransform(probe, transform), np.int16)
+    difference = np.abs(after - np.asarray(probe.convert("RGB"), np.int16))
+    return mode, transform, bool(difference.max() > _SAME)
+
+
+def _probe(mode: str) -> Image.Image:
+    """Colours from all over the cube, or all greys, one row."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3))
