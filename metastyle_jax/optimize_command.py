@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     goal = optimize_flags.make_objective(args)
     optimize_flags.check(args, goal)
-    out = given.one_file(args.out)
+    out = args.out.expanduser()
     pairs = _find_pairs(args, out)
     start = None if args.start in optimize_flags.NAMED_STARTS else given.one_file(args.start)
     _refuse_overwriting(args, out, pairs, start)

@@ -13,7 +13,6 @@ DEFAULT_RATES = {"adam": 0.02, "lbfgs": 1.0}
 NAMED_STARTS = ("content", "noise")
 
 
-
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add `optimize` to the subparsers of `cli`, with all that it understands but what it does."""
     parser = commands.add_parser(

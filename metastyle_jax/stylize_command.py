@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
       PartialFailure: some pictures could not be done; the others are written.
       UserError: nothing could be done.
     """
-    out = given.one_file(args.out)
+    out = args.out.expanduser()
     is_pack = args.style.startswith(style_packs.PREFIX)
     style = style_packs.resolve(args.style) if is_pack else given.one_file(args.style)
     params, recorded = load_adapted(style, args.init)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import tiny
-from metastyle_jax import cli, fusion, image_optimization, objective
+from metastyle_jax import cli, fusion, image_optimization, objective, optimization_run
 from metastyle_jax.data.images import read_image
 from metastyle_jax.errors import exit_cleanly
 
@@ -234,6 +234,8 @@ def test_starts_and_pairs(pictures):
         (["--batch=0"], ["--batch=0"]),
         (["--style-scale=0.06"], ["s.png", "1 pixels", "too small for relu2_1"]),
         (["--content=nowhere.jpg"], ["nowhere.jpg", "no such file"]),
+        (["--content=https://example.org/a.jpg"], ["https://example.org/a.jpg", "download"]),
+        (["--style=nowhere/*.bmp"], ["no file matches"]),
         (["--start=nowhere.jpg"], ["nowhere.jpg", "no such file"]),
         (["--style", "a", "b", "c"], ["2 contents and 3 styles"]),
     ],
@@ -246,3 +248,60 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(pictures, capsys, flag
     (line,) = capsys.readouterr().err.splitlines()
     assert all(fragment in line for fragment in fragments), line
     assert not out.exists()
+
+
+def test_folders_of_contents_go_on_after_a_picture_that_is_bad(pictures, capsys):
+    folder, out = pictures / "contents", pictures / "out"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (pictures / name).rename(folder / name)
+    (folder / "bad.png").write_text("no picture")
+    (folder / "notes.txt").touch()
+    flags = (f"--out={out}", "--steps=1", "--preview-every=0", "--content", str(folder))
+    with pytest.raises(SystemExit) as caught, exit_cleanly():
+        cli.main(command(pictures, *flags))
+    assert caught.value.code == 1
+    said = capsys.readouterr()
+    assert "1 of 3 pictures" in said.err and f"{folder / 'bad.png'}: this is not" in said.err
+    assert "skipped 1 file" in said.err and "notes.txt" in said.err
+    assert f"{folder / 'a.png'}, {pictures / 's.png'} -> {out / 'images' / 'a_s.png'}" in said.out
+    assert {path.name for path in (out / "images").iterdir()} == {"a_s.png", "b_s.png"}
+    assert len(json.loads((out / "report.json").read_text())["pictures"]) == 2
+
+
+def test_an_input_is_not_written_over(pictures, capsys):
+    out = pictures / "out"
+    for flags, file in (
+        (["--start"], out / "images" / "a_s.png"),
+        (["--content", str(pictures / "b.png")], out / "sheet.png"),
+        (["--style", str(pictures / "s.png")], out / "previews" / "a_s_16_00002.png"),
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = (pictures / "b.png").read_bytes()
+        file.write_bytes(before)
+        with pytest.raises(SystemExit) as caught, exit_cleanly():
+            more = ["--steps=3", "--preview-every=2", *flags, str(file)]
+            cli.main(command(pictures, f"--out={out}", *more))
+        assert caught.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{file} would be written over" in line and "another --out" in line
+        assert [path for path in out.rglob("*") if path.is_file()] == [file]
+        assert file.read_bytes() == before
+        file.unlink()
+
+
+def test_a_group_that_does_not_fit_into_memory_is_a_sentence(pictures, monkeypatch, capsys):
+    run_group = optimization_run.run
+
+    def limited(schedule, group, *arguments, **keywords):
+        if group.names == ["a_s"]:
+            raise MemoryError
+        return run_group(schedule, group, *arguments, **keywords)
+
+    monkeypatch.setattr(optimization_run, "run", limited)
+    flags = (f"--out={pictures / 'out'}", "--steps=1", "--preview-every=0", "--batch=1")
+    with pytest.raises(SystemExit) as caught, exit_cleanly():
+        cli.main(command(pictures, *flags))
+    assert caught.value.code == 1
+    assert "a.png: there is not enough memory" in capsys.readouterr().err
+    assert {path.name for path in (pictures / "out" / "images").iterdir()} == {"b_s.png"}
