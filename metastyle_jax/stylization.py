@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -63,12 +64,20 @@ def stylize_file(
       UserError: it takes more memory than there is, or `target` cannot be written.
     """
     height, width = image.shape[:2]
-    with out_of_memory.explained(
+    with fitting_memory(path, width, height):
+        write_png(target, stylize_image(params, image, noise), text)
+
+
+def fitting_memory(path: Path, width: int, height: int) -> contextlib.AbstractContextManager[None]:
+    """For work on one picture: too little memory for it is one sentence.
+
+    Raises:
+      OutOfMemory: by the context, naming `path` and the size.
+    """
+    return out_of_memory.explained(
         f"{path}: there is not enough memory to stylize {width}x{height} pixels; "
         "give a smaller version of the picture"
-    ):
-        drawn = stylize_image(params, image, noise)
-    write_png(target, drawn, text)
+    )
 
 
 def stylize_files(

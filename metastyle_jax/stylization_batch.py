@@ -20,20 +20,25 @@ from metastyle_jax.atomic import check_name, prepare_folder
 from metastyle_jax.data import decoding, images
 from metastyle_jax.digest import tree_digest
 from metastyle_jax.errors import UserError, check_failures
+from metastyle_jax.pace import Pace
 
 RECORD = "metastyle_jax made of"  # keyword in the header of an output
-_SLOW = 1_000_000  # pixels, from which on a picture is announced before it is drawn
+_SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
 # errors of the folder, not of a picture: the next one would fail likewise, after the same work
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A picture to draw: where it is, where it goes, its size by its header."""
+    """A picture to draw: where it is, where it goes, its width and height by its header."""
 
     path: Path
     target: Path
-    pixels: int
+    size: tuple[int, int]
+
+    @property
+    def megapixels(self) -> float:
+        return self.size[0] * self.size[1] / 1e6
 
 
 @dataclasses.dataclass
@@ -124,7 +129,7 @@ def _readable(
             continue
         for note in header.notes:
             say(f"{path}: {note}")
-        jobs.append(Job(path, target, header.width * header.height))
+        jobs.append(Job(path, target, header[:2]))
     return jobs
 
 
@@ -156,11 +161,8 @@ def _draw(
     for number, job in enumerate(jobs):
         progress.begin(number)
         try:
-            data = images.read_bytes(job.path)
-            with decoding.quiet_about_large_images():
-                image = images.decode_image(data, str(job.path))
-            text = {RECORD: _record(data, recipe)}
-            stylization.stylize_file(params, job.path, image, job.target, noise=noise, text=text)
+            with stylization.fitting_memory(job.path, *job.size):
+                _draw_one(params, job, noise, recipe)
         except UserError as error:
             outcome.failures.append(_about(job.path, error))
             if getattr(error.__cause__, "errno", None) in _HOPELESS:
@@ -172,30 +174,38 @@ def _draw(
             progress.end(number)
 
 
+def _draw_one(params: transformer.Params, job: Job, noise: float, recipe: str) -> None:
+    data = images.read_bytes(job.path)
+    with decoding.quiet_about_large_images():
+        image = images.decode_image(data, str(job.path))
+    text = {RECORD: _record(data, recipe)}
+    stylization.stylize_file(params, job.path, image, job.target, noise=noise, text=text)
+
+
 def _about(path: Path, error: UserError) -> str:
     """The sentence of an error, with the picture's name in front if it speaks of another file."""
     return str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}"
 
 
 class _Progress:
-    """A line for each picture, with rate and time left by the pixels that are left."""
+    """A line for each picture, with its rate and the time that those left will take."""
 
     def __init__(self, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
         self._jobs, self._say = jobs, say
-        self._start = time.perf_counter()
+        self._pace, self._start = Pace(), 0.0
 
     def begin(self, number: int) -> None:
-        job = self._jobs[number]
-        if job.pixels >= _SLOW:
-            size = f"{job.pixels / 1e6:.1f} megapixels"
+        job, self._start = self._jobs[number], time.perf_counter()
+        if job.megapixels >= _SLOW:
+            size = f"{job.megapixels:.1f} megapixels"
             self._say(f"{number + 1}/{len(self._jobs)} stylizing {job.path}, {size} ...")
 
     def end(self, number: int) -> None:
         job, seconds = self._jobs[number], max(time.perf_counter() - self._start, 1e-9)
-        # those that failed took part of the time and are no longer to come
-        rate = sum(job.pixels for job in self._jobs[: number + 1]) / seconds
-        left = sum(job.pixels for job in self._jobs[number + 1 :]) / rate
+        self._pace.took(job.size, seconds)
+        left = self._pace.expected(each.size for each in self._jobs[number + 1 :])
         self._say(
-            f"{number + 1}/{len(self._jobs)} {job.path} -> {job.target} | "
-            f"{rate / 1e6:.2g} megapixels/s ETA {left:.0f} s"
+            f"{number + 1}/{len(self._jobs)} {job.path} -> {job.target} | {seconds:.1f} s, "
+            f"{job.megapixels / seconds:.2g} megapixels/s ETA "
+            + ("-" if left is None else f"{left:.0f} s")
         )

@@ -15,7 +15,7 @@ PACKAGE = "metastyle_jax"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("atomic", "digest", "versions", "compilation", "winograd", "style_packs", "ranges"),
-    ("overwriting", "out_of_memory"),
+    ("overwriting", "out_of_memory", "pace"),
     ("convolution", "losses", "inner_gradients", "content_noise"),
     ("vgg", "fusion"),
     ("bilevel", "feature_network"),

@@ -159,7 +159,7 @@ def test_progress_names_input_output_rate_and_time_left(tmp_path):
 
 
 def test_a_large_picture_is_announced_before_it_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(stylization_batch, "_SLOW", 200)
+    monkeypatch.setattr(stylization_batch, "_SLOW", 0.0002)
     lines: list[str] = []
 
     def stopped(*arguments):
@@ -198,6 +198,11 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
     (sentence,) = outcome.failures
     assert sentence.startswith(f"{paths[0]}: ")
     assert "memory" in sentence and "40x33" in sentence and "smaller" in sentence
+    # nor is it for what surrounds the network
+    monkeypatch.undo()
+    monkeypatch.setattr(images, "as_float", lambda image: limited(None, image, 0))
+    outcome, _ = run(paths[:1], tmp_path / "out")
+    assert outcome.failures == [sentence]
 
 
 def test_other_errors_of_a_computation_stay_what_they_are(tmp_path, monkeypatch):

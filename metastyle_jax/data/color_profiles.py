@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _INK = "CMYK"
 # what comes of damaged profiles; a Pillow that was built without colour management says ImportError
-_ERRORS = (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError, MemoryError)
+_ERRORS = (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError)
 _SAME = 1  # grey levels, the rounding of a conversion that changes nothing
 
 
