@@ -81,8 +81,12 @@ def check_name(path: str | Path) -> None:
       UserError: the name, or the path as a whole, is too long. Whatever else is wrong with it
         shows when it is written.
     """
+    path = Path(path)
+    folder = path.parent
+    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
+        folder = folder.parent  # asked below a folder that is not there, nothing else is looked at
     try:
-        os.lstat(path)
+        os.lstat(folder / path.name)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise write_error(path, error) from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,9 @@ def exit_cleanly() -> Iterator[None]:
         output went away (`| head`).
         After Ctrl-C the process ends here, with code 130.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files may hold what no encoding has; stderr shows it so already
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
         sys.stdout.flush()  # rather here than in the interpreter's teardown

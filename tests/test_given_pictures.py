@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,7 @@ def test_headers_tell_size_frames_and_what_is_wrong(tmp_path):
     assert header[:2] == (30, 20)
     assert header.notes == ("it has 4 frames, of which the first is taken",)
     assert images.inspect_image(tmp_path / "still.gif").notes == ()
+    os.mkfifo(tmp_path / "pipe")
     Image.new("RGB", (15, 99)).save(tmp_path / "small.png")
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
     (tmp_path / "empty.png").touch()
@@ -119,6 +121,7 @@ def test_headers_tell_size_frames_and_what_is_wrong(tmp_path):
         "empty.png": "empty",
         ".": "folder",
         "x" * 300: "too long",
+        "pipe": "no ordinary file",
     }
     for name, words in wrong.items():
         with pytest.raises(UserError, match=words) as error:

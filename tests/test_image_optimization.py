@@ -305,3 +305,14 @@ def test_a_group_that_does_not_fit_into_memory_is_a_sentence(pictures, monkeypat
     assert caught.value.code == 1
     assert "a.png: there is not enough memory" in capsys.readouterr().err
     assert {path.name for path in (pictures / "out" / "images").iterdir()} == {"b_s.png"}
+
+
+def test_a_result_whose_name_would_be_too_long_is_a_failure_from_the_start(pictures, capsys):
+    content = (pictures / "a.png").rename(pictures / f"{'x' * 245}.png")
+    flags = (f"--out={pictures / 'out'}", "--steps=200", "--content", str(content))
+    with pytest.raises(SystemExit) as caught, exit_cleanly():
+        cli.main(command(pictures, *flags))
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "name too long; choose a shorter name" in line
+    assert not (pictures / "out").exists()

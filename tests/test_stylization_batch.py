@@ -14,9 +14,10 @@ from PIL import Image
 
 import tiny
 from metastyle_jax import cli, stylization, stylization_batch
-from metastyle_jax.atomic import atomic_path
+from metastyle_jax.atomic import atomic_path, check_name
 from metastyle_jax.data import decoding, images
 from metastyle_jax.errors import PartialFailure, UserError, exit_cleanly
+from test_commands import run as run_python
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -218,10 +219,24 @@ def test_long_names(tmp_path):
     """As long as the file system allows; a result whose name is longer is one failure."""
     longest = "ü" * 120 + "x" * 11  # 251 bytes, and four of the ending
     paths = [draw(tmp_path / name / f"{longest}.png") for name in ("x", "y")]
+    with pytest.raises(UserError, match="name too long"):
+        check_name(tmp_path / "not" / "there" / f"{longest}_2.png")
+    check_name(tmp_path / "not" / "there" / f"{longest}.png")
     outcome, _ = run([*paths, draw(tmp_path / "a.png")], tmp_path / "out")
     assert [path.name for path in outcome.written] == [f"{longest}.png", "a.png"]
     (sentence,) = outcome.failures  # its name would end in _2
     assert sentence.startswith(f"{paths[1]}: ") and "name too long" in sentence
+
+
+def test_a_name_that_no_encoding_has_is_printed_all_the_same():
+    program = (
+        "import os\n"
+        "from metastyle_jax.errors import exit_cleanly\n"
+        "with exit_cleanly():\n"
+        "    print(os.fsdecode(b'\\xff.png'))\n"
+    )
+    done = run_python(["-c", program], Path.cwd(), PYTHONIOENCODING="utf-8:strict")
+    assert (done.returncode, done.stdout) == (0, "\\udcff.png\n"), done.stderr
 
 
 def test_temporary_names_are_short_and_keep_the_suffix(tmp_path):
@@ -295,8 +310,6 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(
 
 
 def test_the_command_imports_no_library_of_the_training(tmp_path):
-    from test_commands import run as run_python
-
     draw(tmp_path / "photo.png")
     program = (
         "import sys\n"

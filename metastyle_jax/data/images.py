@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def inspect_image(path: str | os.PathLike[str], minimum: int = MINIMUM_SIDE) -> 
     """
     path = Path(path)
     try:
-        if not path.is_file():
-            read_bytes(path)  # says what it is instead
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise UserError(f"{path}: this is no ordinary file; save it as one first")
         with path.open("rb"), decoding.quiet_about_large_images():
             header = decoding.check_header(path)
     except OSError as error:
