@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from metastyle_jax.data import decoding, images, resizing
 from metastyle_jax.errors import UserError
@@ -216,11 +217,14 @@ def test_damaged_files_are_reported_in_one_sentence(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_damaged_pixel_data_never_escapes_as_another_error(tmp_path):
     rng = np.random.default_rng(1)
-    for suffix in ("png", "jpg", "gif", "tif", "webp", "bmp"):
+    animated = {"gif", "tiff", "webp", "png", "avif"}
+    frame = Image.fromarray(noisy(24, 24))
+    for kind in ("png", "jpeg", "gif", "tiff", "webp", "bmp", "avif"):
+        if kind == "avif" and not features.check("avif"):
+            continue
         file = io.BytesIO()
-        Image.fromarray(noisy(24, 24)).save(
-            file, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix)
-        )
+        frames = {"save_all": True, "append_images": [frame.rotate(90), frame.rotate(180)]}
+        frame.save(file, kind, **(frames if kind in animated else {}))
         for _ in range(25):
             data = bytearray(file.getvalue())
             for position in rng.integers(0, len(data), 6):
@@ -231,6 +235,9 @@ def test_damaged_pixel_data_never_escapes_as_another_error(tmp_path):
                 assert str(error).startswith("scrambled")
             else:
                 assert image.dtype == np.float32 and image.shape[2] == 3
+            (tmp_path / "scrambled").write_bytes(data)
+            with contextlib.suppress(UserError):
+                images.inspect_image(tmp_path / "scrambled")
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])

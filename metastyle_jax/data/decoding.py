@@ -7,6 +7,7 @@ import functools
 import os
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -21,7 +22,10 @@ from metastyle_jax.errors import UserError
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
 # What Pillow's decoders raise for damaged files; `SyntaxError` is its word for a broken PNG.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError)
+_DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError),
+    *(RuntimeError, TypeError, ArithmeticError, zlib.error),
+)
 
 
 # Pillow lists these among its formats, but they are drawings, films and tables of numbers that it
@@ -165,9 +169,8 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
         colors = image.convert("L") if image.mode in ("LA", "La") else layer.convert("RGB")
         layer = color_profiles.to_srgb(colors)
         layer.putalpha(opacity)
-        return np.array(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer))[
-            :, :, :3
-        ]
+        white = Image.new("RGBA", layer.size, "white")
+        return np.array(Image.alpha_composite(white, layer).convert("RGB"))
     except ValueError:
         raise UserError(
             f"{name}: images of colour mode {image.mode} are not supported; convert it to RGB"
