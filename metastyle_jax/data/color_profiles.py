@@ -13,6 +13,7 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _INK = "CMYK"
 # what comes of damaged profiles; a Pillow that was built without colour management says ImportError
 _ERRORS = (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError)
+_BLACK_POINT_COMPENSATION = 0x2000  # of lcms2.h; older versions of Pillow have no name for it
 _SAME = 1  # grey levels, the rounding of a conversion that changes nothing
 
 
@@ -86,7 +87,7 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
         mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the black of inks is grey
+        _BLACK_POINT_COMPENSATION,  # else the black of inks is grey
     )
     if mode == _INK:
         return mode, transform, True
