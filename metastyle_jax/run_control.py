@@ -61,15 +61,19 @@ class FiniteWatch:
 
 
 class StopRequests:
-    """What SIGINT and SIGTERM do: end the set-up at once, the training after the present step.
+    """What SIGINT and SIGTERM do: end the set-up at once, the steps after the present one.
+
+    Args:
+      then: what will be done after that step, for the message.
 
     Attributes:
       received: whether one has arrived. During the set-up it also raises KeyboardInterrupt, which
         code that catches everything, or a destructor, may swallow; then the first step is the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, then: str) -> None:
         self.received = False
+        self._then = then
         self._finish_step = False
 
     def finish_steps(self) -> None:
@@ -81,13 +85,13 @@ class StopRequests:
         again, self.received = self.received, True
         if again or not self._finish_step:
             raise KeyboardInterrupt
-        print("finishing this step, then writing a checkpoint ...", file=sys.stderr, flush=True)
+        print(f"finishing this step, then {self._then} ...", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[StopRequests]:
+def stop_requests(then: str = "writing a checkpoint") -> Iterator[StopRequests]:
     """Handle SIGINT and SIGTERM as `StopRequests` says."""
-    requests = StopRequests()
+    requests = StopRequests(then)
     try:
         previous = {number: signal.signal(number, requests.handle) for number in _SIGNALS}
     except ValueError:  # not the main thread: nothing will arrive here

@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("atomic", "digest", "versions", "compilation", "winograd", "style_packs", "ranges"),
     ("overwriting", "out_of_memory", "pace"),
-    ("convolution", "losses", "inner_gradients", "content_noise"),
+    ("convolution", "losses", "inner_gradients", "content_noise", "folder_lock"),
     ("vgg", "fusion"),
     ("bilevel", "feature_network"),
     ("transformer", "objective", "subsets", "learned_rates", "predictor"),
@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # flags and commands
     ("command_line",),
     ("optimize_flags",),
+    ("adapt_flags", "adapt_output"),
     ("adapt_command", "study_command", "optimize_command", "balance_command", "evaluate_command"),
     ("train_features_command", "stylize_command"),
     ("cli",),

@@ -1,8 +1,9 @@
-"""A folder of images as a random-access source for Grain."""
+"""Image files, of a list or of a folder, as a random-access source for Grain."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +14,32 @@ from metastyle_jax.errors import UserError
 _NAMED_IN_REPORT = 5
 
 
-class FolderSource:
-    """The images below a folder, decoded on access, with broken files replaced.
+class FileSource:
+    """Image files, decoded on access, with broken files replaced.
 
     Files whose header is not that of an image are dropped at construction. A file that proves
-    damaged when it is decoded is replaced by the next sound one (in sorted order, wrapping round),
-    so element i depends on the folder's content only, never on the order of access.
+    damaged when it is decoded is replaced by the next sound one (in the order given, wrapping
+    round), so element i depends on the files only, never on the order of access.
     Safe to read from several threads. `skipped` maps each unusable path to the reason.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str], what: str, *, short_side: int | None = None
-    ) -> None:
-        """Lists the folder and reads the header of each image.
+    def __init__(self, files: Sequence[Path], where: str, *, short_side: int | None = None) -> None:
+        """Reads the header of each image.
 
         Args:
-          folder: searched recursively.
-          what: its name in messages, such as "content folder".
+          files: their order is that of the elements.
+          where: what they are called in messages, such as "the content folder photos".
           short_side: pixels per side that suffice: larger JPEGs are decoded at reduced size.
 
         Raises:
-          UserError: if the folder is missing or has no usable image.
+          UserError: if none is usable.
         """
         self.skipped: dict[Path, str] = {}
-        self._folder = Path(folder)
-        self._what = what
+        self._where = where
         self._short_side = short_side
-        listed = images.list_images(folder, what)
-        self._listed = len(listed)
+        self._listed = len(files)
         with decoding.quiet_about_large_images():
-            self._paths = [path for path in listed if self._has_sound_header(path)]
+            self._paths = [path for path in files if self._has_sound_header(path)]
         if not self._paths:
             raise self._nothing_usable()
 
@@ -53,11 +50,11 @@ class FolderSource:
         """Returns image `index` as RGB (H, W, 3), uint8, or float32 in [0, 1] for deep files.
 
         Raises:
-          UserError: if no image of the folder can be decoded.
+          UserError: if no image can be decoded.
           IndexError: if `index` is out of range.
         """
         if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} of a folder of {len(self)} images")
+            raise IndexError(f"index {index} of {len(self)} images")
         for offset in range(len(self)):
             path = self._paths[(index + offset) % len(self)]
             if path in self.skipped:
@@ -67,6 +64,50 @@ class FolderSource:
             except UserError as error:
                 self._skip(path, error)
         raise self._nothing_usable()
+
+    def __repr__(self) -> str:
+        # Grain puts this into its own messages; it must not change as files are skipped.
+        return f"{type(self).__name__}({self._where!r})"
+
+    def _has_sound_header(self, path: Path) -> bool:
+        try:
+            decoding.check_header(path)
+        except (UserError, OSError) as error:
+            self._skip(path, error)
+            return False
+        return True
+
+    def _skip(self, path: Path, error: Exception) -> None:
+        # The reason without the file's name in front and the advice behind.
+        self.skipped[path] = str(error).removeprefix(f"{path}: ").split(";")[0]
+
+    def _nothing_usable(self) -> UserError:
+        return UserError(
+            f"none of the {self._listed} images in {self._where} can be read; "
+            "put intact JPEG or PNG files there"
+        )
+
+
+class FolderSource(FileSource):
+    """The images below a folder, sorted, as a `FileSource`."""
+
+    def __init__(
+        self, folder: str | os.PathLike[str], what: str, *, short_side: int | None = None
+    ) -> None:
+        """Lists the folder and reads the header of each image.
+
+        Args:
+          folder: searched recursively.
+          what: its name in messages, such as "content folder".
+          short_side: see `FileSource`.
+
+        Raises:
+          UserError: if the folder is missing or has no usable image.
+        """
+        self._folder = Path(folder)
+        self._what = what
+        listed = images.list_images(folder, what)
+        super().__init__(listed, f"the {what} {self._folder}", short_side=short_side)
 
     def __repr__(self) -> str:
         # Grain puts this into its own messages; it must not change as files are skipped.
@@ -86,22 +127,4 @@ class FolderSource:
         return (
             f"skipped {len(skipped)} of {self._listed} files in {self._folder}: "
             f"{', '.join(named)}{tail}"
-        )
-
-    def _has_sound_header(self, path: Path) -> bool:
-        try:
-            decoding.check_header(path)
-        except (UserError, OSError) as error:
-            self._skip(path, error)
-            return False
-        return True
-
-    def _skip(self, path: Path, error: Exception) -> None:
-        # The reason without the file's name in front and the advice behind.
-        self.skipped[path] = str(error).removeprefix(f"{path}: ").split(";")[0]
-
-    def _nothing_usable(self) -> UserError:
-        return UserError(
-            f"none of the {self._listed} images in the {self._what} {self._folder} can be read; "
-            "put intact JPEG or PNG files there"
         )
