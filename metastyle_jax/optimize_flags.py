@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax import command_line, fusion, image_optimization, objective, vgg
+from metastyle_jax import command_line, fusion, image_optimization, objective, ranges, vgg
 from metastyle_jax.errors import UserError
 
 DEFAULT_RATES = {"adam": 0.02, "lbfgs": 1.0}
@@ -89,6 +89,19 @@ def make_objective(args: argparse.Namespace) -> objective.Objective:
     )
 
 
+_RANGES = {
+    "gamma": ranges.POSITIVE_WEIGHT,
+    "style_scale": ranges.Range(0, 100, above=True),
+    "total_variation": ranges.WEIGHT,
+    "preview_every": ranges.count(0),
+    "seed": ranges.count(0),
+    "batch": ranges.count(),
+    "sizes": ranges.count(16),
+    "steps": ranges.count(),
+    "learning_rate": ranges.RATE,
+}
+
+
 def check(args: argparse.Namespace, goal: objective.Objective) -> None:
     """Refuse flags that no run could use; `goal` is what `make_objective` made of them.
 
@@ -107,16 +120,8 @@ def check(args: argparse.Namespace, goal: objective.Objective) -> None:
             f"--style-layer-weights={','.join(map(str, weights))} needs a positive number for each "
             f"of the {len(goal.style_layers)} layers"
         )
-    for flag in ("gamma", "style_scale"):
-        if not getattr(args, flag) > 0:
-            raise UserError(f"--{flag.replace('_', '-')}={getattr(args, flag)} must be positive")
-    for flag, least in (("total_variation", 0), ("preview_every", 0), ("seed", 0), ("batch", 1)):
-        if not getattr(args, flag) >= least:
-            name = flag.replace("_", "-")
-            raise UserError(f"--{name}={getattr(args, flag)} is too small: use {least} or more")
-    if not args.sizes or min(args.sizes) < 16:
-        raise UserError("--sizes needs short sides of 16 pixels or more, such as 128,256")
-    if not args.steps or min(args.steps) < 1 or len(args.steps) not in (1, len(args.sizes)):
+    ranges.check_flags(args, _RANGES)
+    if not args.sizes:
+        raise UserError("--sizes needs short sides in pixels, such as 128,256")
+    if len(args.steps) not in (1, len(args.sizes)):
         raise UserError("--steps needs one positive number, or one for each of --sizes")
-    if args.learning_rate is not None and not args.learning_rate > 0:
-        raise UserError(f"--learning-rate={args.learning_rate} must be positive")

@@ -39,6 +39,30 @@ def refuse_overwriting(
                 )
 
 
+def refuse_inside(
+    folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], flag: str = "--out"
+) -> None:
+    """Refuse inputs that lie in a folder that belongs to what a command writes.
+
+    For commands that write too many files to name them all beforehand.
+
+    Args:
+      folder: where the command writes.
+      inputs: files that it reads.
+      flag: what names the folder, for the message.
+
+    Raises:
+      UserError: naming the first input in it.
+    """
+    root = Path(os.path.realpath(folder))
+    for path in inputs:
+        if root in Path(os.path.realpath(path)).parents:
+            raise UserError(
+                f"{Path(path)} lies in {Path(folder)}, where the command writes: choose another "
+                f"{flag}"
+            )
+
+
 def _keys(path: str | os.PathLike[str]) -> list[_Key]:
     """What a file is known by: its real path and, if it exists, its number on its device."""
     keys: list[_Key] = [os.path.realpath(path)]

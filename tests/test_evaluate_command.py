@@ -189,7 +189,7 @@ def test_pictures_are_the_middle_of_the_enlarged_picture(tmp_path):
     ramp = np.linspace(0, 255, 128).astype(np.uint8)
     pixels = np.broadcast_to(ramp[None, :, None], (128, 128, 3))
     Image.fromarray(pixels).save(tmp_path / "ramp.png")
-    names, (picture,) = gallery.squares(str(tmp_path), 1, 32, 2.0)
+    names, (picture,), _ = gallery.squares(str(tmp_path), 1, 32, 2.0)
     assert names == ["ramp"] and picture.shape == (32, 32, 3)
     # half of the ramp, at half of its resolution: columns 32, 34, ... 94
     expected = (2 * np.arange(32) + 32.5) / 127
@@ -298,6 +298,11 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         np.abs(drawn - stylize_image(other, content, noise)).max() < 0.02 for noise in (0.1, 0)
     ]
     assert close == [True, False]
+
+
+def test_pictures_are_not_read_where_they_are_written(folders):
+    with pytest.raises(UserError, match="lies in .*choose another --out"):
+        cli.main(command(folders, f"--out={folders}"))
 
 
 def test_other_methods_are_judged_and_shown_like_ours(folders, quick_compile, standard_promotion):

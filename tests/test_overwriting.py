@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.overwriting import refuse_overwriting
+from metastyle_jax.overwriting import refuse_inside, refuse_overwriting
 
 
 def test_an_output_that_is_an_input_is_refused(tmp_path):
@@ -43,3 +43,15 @@ def test_what_is_not_there_and_what_is_another_file_pass(tmp_path):
     (tmp_path / "b.png").touch()
     refuse_overwriting([tmp_path / "b.png", tmp_path / "new.png"], [tmp_path / "a.png"])
     refuse_overwriting([tmp_path / ("x" * 300)], [tmp_path / ("y" * 300), tmp_path / "a.png"])
+
+
+def test_inputs_in_the_folder_of_a_command_are_refused(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "outside"
+    for folder in (out / "images", other):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(b"a")
+    (other / "link").symlink_to(out)
+    refuse_inside(out, [other / "a.png"])
+    for inside in (out / "images" / "a.png", other / "link" / "images" / "a.png"):
+        with pytest.raises(UserError, match=r"a\.png lies in .*out, .* choose another --out"):
+            refuse_inside(out, [inside])

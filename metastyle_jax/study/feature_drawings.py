@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metastyle_jax import image_optimization, ranges
+from metastyle_jax import image_optimization, overwriting, ranges
 from metastyle_jax.atomic import atomic_path, prepare_folder
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
@@ -56,6 +56,7 @@ def run(study: DrawingStudy, out: Path) -> None:
       UserError: a network or a picture cannot be used.
     """
     ranges.check_flags(study, _RANGES)
+    overwriting.refuse_inside(out, [*study.contents, *study.styles])
     contents, styles = (
         [center_crop_resized(read_image(file), study.size) for file in files]
         for files in (study.contents, study.styles)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metastyle_jax import initialization, objective, ranges, settings
+from metastyle_jax import initialization, objective, overwriting, ranges, settings
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
@@ -109,10 +109,11 @@ class Candidate(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Squares (N, size, size, 3) in [0, 1], and the names of their files without endings."""
+    """Squares (N, size, size, 3) in [0, 1], their files, and the names of these without endings."""
 
     names: list[str]
     images: np.ndarray
+    files: list[Path]
 
 
 class Gallery(NamedTuple):
@@ -158,6 +159,7 @@ def load(evaluation: Evaluation, out: Path) -> Gallery:
     contents = squares(
         evaluation.contents, evaluation.content_count, evaluation.size, evaluation.scale
     )
+    overwriting.refuse_inside(out, [*styles.files, *contents.files])
     compared = _compared(evaluation, styles.names, contents.names)
     by = _judge(evaluation, own)._replace(lpips=_lpips(evaluation))
     return Gallery(evaluation, candidates, by, own, styles, contents, compared, out)
@@ -204,7 +206,7 @@ def squares(folder: str, count: int, size: int, scale: float = 1.0) -> Pictures:
     border = (whole - size) // 2
     cut = slice(border, border + size)
     images = [center_crop_resized(read_image(file), whole)[cut, cut] for file in files]
-    return Pictures(names, np.stack(images))
+    return Pictures(names, np.stack(images), files)
 
 
 def _judge(evaluation: Evaluation, own: Judge) -> Judge:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from metastyle_jax import fusion, image_optimization, objective, ranges, vgg
+from metastyle_jax import fusion, image_optimization, objective, overwriting, ranges, vgg
 from metastyle_jax.atomic import prepare_folder
 from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
@@ -77,6 +77,7 @@ def run(study: LossStudy, out: Path) -> None:
       UserError: a setting or a file cannot be used.
     """
     _check(study)
+    overwriting.refuse_inside(out, [*study.contents, *study.styles])
     easel = _set_up(study, Path(out).expanduser())
     out = prepare_folder(out)
     described = dataclasses.asdict(study)
