@@ -301,7 +301,7 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
 
 
 def test_pictures_are_not_read_where_they_are_written(folders):
-    with pytest.raises(UserError, match="lies in .*choose another --out"):
+    with pytest.raises(UserError, match=r"lies in .*choose another --out"):
         cli.main(command(folders, f"--out={folders}"))
 
 
