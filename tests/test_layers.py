@@ -15,7 +15,7 @@ PACKAGE = "metastyle_jax"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("atomic", "digest", "versions", "compilation", "winograd", "style_packs"),
-    ("convolution", "losses", "inner_gradients", "content_noise"),
+    ("convolution", "losses", "inner_gradients", "content_noise", "folder_lock"),
     ("vgg", "fusion"),
     ("bilevel", "feature_network"),
     ("transformer", "objective", "subsets", "learned_rates", "predictor"),
