@@ -94,7 +94,7 @@ def _in_use(folder: Path, holder: bytes) -> UserError:
     # empty for a moment between the lock and the name
     who = f"process {pid} on {host}" if pid else "another process"
     return UserError(
-        f"{folder} is in use by {who}: wait until that run ends, or end it, or choose another folder"
+        f"{folder} is in use by {who}: wait until that run ends, end it, or choose another folder"
     )
 
 

@@ -27,8 +27,6 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.feature_network import FeatureNetwork
 
 NOISE = "data.noise"  # in the files of styles too
-# what must not change when a run is resumed; the rest (lengths, intervals, devices) may
-RESUME_MAY_CHANGE = ("log.", "checkpoint.", "parallel.", "outer.steps", "data.threads")
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -49,15 +47,6 @@ def changed(
     copy = config.copy_and_resolve_references()
     copy.update_from_flattened_dict(changes)
     return copy
-
-
-def fixed_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The settings that a resumed run must share with the one it continues."""
-    flat = flatten(config)
-    if "features.network" in flat:
-        # a run may say what its network pools by, or leave it to the network
-        flat["features.pooling"] = recorded_features(flat)[1]
-    return {name: value for name, value in flat.items() if not name.startswith(RESUME_MAY_CHANGE)}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
