@@ -23,7 +23,7 @@ import numpy as np
 from metastyle_jax import checkpoint_files, checkpoint_match
 from metastyle_jax.atomic import write_error
 from metastyle_jax.checkpoint_files import Damaged
-from metastyle_jax.digest import leaves_by_path, nest
+from metastyle_jax.digest import combined_digest, leaves_by_path, nest
 from metastyle_jax.errors import UserError
 
 DIRECTORY_NAME = "checkpoints"  # of the checkpoints in a workdir
@@ -198,6 +198,46 @@ def read_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         params = nest({name.removeprefix("params/"): array for name, array in arrays.items()})
         return params, record
     raise UserError(f"no checkpoint in {path} is intact; use another")
+
+
+def of_step(path: str | Path, step: int) -> Path:
+    """The folder of the checkpoint of `step` in a workdir, or in its `checkpoints` folder.
+
+    Raises:
+      UserError: there is none of that step, or none at all; says which there are.
+    """
+    candidates = _candidates(Path(path).expanduser())
+    for folder in candidates:
+        if folder.name == str(step):
+            return folder
+    there = ", ".join(folder.name for folder in reversed(candidates))
+    raise UserError(
+        f"{path} has no checkpoint of step {step} (any more: config.checkpoint.keep of the newest "
+        f"stay), but of {there}"
+    )
+
+
+def step_with(path: str | Path, weights_digest: str) -> int | None:
+    """The newest step in a workdir whose weights have that `digest.tree_digest`, if one is left.
+
+    By the records alone: no array is read. None too if `path` is nothing of that kind.
+    """
+    try:
+        candidates = _candidates(Path(path).expanduser())
+    except UserError:
+        return None
+    for folder in candidates:
+        with contextlib.suppress(Damaged, UserError):
+            record = checkpoint_files.read_record(folder)
+            prefix = "params/weights/"
+            digests = {
+                name.removeprefix(prefix): entry["sha256"]
+                for name, entry in record["arrays"].items()
+                if name.startswith(prefix)
+            }
+            if combined_digest(digests) == weights_digest:
+                return record["step"]
+    return None
 
 
 def _report(folder: Path, damage: Damaged) -> None:

@@ -31,7 +31,8 @@ def exit_cleanly() -> Iterator[None]:
 
     Raises:
       SystemExit: with code 2 after a `UserError`, an operating system error on the user's files
-        (no space, no permission) or a JAX_PLATFORMS that jax cannot start on, 141 after whoever read the output went away (`| head`).
+        (no space, no permission) or a JAX_PLATFORMS that jax cannot start on, 141 after whoever
+        read the output went away (`| head`).
         After Ctrl-C the process ends here, with code 130.
     """
     try:
