@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorboardX
 
-from metastyle_jax.atomic import atomic_path
+from metastyle_jax.atomic import atomic_path, write_error
 from metastyle_jax.data.images import write_png
 
 
@@ -105,8 +105,11 @@ class RunLog:
     def _write(self, record: dict[str, Any], warnings: list[str] | None) -> None:
         if warnings:
             record = {**record, "warnings": warnings}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self._path, error) from error
 
     def _rate(self, step: int) -> float | None:
         if self._mark is None or step == self._mark[0]:
