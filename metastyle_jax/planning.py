@@ -139,13 +139,17 @@ class _Timed:
         else:
             expected = f"about {max(1, round(self._seconds * units))} s"
         self._progress(
-            f"compiling {config.inner.steps} inner steps ({how}) on {config.batch.styles} styles: "
-            f"{expected} ..."
+            f"compiling {_count(config.inner.steps, 'inner step')} ({how}) on "
+            f"{_count(config.batch.styles, 'style')}: {expected} ..."
         )
         began = time.perf_counter()
         memory = compile_it()
         self._seconds = (time.perf_counter() - began) / units
         return memory
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _length(config: ml_collections.ConfigDict) -> tuple[float, str]:

@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import tensorboardX
 
 from metastyle_jax.atomic import atomic_path, write_error
 from metastyle_jax.data.images import write_png
+from metastyle_jax.errors import UserError
+from metastyle_jax.event_file import EventFile
 
 
 class RunLog:
@@ -45,8 +46,8 @@ class RunLog:
         self._describe = describe
         _truncate(self._path, start_step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        self._board = EventFile(
+            workdir / "tensorboard", purge_step=start_step + 1 if start_step else None
         )
         self._mark: tuple[int, float] | None = None
         self._warned: dict[int, tuple[Mapping[str, float], list[str]]] = {}  # not yet recorded
@@ -60,9 +61,15 @@ class RunLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._record_warned()
-        self._file.close()
-        self._board.close()
+        try:
+            if kind is None or issubclass(kind, UserError | KeyboardInterrupt):
+                self._record_warned()
+            self._file.close()
+        except (OSError, UserError):
+            if kind is None:
+                raise  # otherwise what went wrong first is on its way
+        finally:
+            self._board.close()
 
     def start_clock(self, step: int) -> None:
         """Begin to measure the rate: after compilation, and after anything that is no training."""
@@ -77,9 +84,9 @@ class RunLog:
         _, warnings = self._warned.pop(step, (None, None))
         self._record_warned()
         self._write(record, warnings)
-        for name, value in record.items():
-            if name != "step":
-                self._board.add_scalar(name, value, step)
+        del record["step"]
+        self._board.scalars(step, record)
+        self._board.flush()
         print(self._line(step, values, rate), flush=True)
         self.start_clock(step)
 
@@ -89,13 +96,13 @@ class RunLog:
         A step that has no record otherwise gets one of its metrics `values`.
         """
         print(f"warning: step {step}: {text}", file=sys.stderr, flush=True)
-        self._board.add_text("warnings", text, step)
+        self._board.text(step, "warnings", text)
         self._warned.setdefault(step, (dict(values), []))[1].append(text)
 
     def sheet(self, step: int, image: np.ndarray) -> None:
         """Record a picture sheet, (H, W, 3) in [0, 1]."""
         write_png(self._sheets / f"step_{step:07d}.png", image)
-        self._board.add_image("sheet", image, step, dataformats="HWC")
+        self._board.picture(step, "sheet", image)
 
     def _record_warned(self) -> None:
         for step, (values, warnings) in self._warned.items():

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("meta",),
     ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
-    ("data", "parallel", "safetensors_file", "checkpoint_files", "checkpoint_match"),
+    ("data", "parallel", "safetensors_file", "checkpoint_files", "checkpoint_match", "event_file"),
     ("checkpoint", "features", "export", "media", "run_log", "stylization"),
     ("evaluation", "initialization", "compilation_cache"),
     ("settings",),
