@@ -41,7 +41,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.residual_blocks = 5
     config.model.blur = False  # after the first upsampling, against lattices; not published
     config.model.dtype = "float32"  # of the convolutions; or bfloat16
-    # a workdir, a params.safetensors or "embedded" to start from; empty for a new network
+    # a workdir (or WORKDIR@STEP), a params.safetensors or "embedded" to start from; empty for a new
+    # network
     config.model.init = ""
     # hidden units of a network that predicts where each style starts; 0 for one start for all
     config.model.predictor = 0

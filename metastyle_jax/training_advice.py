@@ -59,7 +59,8 @@ def _style_weight(config: ml_collections.ConfigDict) -> str:
 class Signs:
     """Signs that a training goes wrong while its numbers are finite; each is told once.
 
-    All gradients exactly 0; the loss far above that of the first step (see `DIVERGED`).
+    All gradients exactly 0; the outer loss far above what the loss was in the first step of this
+    session, before or after its inner steps (see `DIVERGED`).
 
     Args:
       config: of the training.
@@ -83,8 +84,9 @@ class Signs:
         # as if the weight of the style had risen already
         loss = metrics["outer_loss"] + metrics["outer_style"] * (1 / factor - 1)
         if self._first is None:
-            self._first = (step, loss)
-            return
+            # inner steps that go too far spoil the first outer loss already
+            before = metrics.get("inner_loss_0", loss) if factor == 1 else loss
+            self._first = (step, min(loss, before))
         self._recent.append(loss)
         full = len(self._recent) == DIVERGED_STEPS
         if not self._diverged and full and min(self._recent) > DIVERGED * self._first[1] > 0:

@@ -362,19 +362,24 @@ def test_gradients_of_zero_are_told_once(tmp_path, capsys):
     assert [len(record.get("warnings", ())) for record in records] == [1, 0, 0]
 
 
-def signs_of(losses, styles=None, **changes):
+def signs_of(losses, styles=None, inner=None, **changes):
     """[step] of each warning about these outer losses."""
     told = []
     signs = training_advice.Signs(tiny_config(**changes), lambda step, *rest: told.append(step))
     for number, loss in enumerate(losses):
         style = loss if styles is None else styles[number]
         metrics = {"outer_loss": loss, "outer_style": style, "gradient_norm_style": 1.0}
+        if inner is not None:
+            metrics["inner_loss_0"] = inner
         signs.look(number + 1, metrics)
     return told
 
 
 def test_a_loss_far_above_its_start_is_told_once():
     assert signs_of([1.0, *[50.0] * 30]) == [11]
+    # inner steps that go too far do so from the first outer step on
+    assert signs_of([50.0] * 30, inner=1.0) == [10]
+    assert signs_of([50.0] * 30, inner=60.0) == []
     assert signs_of([1.0, *[9.0] * 30]) == []
     # one easy picture in ten is no divergence
     assert signs_of([1.0, *([50.0] * 9 + [5.0]) * 5]) == []
