@@ -12,6 +12,7 @@ rate at which the bilevel problem is real; docs/results.md compares the two at 1
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -40,7 +41,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.residual_blocks = 5
     config.model.blur = False  # after the first upsampling, against lattices; not published
     config.model.dtype = "float32"  # of the convolutions; or bfloat16
-    # a workdir, a params.safetensors or "embedded" to start from; empty for a new network
+    # a workdir (or WORKDIR@STEP), a params.safetensors or "embedded" to start from; empty for a new
+    # network
     config.model.init = ""
     # hidden units of a network that predicts where each style starts; 0 for one start for all
     config.model.predictor = 0
@@ -76,9 +78,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.inner.clip = 0.0  # norm that the gradient of each style is clipped to; 0 does not clip
     # what moves: norm (the style), all, or patterns of names: "style/residual*,weights/conv4/*"
     config.inner.subset = "norm"
-    # compile the inner steps one after the other, or as a loop; auto unrolls on CPU, where XLA has
-    # no fast convolutions inside loops
-    config.inner.unroll = "auto"
+    # True compiles the inner steps one after the other, False as a loop, in which memory is flat in
+    # T; auto unrolls up to 5 steps on CPU, where XLA has no fast convolutions inside loops
+    config.inner.unroll = config_dict.FieldReference("auto", field_type=object)  # a word or a bool
 
     config.outer = ml_collections.ConfigDict()
     config.outer.steps = 100_000

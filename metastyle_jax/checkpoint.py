@@ -20,15 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import checkpoint_files
+from metastyle_jax import checkpoint_files, checkpoint_match
 from metastyle_jax.atomic import write_error
 from metastyle_jax.checkpoint_files import Damaged
-from metastyle_jax.digest import leaves_by_path, nest
+from metastyle_jax.digest import combined_digest, leaves_by_path, nest
 from metastyle_jax.errors import UserError
 
 DIRECTORY_NAME = "checkpoints"  # of the checkpoints in a workdir
 
-_ADVICE = "use the same settings or another --workdir"
 _logger = logging.getLogger(__name__)
 
 
@@ -40,6 +39,9 @@ class Checkpoints:
       keep: how many of the newest checkpoints to keep, at least 1.
       configuration: all settings of the run, recorded in each checkpoint; anything that JSON can
         hold, by dotted name (`{"model.width": 32, ...}`).
+
+    Attributes:
+      recorded: the configuration of the checkpoint that was restored; None if none was.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         self._keep = keep
         self._configuration = _as_json(configuration)
+        self.recorded: Mapping[str, Any] | None = None
         self._newest: int | None = None  # step that this object has saved or restored last
 
     def __enter__(self) -> Checkpoints:
@@ -147,8 +150,8 @@ class Checkpoints:
                 record = checkpoint_files.read_record(folder)
                 if record["step"] != step:
                     raise Damaged(f"it is of step {record['step']}")
-                _check_configuration(folder, record, wanted)
-                _check_structure(folder, record, template_state)
+                checkpoint_match.check_configuration(folder, record, wanted)
+                names = checkpoint_match.match_arrays(folder, record, template_state)
                 arrays = checkpoint_files.read_arrays(folder, record)
             except Damaged as damage:
                 _report(folder, damage)
@@ -157,8 +160,9 @@ class Checkpoints:
             for path in damaged:
                 with contextlib.suppress(OSError):
                     _move_aside(path)
-            self._newest = step
-            return _like(template_state, arrays), step
+            self._newest, self.recorded = step, record["configuration"]
+            found = {name: arrays[there] for name, there in names.items()}
+            return _like(template_state, found), step
         if damaged:
             raise UserError(f"no checkpoint in {self.directory} is intact; use another --workdir")
         return None
@@ -194,6 +198,46 @@ def read_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         params = nest({name.removeprefix("params/"): array for name, array in arrays.items()})
         return params, record
     raise UserError(f"no checkpoint in {path} is intact; use another")
+
+
+def of_step(path: str | Path, step: int) -> Path:
+    """The folder of the checkpoint of `step` in a workdir, or in its `checkpoints` folder.
+
+    Raises:
+      UserError: there is none of that step, or none at all; says which there are.
+    """
+    candidates = _candidates(Path(path).expanduser())
+    for folder in candidates:
+        if folder.name == str(step):
+            return folder
+    there = ", ".join(folder.name for folder in reversed(candidates))
+    raise UserError(
+        f"{path} has no checkpoint of step {step} (any more: config.checkpoint.keep of the newest "
+        f"stay), but of {there}"
+    )
+
+
+def step_with(path: str | Path, weights_digest: str) -> int | None:
+    """The newest step in a workdir whose weights have that `digest.tree_digest`, if one is left.
+
+    By the records alone: no array is read. None too if `path` is nothing of that kind.
+    """
+    try:
+        candidates = _candidates(Path(path).expanduser())
+    except UserError:
+        return None
+    for folder in candidates:
+        with contextlib.suppress(Damaged, UserError):
+            record = checkpoint_files.read_record(folder)
+            prefix = "params/weights/"
+            digests = {
+                name.removeprefix(prefix): entry["sha256"]
+                for name, entry in record["arrays"].items()
+                if name.startswith(prefix)
+            }
+            if combined_digest(digests) == weights_digest:
+                return record["step"]
+    return None
 
 
 def _report(folder: Path, damage: Damaged) -> None:
@@ -244,35 +288,6 @@ def _host_arrays(state: Any) -> dict[str, np.ndarray]:
         if leaf.size == 0:
             raise ValueError(f"{name} has no elements (shape {leaf.shape}), which Orbax refuses")
     return {name: np.asarray(leaf) for name, leaf in jax.device_get(leaves).items()}
-
-
-def _check_configuration(
-    folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]
-) -> None:
-    found = record["configuration"]
-    differences = [
-        f"{name} is {found.get(name, 'not set')!r} there and {value!r} now"
-        for name, value in wanted.items()
-        if name not in found or found[name] != value
-    ]
-    if differences:
-        raise UserError(
-            f"checkpoint {folder} is of another configuration: {', '.join(differences[:3])}; "
-            f"{_ADVICE}"
-        )
-
-
-def _check_structure(folder: Path, record: Mapping[str, Any], template: Any) -> None:
-    wanted, found = leaves_by_path(template), record["arrays"]
-    problem = f"checkpoint {folder} is of another configuration"
-    if odd := sorted(set(wanted) ^ set(found)):
-        where = "only in the checkpoint" if odd[0] in found else "not in the checkpoint"
-        raise UserError(f"{problem}: {odd[0]} is {where}; {_ADVICE}")
-    for name, leaf in wanted.items():
-        there = f"{found[name]['dtype']} {tuple(found[name]['shape'])}"
-        now = f"{np.dtype(leaf.dtype).name} {tuple(leaf.shape)}"
-        if there != now:
-            raise UserError(f"{problem}: {name} is {there} there and {now} now; {_ADVICE}")
 
 
 def _like(template: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -221,9 +222,28 @@ def _checkpointer() -> Iterator[ocp.Checkpointer]:
         absl_logger.disabled = disabled
 
 
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keep the threads of tensorstore from printing a trace for each write that comes too late.
+
+    The first write that fails ends Orbax's event loop, which all others then miss. What failed is
+    in the one exception that `_save` raises. They go on after it, and so does this then.
+    """
+    hook = sys.unraisablehook
+
+    def quieter(unraisable: sys.UnraisableHookArgs) -> None:
+        trace = unraisable.exc_traceback
+        if trace is None or trace.tb_frame.f_code.co_name != "call_soon_threadsafe":
+            hook(unraisable)
+
+    sys.unraisablehook = quieter
+    yield
+    sys.unraisablehook = hook
+
+
 def _save(folder: Path, items: Mapping[str, Any]) -> None:
     try:
-        with _checkpointer() as checkpointer:
+        with _quiet_threads(), _checkpointer() as checkpointer:
             checkpointer.save(folder, args=ocp.args.Composite(**items))
     except OSError:
         raise

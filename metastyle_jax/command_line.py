@@ -138,5 +138,13 @@ def _required(values: flags.FlagValues, name: str, example: str) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(message).split()).rstrip(".")
+    # a KeyError prints its argument as Python would write it; ml_collections nests one in another
+    message: object = error
+    while isinstance(message, KeyError) and message.args:
+        message = message.args[0]
+    text = str(message)
+    if text[:1] in "\"'" and text[:1] == text[-1:]:
+        text = text[1:-1]
+    # what is left of line breaks that were written out twice
+    text = text.replace("\\n", " ").replace("\\'", "'").replace('\\"', '"')
+    return " ".join(text.split()).rstrip(".")

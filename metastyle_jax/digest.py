@@ -102,7 +102,12 @@ def tree_digest(tree: Any) -> str:
       TypeError: as `array_digest`.
       ValueError: as `leaves_by_path`.
     """
-    return hashlib.sha256(json.dumps(leaf_digests(tree)).encode()).hexdigest()
+    return combined_digest(leaf_digests(tree))
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """`tree_digest` of a tree from the digests of its leaves by name."""
+    return hashlib.sha256(json.dumps(dict(sorted(digests.items()))).encode()).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

@@ -14,6 +14,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -63,9 +64,9 @@ def exit_cleanly() -> Iterator[None]:
     """Run the body of a command; report `UserError` and Ctrl-C without a traceback.
 
     Raises:
-      SystemExit: with code 2 after a `UserError` or an operating system error on the user's
-        files (no space, no permission), 1 after a `PartialFailure`, 141 after whoever read the
-        output went away (`| head`).
+      SystemExit: with code 2 after a `UserError`, an operating system error on the user's files
+        (no space, no permission) or a JAX_PLATFORMS that jax cannot start on, 1 after a
+        `PartialFailure`, 141 after whoever read the output went away (`| head`).
         After Ctrl-C the process ends here, with code 130.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -77,6 +78,11 @@ def exit_cleanly() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except (RuntimeError, AssertionError) as error:
+        if (reason := _backend_problem(error)) is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         _end_process(EXIT_INTERRUPTED)
@@ -89,6 +95,24 @@ def exit_cleanly() -> Iterator[None]:
             raise
         print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def _backend_problem(error: Exception) -> str | None:
+    """The one sentence for a jax that found no device to run on; None for any other error.
+
+    jax raises RuntimeError, or fails an assertion, in a module that does nothing but this; it is
+    recognised by its name, as jax is not imported here.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if not frame.f_globals.get("__name__", "").endswith("xla_bridge"):
+        return None
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    why = " ".join(str(error).split(" (set JAX_PLATFORMS")[0].split()).rstrip(".")
+    return (
+        f"jax cannot start {f'on JAX_PLATFORMS={wanted}' if wanted else 'on any device'}"
+        f"{f' ({why})' if why else ', which has no device here'}: set JAX_PLATFORMS=cpu, or leave "
+        "it unset for what is there, or install jax for the device"
+    )
 
 
 def _end_process(code: int) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ class Initialization(NamedTuple):
       params: `{"weights": ..., "style": ...}`, numpy float32.
       settings: of the training that made them, by dotted name (`"objective.normalize"`); empty if
         unknown.
-      name: what to call them in a message: the file or folder.
+      name: what to call them in a message, and what `load` takes to find the very same: the file,
+        or the workdir with the step of the checkpoint ("runs/a@4000").
       digest: of the weights.
       predictor: see `predictor.init`; None where the training had none.
     """
@@ -37,22 +39,27 @@ def load(spec: str = EMBEDDED) -> Initialization:
     """Load an initialisation.
 
     Args:
-      spec: "embedded", a workdir or checkpoint folder of train.py, or a `params.safetensors`.
+      spec: "embedded", a workdir or checkpoint folder of train.py (its newest checkpoint, or with
+        @STEP behind it that of the step), or a `params.safetensors`.
 
     Raises:
-      UserError: it does not exist, is damaged, or is something else.
+      UserError: it does not exist, is damaged, or is something else; there is no checkpoint of that
+        step any more.
     """
     if spec == EMBEDDED:
         with importlib.resources.as_file(_assets() / "init.safetensors") as path:
             params, metadata = style_file.load_params(path)
         return _make(params, metadata["settings"], EMBEDDED)
-    path = Path(spec).expanduser()
+    workdir, step = _parse(spec)
+    path = Path(workdir).expanduser()
     if path.is_dir():
         # Orbax takes seconds to import, and a style that was adapted needs none of it
         from metastyle_jax import checkpoint
 
-        params, record = checkpoint.read_params(path)
-        return _make(params, record["configuration"], spec)
+        folder = path if step is None else checkpoint.of_step(path, step)
+        params, record = checkpoint.read_params(folder)
+        name = spec if path.name == str(record["step"]) else _with_step(workdir, record["step"])
+        return _make(params, record["configuration"], name)
     if path.suffix == ".safetensors" or path.is_file():
         params, metadata = style_file.load_params(path)
         return _make(params, metadata["settings"], spec)
@@ -60,6 +67,29 @@ def load(spec: str = EMBEDDED) -> Initialization:
         f"there is no initialisation {spec}: give a workdir of train.py, a params.safetensors, or "
         "leave --init out for the embedded one"
     )
+
+
+def of_weights(spec: str, weights_digest: str) -> str | None:
+    """What `load` takes to get the weights of that digest from the workdir of `spec`, if it can."""
+    workdir, _ = _parse(spec)
+    if not Path(workdir).expanduser().is_dir():
+        return None
+    from metastyle_jax import checkpoint  # see `load`
+
+    step = checkpoint.step_with(workdir, weights_digest)
+    return None if step is None else _with_step(workdir, step)
+
+
+def _parse(spec: str) -> tuple[str, int | None]:
+    """("runs/a", 40) of "runs/a@40"; (spec, None) without a step, and for a path of that name."""
+    match = re.fullmatch(r"(.+)@(\d+)", spec)
+    if match is None or Path(spec).expanduser().exists():
+        return spec, None
+    return match[1], int(match[2])
+
+
+def _with_step(workdir: str, step: int) -> str:
+    return f"{workdir.rstrip('/') or '/'}@{step}"
 
 
 def _make(params: dict[str, Any], settings: Mapping[str, Any], name: str) -> Initialization:

@@ -40,7 +40,17 @@ def render(plan: Plan, config: ml_collections.ConfigDict) -> str:
     """The plan of `config` as lines for a terminal."""
     styles, contents, size = config.batch.styles, config.batch.contents, config.data.image_size
     each = "" if plan.devices == 1 else " on each device"
-    header = ("T", "state", "features", "batch", "temporary", "total", "largest batch", "")
+    header = (
+        "T",
+        "inner steps",
+        "state",
+        "features",
+        "batch",
+        "temporary",
+        "total",
+        "largest batch",
+        "",
+    )
     table = [header, *(_cells(row, contents) for row in plan.rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
     devices = "1 device" if plan.devices == 1 else f"{plan.devices} devices"
@@ -51,11 +61,22 @@ def render(plan: Plan, config: ml_collections.ConfigDict) -> str:
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in table
         ),
-        f"T: inner steps. Bytes{each}, largest batch (styles x contents) within "
+        f"T: number of inner steps. Bytes{each}, largest batch (styles x contents) within "
         f"{show_size(plan.limit)}{each}.",
+        *_about_growth(plan),
         f"On another backend than {plan.backend} the compiler needs other amounts: run this there.",
     ]
     return "\n".join(lines)
+
+
+def _about_growth(plan: Plan) -> list[str]:
+    """Why the memory grows with T, where it does."""
+    if not any(row.unrolled for row in plan.rows):
+        return []
+    return [
+        "Memory grows with T where inner steps are unrolled (one after the other); as a loop, "
+        "--config.inner.unroll=False, it is flat with the estimator exact."
+    ]
 
 
 def _cells(row: Row, contents: int) -> tuple[str, ...]:
@@ -63,4 +84,5 @@ def _cells(row: Row, contents: int) -> tuple[str, ...]:
     sizes = (memory.state, memory.features, memory.batch, memory.temporary, memory.total)
     largest = f"{row.largest} x {contents}" if row.largest else "none fits"
     how = "compiled" if row.compiled else "extrapolated"
-    return (str(row.steps), *map(show_size, sizes), largest, how)
+    form = "unrolled" if row.unrolled else "a loop"
+    return (str(row.steps), form, *map(show_size, sizes), largest, how)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from metastyle_jax.training_step import network_shapes, pick_devices, wrap_steps
 
 USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
 _MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usual
+
+_FIRST_MINUTES = 0.25  # to compile one inner step, or the outer loss: measured 0.1 to 1
 
 Progress = Callable[[str], None]
 
@@ -59,6 +62,7 @@ class Row:
 
     Attributes:
       steps: T.
+      unrolled: whether they are compiled one after the other, in memory that grows with T.
       memory: at the configured batch.
       per_style: bytes of one more style on a device.
       largest: the most styles, over all devices, whose step fits; 0 if not even one per device.
@@ -66,6 +70,7 @@ class Row:
     """
 
     steps: int
+    unrolled: bool
     memory: Memory
     per_style: int
     largest: int
@@ -107,12 +112,57 @@ def plan(
     devices = pick_devices(config)
     if limit is None:
         limit = device_memory(devices)
+    progress = _Timed(progress)
     rows = {config.inner.steps: _row(config, limit, progress, verify=verify)}
     for steps in set(others) - set(rows):
         changed = settings.changed(config, {"inner.steps": steps})
         rows[steps] = _other_row(changed, limit, progress, rows[config.inner.steps])
     ordered = tuple(row for _, row in sorted(rows.items()))
     return Plan(jax.default_backend(), len(devices), limit, ordered)
+
+
+class _Timed:
+    """Says before each compilation what it compiles, and how long that may take by the one before.
+
+    Steps one after the other are compiled each: the time grows with T, and with the styles where
+    these do not fold. That of a loop does not.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._seconds: float | None = None  # that one unit of the last program took
+
+    def run(self, config: ml_collections.ConfigDict, compile_it: Callable[[], Memory]) -> Memory:
+        units, how = _length(config)
+        if self._seconds is None:
+            expected = f"about {_FIRST_MINUTES * units:.2g} to {4 * _FIRST_MINUTES * units:.2g} min"
+        else:
+            expected = f"about {max(1, round(self._seconds * units))} s"
+        self._progress(
+            f"compiling {_count(config.inner.steps, 'inner step')} ({how}) on "
+            f"{_count(config.batch.styles, 'style')}: {expected} ..."
+        )
+        began = time.perf_counter()
+        memory = compile_it()
+        self._seconds = (time.perf_counter() - began) / units
+        return memory
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _length(config: ml_collections.ConfigDict) -> tuple[float, str]:
+    """(inner steps that are compiled, and one more for the outer loss; in words)."""
+    if not settings.unrolled(config):
+        return 2, "as a loop"
+    copies = config.inner.steps
+    if not subsets.folds(config.inner.subset):
+        copies *= config.batch.styles
+    how = "one after the other"
+    if copies > settings.UNROLLED_AT_MOST:
+        how += "; --config.inner.unroll=False compiles one of them, as a loop"
+    return 1 + copies, how
 
 
 def step_memory(config: ml_collections.ConfigDict) -> Memory:
@@ -157,7 +207,7 @@ def device_memory(devices: list[jax.Device]) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
 
 
-def _row(config: ml_collections.ConfigDict, limit: int, progress: Progress, *, verify: bool) -> Row:
+def _row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, *, verify: bool) -> Row:
     devices, measured = len(pick_devices(config)), {}
 
     def measure(share: int) -> int:
@@ -173,10 +223,17 @@ def _row(config: ml_collections.ConfigDict, limit: int, progress: Progress, *, v
     problem = settings.make_problem(config)
     verify = verify and (subsets.folds(problem.subset) or not problem.unroll)
     share, compiled = largest_share(points, limit, measure if verify else None)
-    return Row(config.inner.steps, measured[configured], per_style, share * devices, compiled)
+    return Row(
+        config.inner.steps,
+        problem.unroll,
+        measured[configured],
+        per_style,
+        share * devices,
+        compiled,
+    )
 
 
-def _other_row(config: ml_collections.ConfigDict, limit: int, progress: Progress, row: Row) -> Row:
+def _other_row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, row: Row) -> Row:
     """A row from one compilation: a style's bytes are taken to grow with T as the temporary do."""
     devices = len(pick_devices(config))
     memory = _compile(config, config.batch.styles, progress)
@@ -184,12 +241,13 @@ def _other_row(config: ml_collections.ConfigDict, limit: int, progress: Progress
     configured = config.batch.styles // devices
     points = {configured: memory.total, configured + 1: memory.total + per_style}
     share, _ = largest_share(points, limit)
-    return Row(config.inner.steps, memory, per_style, share * devices, False)
+    unrolled = settings.unrolled(config)
+    return Row(config.inner.steps, unrolled, memory, per_style, share * devices, False)
 
 
-def _compile(config: ml_collections.ConfigDict, styles: int, progress: Progress) -> Memory:
-    progress(f"compiling {config.inner.steps} inner steps on {styles} styles ...")
-    return step_memory(settings.changed(config, {"batch.styles": styles}))
+def _compile(config: ml_collections.ConfigDict, styles: int, progress: _Timed) -> Memory:
+    changed = settings.changed(config, {"batch.styles": styles})
+    return progress.run(changed, lambda: step_memory(changed))
 
 
 def largest_share(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -21,12 +21,18 @@ class FiniteWatch:
 
     Args:
       checkpoints: of the run; the message says which one is left.
-      advice: what to change, the end of that sentence.
+      advise: (metric that is not finite, step) -> what to change, the end of that sentence.
+      look: gets each step and its metrics once they are known to be finite, in order.
     """
 
-    def __init__(self, checkpoints: checkpoint.Checkpoints, advice: str) -> None:
+    def __init__(
+        self,
+        checkpoints: checkpoint.Checkpoints,
+        advise: Callable[[str, int], str],
+        look: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    ) -> None:
         self._checkpoints = checkpoints
-        self._advice = advice
+        self._advise, self._look = advise, look
         self._pending: list[tuple[int, dict[str, jax.Array]]] = []
         self._last: dict[str, float] = {}
 
@@ -57,7 +63,9 @@ class FiniteWatch:
                     saved = self._checkpoints.steps()
                     kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "no "
                     kept += "" if saved else "checkpoint had been written"
-                    raise UserError(f"{name} is {value} at step {step}; {kept}: {self._advice}")
+                    advice = self._advise(name, step)
+                    raise UserError(f"{name} is {value} at step {step}; {kept}: {advice}")
+        self._look(step, self._last)
 
 
 class StopRequests:

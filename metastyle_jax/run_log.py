@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-import tensorboardX
 
-from metastyle_jax.atomic import atomic_path
+from metastyle_jax.atomic import atomic_path, write_error
 from metastyle_jax.data.images import write_png
+from metastyle_jax.errors import UserError
+from metastyle_jax.event_file import EventFile
 
 
 class RunLog:
@@ -43,10 +46,11 @@ class RunLog:
         self._describe = describe
         _truncate(self._path, start_step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        self._board = EventFile(
+            workdir / "tensorboard", purge_step=start_step + 1 if start_step else None
         )
         self._mark: tuple[int, float] | None = None
+        self._warned: dict[int, tuple[Mapping[str, float], list[str]]] = {}  # not yet recorded
 
     def __enter__(self) -> RunLog:
         return self
@@ -57,8 +61,15 @@ class RunLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._board.close()
+        try:
+            if kind is None or issubclass(kind, UserError | KeyboardInterrupt):
+                self._record_warned()
+            self._file.close()
+        except (OSError, UserError):
+            if kind is None:
+                raise  # otherwise what went wrong first is on its way
+        finally:
+            self._board.close()
 
     def start_clock(self, step: int) -> None:
         """Begin to measure the rate: after compilation, and after anything that is no training."""
@@ -67,21 +78,45 @@ class RunLog:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record the metrics of `step`, with the rate since the last call."""
         rate = self._rate(step)
-        record = {"step": step, **values}
+        record: dict[str, Any] = {"step": step, **values}
         if rate is not None:
             record |= {"steps_per_second": rate, "images_per_second": rate * self._images}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        for name, value in record.items():
-            if name != "step":
-                self._board.add_scalar(name, value, step)
+        _, warnings = self._warned.pop(step, (None, None))
+        self._record_warned()
+        self._write(record, warnings)
+        del record["step"]
+        self._board.scalars(step, record)
+        self._board.flush()
         print(self._line(step, values, rate), flush=True)
         self.start_clock(step)
+
+    def warn(self, step: int, values: Mapping[str, float], text: str) -> None:
+        """Say on stderr what is wrong at `step`; its record in `metrics.jsonl` gets `warnings`.
+
+        A step that has no record otherwise gets one of its metrics `values`.
+        """
+        print(f"warning: step {step}: {text}", file=sys.stderr, flush=True)
+        self._board.text(step, "warnings", text)
+        self._warned.setdefault(step, (dict(values), []))[1].append(text)
 
     def sheet(self, step: int, image: np.ndarray) -> None:
         """Record a picture sheet, (H, W, 3) in [0, 1]."""
         write_png(self._sheets / f"step_{step:07d}.png", image)
-        self._board.add_image("sheet", image, step, dataformats="HWC")
+        self._board.picture(step, "sheet", image)
+
+    def _record_warned(self) -> None:
+        for step, (values, warnings) in self._warned.items():
+            self._write({"step": step, **values}, warnings)
+        self._warned.clear()
+
+    def _write(self, record: dict[str, Any], warnings: list[str] | None) -> None:
+        if warnings:
+            record = {**record, "warnings": warnings}
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self._path, error) from error
 
     def _rate(self, step: int) -> float | None:
         if self._mark is None or step == self._mark[0]:

@@ -27,8 +27,9 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.feature_network import FeatureNetwork
 
 NOISE = "data.noise"  # in the files of styles too
-# what must not change when a run is resumed; the rest (lengths, intervals, devices) may
-RESUME_MAY_CHANGE = ("log.", "checkpoint.", "parallel.", "outer.steps", "data.threads")
+# XLA:CPU needs inner steps one after the other to be fast, but then compiles each of them: beyond
+# this many, inner.unroll="auto" makes them a loop there too
+UNROLLED_AT_MOST = 5
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -51,13 +52,10 @@ def changed(
     return copy
 
 
-def fixed_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The settings that a resumed run must share with the one it continues."""
-    flat = flatten(config)
-    if "features.network" in flat:
-        # a run may say what its network pools by, or leave it to the network
-        flat["features.pooling"] = recorded_features(flat)[1]
-    return {name: value for name, value in flat.items() if not name.startswith(RESUME_MAY_CHANGE)}
+def _typed(name: str, value: Any) -> Any:
+    """A setting that is a word or a truth value, which a command line gives as a word."""
+    words = {"true": True, "false": False}
+    return words.get(str(value).lower(), value) if name == "inner.unroll" else value
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -67,17 +65,6 @@ def check(config: ml_collections.ConfigDict) -> None:
       UserError: naming the setting, its value and what it may be.
     """
     flat = flatten(config)
-    choices: Mapping[str, Any] = {
-        "inner.optimizer": tuple(INNER_OPTIMIZERS),
-        "inner.learned_rates": ("", *learned_rates.KINDS),
-        "inner.unroll": ("auto", True, False),
-        "outer.estimator": tuple(bilevel.ESTIMATORS),
-        "features.pooling": ("", "max", "average"),
-        "features.dtype": ("float32", "bfloat16"),
-        "model.dtype": ("float32", "bfloat16"),
-        "model.blur": (True, False),
-        "parallel.kind": parallel.KINDS,
-    }
     minimum = {
         "data.image_size": 16,
         "data.min_scale": 1,
@@ -113,9 +100,9 @@ def check(config: ml_collections.ConfigDict) -> None:
         "checkpoint.keep": 1,
         "seed": 0,
     }
-    require(flat, (*choices, *minimum, NOISE), "configs/default.py")
-    for name, allowed in choices.items():
-        if flat[name] not in allowed:
+    require(flat, (*CHOICES, *minimum, NOISE), "configs/default.py")
+    for name, allowed in CHOICES.items():
+        if _typed(name, flat[name]) not in allowed:
             known = ", ".join(str(value) or "''" for value in allowed)
             raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
     check_minimum(flat, minimum)
@@ -274,6 +261,19 @@ def recorded_noise(recorded: Mapping[str, Any]) -> float:
     return recorded.get(NOISE, 0.0)
 
 
+# settings that are one of a few values
+CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "inner.optimizer": ("sgd", "momentum", "adam"),
+    "inner.learned_rates": ("", *learned_rates.KINDS),
+    "inner.unroll": ("auto", True, False),
+    "outer.estimator": tuple(bilevel.ESTIMATORS),
+    "features.pooling": ("", "max", "average"),
+    "features.dtype": ("float32", "bfloat16"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.blur": (True, False),
+    "parallel.kind": tuple(parallel.KINDS),
+}
+
 _OBJECTIVE = (
     "content_layers",
     "style_layers",
@@ -299,7 +299,6 @@ def _plain(value: Any) -> Any:
 
 def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
     """The bilevel problem that a configuration describes."""
-    unroll = config.inner.unroll
     return style_tasks.MetaProblem(
         objective=make_objective(config),
         subset=config.inner.subset,
@@ -309,10 +308,18 @@ def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
         seed=config.seed,
         estimator=make_estimator(config),
         style_warmup=config.outer.style_warmup,
-        unroll=jax.default_backend() == "cpu" if unroll == "auto" else unroll,
+        unroll=unrolled(config),
         noise=config.data.noise,
         dtype=dtype_of(config.model.dtype),
     )
+
+
+def unrolled(config: ml_collections.ConfigDict) -> bool:
+    """Whether inner steps are compiled one after the other, not as a loop, on this backend."""
+    unroll = _typed("inner.unroll", config.inner.unroll)
+    if unroll == "auto":
+        return jax.default_backend() == "cpu" and config.inner.steps <= UNROLLED_AT_MOST
+    return unroll
 
 
 def make_estimator(config: ml_collections.ConfigDict) -> bilevel.Estimator:

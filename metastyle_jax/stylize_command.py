@@ -86,6 +86,7 @@ def load_adapted(path: Path, init_spec: str | None) -> tuple[dict[str, Any], dic
         return params, metadata["settings"]
     _, metadata = style_file.load_style(path)
     recorded = metadata["settings"].get("init", initialization.EMBEDDED)
+    wanted = metadata["weights_digest"]
     try:
         init = initialization.load(init_spec or recorded)
     except UserError as error:
@@ -95,6 +96,16 @@ def load_adapted(path: Path, init_spec: str | None) -> tuple[dict[str, Any], dic
             f"{path} was adapted from {recorded}, which cannot be loaded ({error}): give its "
             "weights with --init"
         ) from error
+    # that training has gone on since: its checkpoint may still be there
+    found = None if init.digest == wanted else initialization.of_weights(recorded, wanted)
+    if found and not init_spec:
+        init = initialization.load(found)
+    if init.digest != wanted:
+        remedy = f"give --init={found}" if found else "give these with --init, or adapt it again"
+        raise UserError(
+            f"{path} was made for other weights than those of {init.name}: it was adapted from "
+            f"{recorded}, weights {wanted[:12]}; {remedy}"
+        )
     style, _ = style_file.load_style(
         path,
         weights_digest=init.digest,

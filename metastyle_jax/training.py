@@ -15,12 +15,13 @@ import numpy as np
 
 from metastyle_jax import (
     checkpoint,
-    compilation,
     initialization,
-    meta,
     outer_step,
     parallel,
+    resuming,
     settings,
+    training_advice,
+    training_sheet,
     transformer,
 )
 from metastyle_jax.atomic import atomic_path, prepare_folder
@@ -29,15 +30,11 @@ from metastyle_jax.data.pipeline import ImageSource, batches
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.feature_network import FeatureNetwork
-from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.folder_lock import locked
 from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
 from metastyle_jax.training_step import load_network, pick_devices, wrap_steps
 
-NOT_FINITE_ADVICE = (
-    "lower config.inner.learning_rate or config.outer.learning_rate, or set config.outer.clip"
-)
-SHEET_STYLES = 4  # rows of a picture sheet
 SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
 
 
@@ -50,14 +47,16 @@ def train(
       config: see `configs/default.py`.
       workdir: made if needed; gets `checkpoints/`, `config.json`, `metrics.jsonl`, `tensorboard/`,
         `sheets/` and, if images were skipped, `skipped_images.txt`.
-      resume: continue from the newest intact checkpoint, bit for bit as if never stopped; starts
-        from the beginning if there is none.
+      resume: continue from the newest intact checkpoint, bit for bit as if never stopped if the
+        settings are the same; a line says which are not. Starts from the beginning if there is
+        none.
 
     Returns:
       The state after the last step.
 
     Raises:
-      UserError: a setting, a folder or a file cannot be used; the loss or a gradient is not finite.
+      UserError: a setting, a folder or a file cannot be used; another process writes to `workdir`;
+        the loss or a gradient is not finite.
       KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
     """
     with stop_requests() as stop:
@@ -72,12 +71,18 @@ def _train(
     sources = _open_sources(config)
     network = load_network(config)
     optimizer = settings.make_outer_optimizer(config)
-    with checkpoint.Checkpoints(
-        workdir / checkpoint.DIRECTORY_NAME,
-        keep=config.checkpoint.keep,
-        configuration=settings.flatten(config),
-    ) as checkpoints:
+    recorded = resuming.recorded(config, sources)
+    with (
+        locked(workdir),
+        checkpoint.Checkpoints(
+            workdir / checkpoint.DIRECTORY_NAME,
+            keep=config.checkpoint.keep,
+            configuration=recorded,
+        ) as checkpoints,
+    ):
         state = _initial_state(config, checkpoints, optimizer, resume)
+        if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
+            print(line)
         _write_json(workdir / "config.json", settings.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
@@ -132,7 +137,7 @@ def _initial_state(
     if config.model.init and not (resume and checkpoints.steps()):
         params |= _trained(config.model.init, params)
     state = outer_step.init_state(params, optimizer)
-    return checkpoints.start(state, settings.fixed_settings(config), resume=resume)
+    return checkpoints.start(state, resuming.fixed(config), resume=resume)
 
 
 def _trained(init: str, params: transformer.Params) -> transformer.Params:
@@ -177,7 +182,6 @@ def _loop(
     draw = _sheet_drawer(config, network, sources) if config.log.sheet_every else None
     images_per_step = config.batch.styles * config.batch.contents
     main = jax.process_index() == 0
-    watch = FiniteWatch(checkpoints, NOT_FINITE_ADVICE)
     with RunLog(
         prepare_folder(workdir),
         start_step=start,
@@ -185,6 +189,8 @@ def _loop(
         images_per_step=images_per_step,
         describe=_describe,
     ) as log:
+        signs = training_advice.Signs(config, log.warn)
+        watch = FiniteWatch(checkpoints, training_advice.not_finite(config), signs.look)
         stop.finish_steps()
         for step in range(start + 1, total + 1):
             run = steps[step > first_order_steps].step
@@ -223,33 +229,8 @@ def _describe(values: Mapping[str, float]) -> str:
 def _sheet_drawer(
     config: ml_collections.ConfigDict, network: FeatureNetwork, sources: dict[str, ImageSource]
 ) -> Callable[[transformer.Params], np.ndarray]:
-    """params -> sheet of content, style, output before and after the inner steps."""
     batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
-    batch["styles"] = batch["styles"][:SHEET_STYLES]
-    problem = settings.make_problem(config)
-    make_inner_optimizer = settings.make_inner_optimizer(config)
-
-    @compilation.jit
-    def outputs(params: Any, batch: Any, network: FeatureNetwork):
-        inner_optimizer = make_inner_optimizer(jnp.zeros(()), params.get("inner_rates"))
-        return meta.preview(problem, params, batch, network, inner_optimizer)
-
-    steps = config.inner.steps
-    after = f"{steps} inner step{'s' if steps != 1 else ''}"
-    if config.model.predictor:
-        after = f"predicted, {after}"
-    titles = ("content", "style", "0 steps", after)
-
-    def draw(params: transformer.Params) -> np.ndarray:
-        before, after = jax.device_get(outputs(params, batch, network))
-        content = batch["query"][0]
-        rows = [
-            [content, style, *pair]
-            for style, *pair in zip(batch["styles"], before, after, strict=True)
-        ]
-        return contact_sheet(rows, column_titles=titles, cell=config.data.image_size)
-
-    return draw
+    return training_sheet.drawer(config, network, batch)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

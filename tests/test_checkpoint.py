@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import struct
@@ -413,6 +414,29 @@ def test_full_disk_leaves_older_checkpoints(two):
         checkpoints.restore_latest(make_state(0), CONFIGURATION)
         checkpoints.save(30, make_state(30))
     assert sorted(path.name for path in two.iterdir()) == ["10", "20", "30"]
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_no_trace(tmp_path):
+    """On a disk of 3 MB; the threads that write used to print a trace for each array."""
+    code = f"""
+        import numpy as np
+        from metastyle_jax.checkpoint import Checkpoints
+        from metastyle_jax.errors import exit_cleanly
+        arrays = {{f"a{{i}}": np.random.default_rng(i).normal(size=3000) for i in range(300)}}
+        with exit_cleanly():
+            Checkpoints({str(tmp_path)!r}, configuration={{}}).save(1, {{"params": arrays}})
+    """
+    mount = f"mount -t tmpfs -o size=3m none {shlex.quote(str(tmp_path))}"
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, mount]).returncode:
+        pytest.skip("cannot mount a small disk here")
+    run = f'{mount} && "$0" -c "$1"'
+    result = subprocess.run(
+        [*alone, run, sys.executable, textwrap.dedent(code)], capture_output=True, text=True
+    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: cannot write {tmp_path / '1'}: no space left on device; free")
+    assert result.returncode == 2
 
 
 def test_killed_while_saving(tmp_path):

@@ -248,3 +248,13 @@ def test_a_reader_that_goes_away_gets_no_traceback():
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_platform_without_a_device_is_one_sentence(tmp_path):
+    """In a process of its own: jax itself must find no GPU."""
+    flags = ["--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}"]
+    result = run([str(ROOT / "train.py"), *flags], ROOT, JAX_PLATFORMS="cuda")
+    if result.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert_one_sentence(result, "JAX_PLATFORMS=cuda", "set JAX_PLATFORMS=cpu")
+    assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from metastyle_jax.digest import leaf_digests
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.feature_training import compressed_vgg, run, squeezenet, student, teachers
 from metastyle_jax.features import registry
+from metastyle_jax.folder_lock import locked
 
 WIDTHS = {"0": 3, "1": 16, "2": 32, "3": 64, "4": 128}  # of the blocks of the compressed VGG
 
@@ -171,6 +172,8 @@ def test_a_stopped_training_resumes_bit_for_bit_and_the_network_loads(
         run.train_features(config(), tmp_path / "stopped")
     with pytest.raises(UserError, match="continue that run with --resume"):
         run.train_features(config(), tmp_path / "stopped")
+    with locked(tmp_path / "stopped"), pytest.raises(UserError, match="is in use by process"):
+        run.train_features(config(), tmp_path / "stopped", resume=True)
     resumed = run.train_features(config(), tmp_path / "stopped", resume=True)
     arrays = [safetensors_file.read(path)[0] for path in (whole, resumed)]
     assert leaf_digests(arrays[0]) == leaf_digests(arrays[1])

@@ -198,12 +198,40 @@ def test_an_interrupted_run_continues_bit_for_bit(pictures, monkeypatch, loss, s
 
 
 def test_a_run_with_other_flags_is_not_continued(pictures, capsys):
-    out = f"--out={pictures / 'out'}"
-    cli.main(command(pictures, out, "--steps=1"))
-    with pytest.raises(SystemExit) as caught, exit_cleanly():
-        cli.main(command(pictures, out, "--steps=1", "--gamma=7", "--resume"))
-    assert caught.value.code == 2
-    assert "other flags or pictures" in capsys.readouterr().err
+    """The message names the flag with both values."""
+    out, a, s = f"--out={pictures / 'out'}", pictures / "a.png", pictures / "s.png"
+    cli.main(command(pictures, out, "--steps=2"))
+    for flags, message in [
+        (["--gamma=7"], "--gamma is 5.0 there and 7.0 now"),
+        (["--learning-rate=0.1"], "--learning-rate is the default there and 0.1 now"),
+        (["--sizes=16,20"], "--sizes is 16 there and 16,20 now"),
+        (["--steps=1"], "--steps is 2 there and 1 now"),
+        (["--style", str(a)], f"content and style are {a} and {s} there and {a} and {a} now"),
+    ]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught, exit_cleanly():
+            cli.main(command(pictures, out, "--steps=2", *flags, "--resume"))
+        assert caught.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"other flags or pictures: {message}; continue with those" in line
+
+
+@pytest.mark.parametrize("before, count", [("--steps=1,2", 2), ("--steps=1,3", 1)])
+def test_more_steps_go_on_where_the_run_had_ended(pictures, monkeypatch, before, count):
+    """To what a run of as many steps gives."""
+    flags = ("--sizes=16,20", "--preview-every=0")
+    cli.main(command(pictures, f"--out={pictures / 'whole'}", *flags, "--steps=1,4"))
+    cli.main(command(pictures, f"--out={pictures / 'parts'}", *flags, before))
+    counted, step = [], image_optimization._take_steps
+    monkeypatch.setattr(
+        image_optimization, "_take_steps", lambda *a, **k: counted.append(1) or step(*a, **k)
+    )
+    again = command(pictures, f"--out={pictures / 'parts'}", *flags, "--steps=1,4", "--resume")
+    cli.main(again)
+    assert len(counted) == count
+    for name in ("a_s.png", "b_s.png"):
+        whole, parts = (read_image(pictures / run / "images" / name) for run in ("whole", "parts"))
+        np.testing.assert_array_equal(whole, parts)
 
 
 def test_starts_and_pairs(pictures):

@@ -24,12 +24,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("meta",),
     ("outer_step",),
     # edges of the system: they may know data and pure functions, never the loops
-    ("data", "parallel", "safetensors_file", "checkpoint_files"),
+    ("data", "parallel", "safetensors_file", "checkpoint_files", "checkpoint_match", "event_file"),
     ("checkpoint", "features", "export", "media", "run_log", "stylization"),
     ("evaluation", "initialization", "compilation_cache"),
     ("settings", "stylization_batch"),
     # the loops
-    ("run_control", "training_step"),
+    ("run_control", "training_step", "training_sheet", "training_advice", "resuming"),
     ("training", "adaptation", "planning", "image_optimization", "feature_training"),
     ("plan_report", "study", "optimization_state", "optimization_pairs"),
     ("optimization_run",),

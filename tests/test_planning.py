@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jax
@@ -184,14 +185,31 @@ def test_the_command_prints_a_table(monkeypatch, capsys):
     assert "on cpu (1 device): 2 styles x 1 contents of 16 px, estimator exact" in lines[0]
     fields = [" ".join(line.split()) for line in lines[1:5]]
     assert fields == [
-        "T state features batch temporary total largest batch",
-        "1 100 kB 10.0 kB 1.00 kB 4.00 MB 4.11 MB 9 x 1 extrapolated",
-        "2 100 kB 10.0 kB 1.00 kB 6.00 MB 6.11 MB 6 x 1 extrapolated",
-        "5 100 kB 10.0 kB 1.00 kB 12.0 MB 12.1 MB 3 x 1 extrapolated",
+        "T inner steps state features batch temporary total largest batch",
+        "1 unrolled 100 kB 10.0 kB 1.00 kB 4.00 MB 4.11 MB 9 x 1 extrapolated",
+        "2 unrolled 100 kB 10.0 kB 1.00 kB 6.00 MB 6.11 MB 6 x 1 extrapolated",
+        "5 unrolled 100 kB 10.0 kB 1.00 kB 12.0 MB 12.1 MB 3 x 1 extrapolated",
     ]
     assert len({line.index(" x 1") for line in lines[2:5]}) == 1, "columns are aligned"
     assert "20.0 MB" in lines[5]
+    assert "Memory grows with T where inner steps are unrolled" in lines[6]
     assert len(captured.err.splitlines()) == len(asked) == 4
+
+
+def test_a_long_inner_loop_is_one_and_what_is_compiled_is_said(monkeypatch, capsys):
+    """By default; asked to unroll it, `plan` says how to do without."""
+    monkeypatch.setattr(planning, "step_memory", lambda config: planning.Memory(1, 1, 1, 3, 9, 0))
+    cli.main(command("--config.inner.steps=20"))
+    captured = capsys.readouterr()
+    rows = [line.split()[:2] for line in captured.out.splitlines()[2:5]]
+    assert rows == [["1", "unrolled"], ["5", "unrolled"], ["20", "a"]]
+    first, *rest = captured.err.splitlines()
+    assert "compiling 20 inner steps (as a loop) on 2 styles: about 0.5 to 2 min" in first
+    assert all(re.search(r"on (1 style|2 styles): about \d+ s \.\.\.$", line) for line in rest)
+    cli.main(command("--config.inner.steps=20", "--config.inner.unroll=True"))
+    first = capsys.readouterr().err.splitlines()[0]
+    assert "one after the other; --config.inner.unroll=False compiles one of them" in first
+    assert "about 5.2 to 21 min" in first
 
 
 def test_the_default_memory_is_that_of_the_machine():

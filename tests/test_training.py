@@ -25,12 +25,16 @@ from metastyle_jax import (
     initialization,
     outer_step,
     parallel,
+    resuming,
     run_control,
     settings,
     training,
+    training_advice,
+    vgg,
 )
 from metastyle_jax.digest import leaf_digests
 from metastyle_jax.errors import UserError
+from metastyle_jax.folder_lock import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
@@ -56,6 +60,8 @@ TINY = {
     "checkpoint.every": 2,
 }
 
+NO_PART = ("log.", "checkpoint.", "outer.steps", "data.content", "data.style", "data.threads")
+
 pytestmark = pytest.mark.usefixtures("standard_promotion", "quick_compile")
 
 
@@ -73,8 +79,9 @@ def one_program_for_one_configuration():
     wrap, programs = training.wrap_steps, {}
 
     def wrap_once(config, optimizer, devices):
-        flat = settings.fixed_settings(config)  # the length of a run is no part of its program
-        key = json.dumps([flat, settings.flatten(config.parallel)], sort_keys=True)
+        # the length of a run is no part of its program
+        flat = {k: v for k, v in settings.flatten(config).items() if not k.startswith(NO_PART)}
+        key = json.dumps(flat, sort_keys=True)
         if key not in programs:
             programs[key] = wrap(config, optimizer, devices)
         return programs[key]
@@ -152,8 +159,14 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     weights = dict(state.params["weights"])
     weights["conv1"] = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), weights["conv1"])
     _overwrite(config, tmp_path, state.replace(params={**state.params, "weights": weights}))
-    with pytest.raises(UserError, match="inner_loss_0 is nan at step 3; the checkpoint of step 2"):
+    with pytest.raises(
+        UserError, match="inner_loss_0 is nan at step 3; the checkpoint of step 2"
+    ) as (error):
         training.train(config, tmp_path, resume=True)
+    assert (
+        "lower config.outer.learning_rate (now 0.001) or set config.outer.clip (now 0, none)"
+        in str(error.value)
+    )
     _, record = checkpoint.read_params(tmp_path)
     assert record["step"] == 2
 
@@ -177,12 +190,116 @@ def _checkpoints(config, workdir):
     )
 
 
-def test_another_configuration_is_refused(uninterrupted):
+@pytest.mark.parametrize(
+    "first, then, setting",
+    [
+        ({}, {"model__width": 8}, r"model\.width is 4 there and 8 now"),
+        ({}, {"model__predictor": 4}, r"model\.predictor is 0 there and 4 now"),
+        ({}, {"inner__learned_rates": "one"}, r"inner\.learned_rates is '' there and 'one' now"),
+    ],
+)
+def test_what_shapes_the_state_cannot_change(uninterrupted, first, then, setting):
     workdir, _ = uninterrupted
-    with pytest.raises(UserError, match=r"inner\.learning_rate is 0\.01 there and 0\.5 now"):
-        training.train(tiny_config(inner__learning_rate=0.5), workdir, resume=True)
-    with pytest.raises(UserError, match=r"model\.width is 4 there and 8 now"):
-        training.train(tiny_config(model__width=8), workdir, resume=True)
+    before = (workdir / "config.json").read_bytes()
+    with pytest.raises(UserError, match=setting):
+        training.train(tiny_config(**first, **then), workdir, resume=True)
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_all_else_may_change_and_one_line_says_what_does(tmp_path, capsys):
+    """Clipping too, though it gives the optimizer's state another form."""
+    training.train(tiny_config(outer__steps=2), tmp_path)
+    changes = {"outer__learning_rate": 0.0, "outer__clip": 1.0, "outer__last_layer_rate": 0.5}
+    changes |= {"objective__style_weight": 2.0, "inner__learning_rate": 0.5, "seed": 3}
+    before, _ = _restore(tiny_config(), tmp_path)
+    capsys.readouterr()
+    state = training.train(tiny_config(outer__steps=3, **changes), tmp_path, resume=True)
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("other than")]
+    assert "outer.steps 2 -> 3" in line and "the data come in another order" in line
+    for part in ("outer.clip 0 -> 1", "inner.learning_rate 0.01 -> 0.5", "seed 0 -> 3"):
+        assert part in line
+    # it is the state that was saved: at a rate of 0 the parameters stay, Adam's count goes on
+    assert leaf_digests(jax.device_get(state.params)) == leaf_digests(jax.device_get(before.params))
+    counts = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == ()]
+    assert [int(count) for count in counts] == [3, 3]
+    assert json.loads((tmp_path / "config.json").read_text())["outer.clip"] == 1.0
+    _, record = checkpoint.read_params(tmp_path)
+    assert record["configuration"]["inner.learning_rate"] == 0.5
+    # and back: without clipping the state is that of before
+    training.train(tiny_config(outer__steps=4), tmp_path, resume=True)
+
+
+def photographs(folder: Path, count: int = 3) -> Path:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(count):
+        pixels = random.integers(0, 255, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def test_data_that_moved_are_the_same_data(tmp_path, capsys, monkeypatch):
+    """Bit for bit; and other data are said to be others."""
+    monkeypatch.chdir(tmp_path)
+    photographs(Path("data"))
+    whole = training.train(tiny_config(data__content="data", outer__steps=4), "whole")
+    training.train(tiny_config(data__content="data", outer__steps=2), "run")
+    Path("data").rename("moved")
+    capsys.readouterr()
+    config = tiny_config(data__content="./moved/", outer__steps=4)
+    found = training.train(config, "run", resume=True)
+    assert leaf_digests(jax.device_get(found)) == leaf_digests(jax.device_get(whole))
+    assert "data.content" not in capsys.readouterr().out
+    Image.new("RGB", (40, 40)).save("moved/more.png")
+    config.outer.steps = 5
+    training.train(config, "run", resume=True)
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("other than")]
+    assert "data.content 'moved (3 files " in line and "-> 'moved (4 files " in line
+    assert "the data come in another order" in line
+
+
+@pytest.mark.parametrize(
+    "before, now, expected",
+    [
+        # checkpoints of earlier versions have no files
+        (
+            {"data.content": "data1"},
+            {"data.content": "./data1/", "files.content": "3 files a"},
+            None,
+        ),
+        (
+            {"data.content": "a"},
+            {"data.content": "b", "files.content": "3 files a"},
+            "data.content 'a' -> 'b'; the data come in another order",
+        ),
+        ({}, {"data.noise": 0.0}, "data.noise not set -> 0"),
+        (
+            {"features.network": "compact", "features.pooling": ""},
+            {"features.network": "compact", "features.pooling": vgg.POOLING["compact"]},
+            None,
+        ),
+        (
+            {"data.content": "tfds:a:train"},
+            {"data.content": "tfds:a:test"},
+            "data.content 'tfds:a:train' -> 'tfds:a:test'; the data",
+        ),
+    ],
+)
+def test_what_a_resumed_run_says(before, now, expected):
+    line = resuming.notice(before, now)
+    assert line is expected or expected in line
+
+
+def test_a_second_training_leaves_the_first_one_alone(uninterrupted, tmp_path):
+    """It used to empty the records before it failed."""
+    workdir, _ = uninterrupted
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    with locked(workdir):
+        for resume in (False, True):
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()} "):
+                training.train(tiny_config(outer__steps=9), workdir, resume=resume)
+    after = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    assert before == after
 
 
 def test_starts_from_an_earlier_training(uninterrupted, tmp_path):
@@ -233,6 +350,66 @@ def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     assert int(resumed.step) == 2
     with pytest.raises(UserError, match="there is no initialisation"):
         training.train(tiny_config(**changes), tmp_path / "third", resume=True)
+
+
+def test_gradients_of_zero_are_told_once(tmp_path, capsys):
+    changes = {"objective__content_weight": 0.0, "objective__style_weight": 0.0}
+    training.train(tiny_config(outer__steps=3, log__every=2, **changes), tmp_path)
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning")]
+    assert "step 1: all gradients are exactly 0" in line and "style_weight are both 0" in line
+    records = [json.loads(each) for each in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert [len(record.get("warnings", ())) for record in records] == [1, 0, 0]
+
+
+def signs_of(losses, styles=None, inner=None, **changes):
+    """[step] of each warning about these outer losses."""
+    told = []
+    signs = training_advice.Signs(tiny_config(**changes), lambda step, *rest: told.append(step))
+    for number, loss in enumerate(losses):
+        style = loss if styles is None else styles[number]
+        metrics = {"outer_loss": loss, "outer_style": style, "gradient_norm_style": 1.0}
+        if inner is not None:
+            metrics["inner_loss_0"] = inner
+        signs.look(number + 1, metrics)
+    return told
+
+
+def test_a_loss_far_above_its_start_is_told_once():
+    assert signs_of([1.0, *[50.0] * 30]) == [11]
+    # inner steps that go too far do so from the first outer step on
+    assert signs_of([50.0] * 30, inner=1.0) == [10]
+    assert signs_of([50.0] * 30, inner=60.0) == []
+    assert signs_of([1.0, *[9.0] * 30]) == []
+    # one easy picture in ten is no divergence
+    assert signs_of([1.0, *([50.0] * 9 + [5.0]) * 5]) == []
+    # while its weight rises the loss of the style rises with it: 0.1 of the content, 5 in full
+    rising = [5.0 * min(1.0, step / 100) for step in range(200)]
+    assert signs_of([0.1 + x for x in rising], rising, outer__style_warmup=100) == []
+    grown = [x if step < 120 else 100 * x for step, x in enumerate(rising)]
+    assert signs_of([0.1 + x for x in grown], grown, outer__style_warmup=100) == [130]
+
+
+def test_scattered_losses_are_no_divergence():
+    """One run of 100,000 steps in fifty, says `training_advice`: here of 2,000 in hardly any."""
+    random = np.random.default_rng(0)
+    told = [bool(signs_of(np.exp(random.normal(size=2000)))) for _ in range(50)]
+    assert sum(told) <= 2
+
+
+@pytest.mark.parametrize(
+    "name, step, advice",
+    [
+        ("inner_loss_0", 7, "lower config.outer.learning_rate (now 0.001)"),
+        ("inner_loss_0", 1, "lower config.objective.style_weight (now 1)"),
+        ("inner_loss_1", 7, "lower config.inner.learning_rate (now 0.01) or set config.inner.clip"),
+        ("outer_style", 1, "lower config.inner.learning_rate (now 0.01) or set config.inner.clip"),
+        ("gradient_norm_style", 1, "lower config.inner.learning_rate (now 0.01) or config.objec"),
+    ],
+)
+def test_advice_follows_what_came_first(name, step, advice):
+    text = training_advice.not_finite(tiny_config())(name, step)
+    assert advice in text and text.endswith("go on with --resume")
 
 
 def test_a_used_workdir_needs_resume(uninterrupted):

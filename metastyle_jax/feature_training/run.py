@@ -19,6 +19,7 @@ import optax
 from metastyle_jax import (
     checkpoint,
     compilation,
+    resuming,
     safetensors_file,
     settings,
 )
@@ -28,6 +29,7 @@ from metastyle_jax.data.sources import open_source
 from metastyle_jax.digest import tree_digest
 from metastyle_jax.feature_training import distortion, student, teachers
 from metastyle_jax.features import files
+from metastyle_jax.folder_lock import locked
 from metastyle_jax.run_control import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.run_log import RunLog
 
@@ -75,27 +77,34 @@ def train_features(
       The file of the network.
 
     Raises:
-      UserError: a setting, a folder or a file cannot be used; a loss is not finite.
+      UserError: a setting, a folder or a file cannot be used; another process writes to `workdir`;
+        a loss is not finite.
       KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
     """
     _check(config)
     workdir = Path(workdir).expanduser()
     teaching = teachers.load(config.teachers)
+    sources = _open_sources(config)
+    recorded = resuming.recorded(config, sources)
     with (
         stop_requests() as stop,
+        locked(workdir),
         checkpoint.Checkpoints(
             workdir / checkpoint.DIRECTORY_NAME,
             keep=config.checkpoint.keep,
-            configuration=settings.flatten(config),
+            configuration=recorded,
         ) as checkpoints,
     ):
         state = _initial_state(config, checkpoints, teachers.heads(teaching), resume)
+        if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
+            print(line)
         # what scales are measured on, resumed or not
-        first = _batches(config, 0)
+        first = _batches(config, sources, 0)
         images = np.concatenate([next(first) for _ in range(SCALING_BATCHES)])
         scales = teachers.measure(teaching, images)
         workdir = prepare_folder(workdir)
-        state = _loop(config, workdir, state, teaching, scales, checkpoints, stop)
+        data = _batches(config, sources, int(state.step))
+        state = _loop(config, workdir, state, data, (teaching, scales), checkpoints, stop)
     network = student.balanced(state.params["network"], images)
     path = workdir / FILE
     safetensors_file.write(path, _as_float16(jax.device_get(network)), _metadata(config, teaching))
@@ -132,14 +141,25 @@ def _initial_state(
 ) -> State:
     params = student.init(jax.random.key(config.seed), heads)
     state = State(jnp.zeros((), jnp.int32), params, _optimizer(**_rates(config)).init(params))
-    return checkpoints.start(state, settings.fixed_settings(config), resume=resume)
+    return checkpoints.start(state, {}, resume=resume)  # the shapes of its arrays decide
 
 
-def _batches(config: ml_collections.ConfigDict, start_step: int) -> Iterator[np.ndarray]:
+def _open_sources(config: ml_collections.ConfigDict) -> dict[str, pipeline.ImageSource]:
+    """Those that pictures are drawn from, by kind."""
+    return {
+        kind: open_source(config.data[kind], kind, image_size=config.data.image_size)
+        for kind, count in (("style", config.batch.styles), ("content", config.batch.contents))
+        if count
+    }
+
+
+def _batches(
+    config: ml_collections.ConfigDict, sources: Mapping[str, pipeline.ImageSource], start_step: int
+) -> Iterator[np.ndarray]:
     """(2 (styles + contents), H, W, 3): two crops of each picture after one another."""
     streams = [
         pipeline.crops(
-            open_source(config.data[kind], kind, image_size=config.data.image_size),
+            sources[kind],
             image_size=config.data.image_size,
             count=count,
             seed=config.seed,
@@ -162,16 +182,19 @@ def _loop(
     config: ml_collections.ConfigDict,
     workdir: Path,
     state: State,
-    teaching: teachers.Weights,
-    scales: Mapping[str, teachers.Scale],
+    data: Iterator[np.ndarray],
+    teaching: tuple[teachers.Weights, Mapping[str, teachers.Scale]],
     checkpoints: checkpoint.Checkpoints,
     stop: StopRequests,
 ) -> State:
     start, total = int(state.step), config.optimizer.steps
     optimizer = _optimizer(**_rates(config))
     options = {"contrast_weight": config.contrast_weight, "seed": config.seed}
-    data = _batches(config, start)
-    watch = FiniteWatch(checkpoints, "lower config.optimizer.learning_rate")
+    advice = (
+        f"lower config.optimizer.learning_rate (now {config.optimizer.learning_rate:g}) and go on "
+        "with --resume"
+    )
+    watch = FiniteWatch(checkpoints, lambda name, step: advice)
     with RunLog(
         workdir,
         start_step=start,
@@ -182,7 +205,7 @@ def _loop(
         stop.finish_steps()
         for step in range(start + 1, total + 1):
             state, metrics = _train_step(
-                state, next(data), teaching, scales, optimizer=optimizer, **options
+                state, next(data), *teaching, optimizer=optimizer, **options
             )
             watch.add(step, metrics)
             if step == start + 1:

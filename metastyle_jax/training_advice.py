@@ -1,0 +1,125 @@
+"""What a training says of numbers that are wrong: the likely cause, by the values in use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import ml_collections
+
+# A loss of one step is that of a few pictures, and styles differ by a factor of ten: a run has gone
+# astray when even the smallest of DIVERGED_STEPS losses in a row is DIVERGED times the first one.
+# Losses that only scatter do not get there: with a deviation of a factor 2.7 between steps, in one
+# run of 100,000 steps in fifty. A rate that is too high soon gives a hundred times the first loss.
+DIVERGED = 10.0
+DIVERGED_STEPS = 10
+
+Tell = Callable[[int, Mapping[str, float], str], None]
+
+
+def not_finite(config: ml_collections.ConfigDict) -> Callable[[str, int], str]:
+    """(metric that is not finite, step) -> what has most likely caused it and what to change."""
+
+    def advise(name: str, step: int) -> str:
+        before_inner = name in ("inner_loss_0", "inner_gradient_norm") or not config.inner.steps
+        if before_inner and step > 1:
+            likely = "the weights have most likely grown too large"
+            change = f"lower {_rate(config, 'outer')} or set {_clip(config, 'outer')}"
+            others = (_rate(config, "inner"), _style_weight(config))
+        elif before_inner:
+            likely = "the losses of the first weights most likely overflow"
+            change = f"lower {_style_weight(config)}"
+            others = ("the other weights of config.objective",)
+        elif name.startswith(("inner_loss", "outer_")):
+            likely = "the inner steps most likely go too far"
+            change = f"lower {_rate(config, 'inner')} or set {_clip(config, 'inner')}"
+            others = (_rate(config, "outer"), _style_weight(config))
+        else:
+            likely = "the gradient through the inner steps most likely overflows"
+            change = f"lower {_rate(config, 'inner')} or {_style_weight(config)}"
+            others = (_rate(config, "outer"),)
+        return f"{likely}; {change}, or else {' or '.join(others)}, and go on with --resume"
+
+    return advise
+
+
+def _rate(config: ml_collections.ConfigDict, level: str) -> str:
+    return f"config.{level}.learning_rate (now {config[level].learning_rate:g})"
+
+
+def _clip(config: ml_collections.ConfigDict, level: str) -> str:
+    clip = config[level].clip
+    return f"config.{level}.clip (now {clip:g}{'' if clip else ', none'})"
+
+
+def _style_weight(config: ml_collections.ConfigDict) -> str:
+    return f"config.objective.style_weight (now {config.objective.style_weight:g})"
+
+
+class Signs:
+    """Signs that a training goes wrong while its numbers are finite; each is told once.
+
+    All gradients exactly 0; the outer loss far above what the loss was in the first step of this
+    session, before or after its inner steps (see `DIVERGED`).
+
+    Args:
+      config: of the training.
+      tell: gets step, metrics and a sentence.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, tell: Tell) -> None:
+        self._config, self._tell = config, tell
+        self._vanished = self._diverged = False
+        self._first: tuple[int, float] | None = None
+        self._recent: deque[float] = deque(maxlen=DIVERGED_STEPS)
+
+    def look(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take the finite metrics of a step, in order."""
+        factor = self._style_factor(step)
+        if not factor:
+            return  # nothing but the content counts yet: its gradient may well be 0
+        if not self._vanished and self._no_gradient(metrics):
+            self._vanished = True
+            self._tell(step, metrics, self._about_gradients())
+        # as if the weight of the style had risen already
+        loss = metrics["outer_loss"] + metrics["outer_style"] * (1 / factor - 1)
+        if self._first is None:
+            # inner steps that go too far spoil the first outer loss already
+            before = metrics.get("inner_loss_0", loss) if factor == 1 else loss
+            self._first = (step, min(loss, before))
+        self._recent.append(loss)
+        full = len(self._recent) == DIVERGED_STEPS
+        if not self._diverged and full and min(self._recent) > DIVERGED * self._first[1] > 0:
+            self._diverged = True
+            self._tell(step, metrics, self._about_loss())
+
+    def _style_factor(self, step: int) -> float:
+        """As `outer_step` has it: of the step that was number `step`, from 1."""
+        warmup = self._config.outer.style_warmup
+        return min(1.0, (step - 1) / warmup) if warmup else 1.0
+
+    def _no_gradient(self, metrics: Mapping[str, float]) -> bool:
+        norms = [value for name, value in metrics.items() if name.startswith("gradient_norm_")]
+        return bool(norms) and not any(norms)
+
+    def _about_gradients(self) -> str:
+        goal = self._config.objective
+        if not goal.content_weight and not goal.style_weight:
+            return (
+                "all gradients are exactly 0, so that nothing is learned: "
+                "config.objective.content_weight and style_weight are both 0"
+            )
+        return (
+            "all gradients are exactly 0, so that nothing is learned: most likely all pixels are "
+            "saturated; begin again in another --workdir with a lower "
+            f"{_rate(self._config, 'outer')} or {_rate(self._config, 'inner')}"
+        )
+
+    def _about_loss(self) -> str:
+        step, loss = self._first
+        return (
+            f"the outer loss of the last {DIVERGED_STEPS} steps is {min(self._recent):.3g} or more,"
+            f" {DIVERGED:g} times the {loss:.3g} of step {step}: if it does not fall again, lower "
+            f"{_rate(self._config, 'outer')} or {_rate(self._config, 'inner')}, or set "
+            f"{_clip(self._config, 'outer')}"
+        )
