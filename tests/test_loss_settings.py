@@ -24,6 +24,7 @@ from metastyle_jax import (
     initialization,
     objective,
     outer_step,
+    resuming,
     settings,
     style_tasks,
     transformer,
@@ -63,7 +64,7 @@ def test_pooling_belongs_to_the_feature_network():
     left.features.pooling = ""
     said = config_with()
     said.features.pooling = "average"
-    assert settings.fixed_settings(left) == settings.fixed_settings(said)
+    assert resuming.notice(settings.flatten(left), settings.flatten(said)) is None
     network = tiny.feature_network(LAYERS, pooling="average")
     record = settings.record_features(network)
     assert settings.recorded_features(record) == ("tiny", "average")
