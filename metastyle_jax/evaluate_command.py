@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax import command_line
+from metastyle_jax import command_line, folder_lock
 from metastyle_jax.study import evaluation, gallery
 
 HELP = {
@@ -60,4 +60,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: a flag, a folder or a file cannot be used.
     """
-    evaluation.run(command_line.settings_of(args, gallery.Evaluation), args.out)
+    out = args.out.expanduser()
+    with folder_lock.locked(out):
+        evaluation.run(command_line.settings_of(args, gallery.Evaluation), out)

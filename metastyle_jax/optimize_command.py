@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from metastyle_jax import (
+    folder_lock,
     image_optimization,
     objective,
     optimization_pairs,
@@ -64,10 +65,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not pairs:
         check_failures(failures, 0, "optimized")
     network = registry.load(args.features, goal.layers, pooling=args.pooling)
-    prepare_folder(out)
-    made, rows = _optimize(args, schedule, pairs, pictures.images, network, out, failures)
-    result = {"loss": goal.style_loss.name, "gamma": args.gamma, "pictures": rows}
-    _write_results(out, result, pairs, pictures.images, made)
+    with folder_lock.locked(out):
+        prepare_folder(out)
+        made, rows = _optimize(args, schedule, pairs, pictures.images, network, out, failures)
+        result = {"loss": goal.style_loss.name, "gamma": args.gamma, "pictures": rows}
+        _write_results(out, result, pairs, pictures.images, made)
     check_failures(failures, len(made), "optimized")
     return result
 

@@ -25,7 +25,7 @@ from metastyle_jax.training_step import network_shapes, pick_devices, wrap_steps
 USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
 _MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usual
 
-_FIRST_MINUTES = 0.25  # to compile one inner step, or the outer loss: measured 0.1 to 1
+_FIRST_MINUTES = 0.25  # to compile one inner step, or the outer loss; a guess: 0.1 to 1 were seen
 
 Progress = Callable[[str], None]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax import command_line
+from metastyle_jax import command_line, folder_lock
 from metastyle_jax.study import feature_drawings, feature_networks, meta_gradients, style_losses
 
 META_GRADIENTS = {
@@ -112,8 +112,12 @@ def add_parser(commands: Any) -> None:
 
 def _meta_gradients(args: argparse.Namespace) -> None:
     study = command_line.settings_of(args, meta_gradients.Study)
-    meta_gradients.run(command_line.parse_config(args.settings), study, args.out)
+    config, out = command_line.parse_config(args.settings), args.out.expanduser()
+    with folder_lock.locked(out):
+        meta_gradients.run(config, study, out)
 
 
 def _run(run: Callable[[Any, Path], None], study: type, args: argparse.Namespace) -> None:
-    run(command_line.settings_of(args, study), args.out)
+    out = args.out.expanduser()
+    with folder_lock.locked(out):
+        run(command_line.settings_of(args, study), out)
