@@ -43,8 +43,9 @@ class Range:
         return f"between {self.least:g} and {self.most:g}"
 
 
-WEIGHT = Range(0, 1e12)  # of a part of a loss; the paper's style weight is 1e5
-POSITIVE_WEIGHT = Range(0, 1e12, above=True)
+LARGEST = 1e12  # of any number; the paper's style weight is 1e5
+WEIGHT = Range(0, LARGEST)  # of a part of a loss
+POSITIVE_WEIGHT = Range(0, LARGEST, above=True)
 RATE = Range(0, 1e3, above=True)  # of an optimizer
 FRACTION = Range(0, 1)  # of what is in [0, 1], such as the noise on pictures
 

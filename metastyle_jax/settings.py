@@ -18,6 +18,7 @@ from metastyle_jax import (
     outer_step,
     parallel,
     predictor,
+    ranges,
     style_tasks,
     subsets,
     transformer,
@@ -106,10 +107,9 @@ def check(config: ml_collections.ConfigDict) -> None:
             known = ", ".join(str(value) or "''" for value in allowed)
             raise UserError(f"config.{name}={flat[name]!r} is unknown: use one of {known}")
     check_minimum(flat, minimum)
-    check_noise(flat[NOISE], f"config.{NOISE}")
-    if not flat["outer.implicit_damping"] > 0:
-        damping = flat["outer.implicit_damping"]
-        raise UserError(f"config.outer.implicit_damping={damping!r} must be positive")
+    ranges.FRACTION.check(f"config.{NOISE}", flat[NOISE])
+    damping = "outer.implicit_damping"
+    ranges.POSITIVE_WEIGHT.check(f"config.{damping}", flat[damping])
     _check_combinations(flat)
     _check_layers(config)
     _check_style_loss(config)
@@ -128,20 +128,13 @@ def require(flat: Mapping[str, Any], names: Iterable[str], example: str) -> None
 
 
 def check_minimum(flat: Mapping[str, Any], minimum: Mapping[str, float]) -> None:
-    """Refuse settings (see `flatten`) below a minimum, NaN too.
+    """Refuse settings (see `flatten`) below a minimum or beyond all reason, NaN too.
 
     Raises:
-      UserError: naming the setting, its value and the minimum.
+      UserError: naming the setting, what it may be and its value.
     """
     for name, least in minimum.items():
-        if not flat[name] >= least:
-            raise UserError(f"config.{name}={flat[name]!r} is too small: use {least} or more")
-
-
-def check_noise(noise: float, name: str) -> None:
-    """Refuse what is no deviation of pictures in [0, 1]; `name` is the flag or setting."""
-    if not 0 <= noise <= 1:
-        raise UserError(f"{name}={noise!r} is no deviation: use 0 (none) to 1, such as 0.06")
+        ranges.Range(least, ranges.LARGEST).check(f"config.{name}", flat[name])
 
 
 def _check_combinations(flat: Mapping[str, Any]) -> None:

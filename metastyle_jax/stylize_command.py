@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax import initialization, settings, style_packs, stylization_batch
+from metastyle_jax import initialization, ranges, settings, style_packs, stylization_batch
 from metastyle_jax.data import given
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import style_file
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     style = style_packs.resolve(args.style) if is_pack else given.one_file(args.style)
     params, recorded = load_adapted(style, args.init)
     noise = settings.recorded_noise(recorded) if args.noise is None else args.noise
-    settings.check_noise(noise, "--noise")
+    ranges.FRACTION.check("--noise", noise)
     found = given.find_pictures(args.inputs, without=out)
     for note in found.notes:
         print(note, file=sys.stderr)

@@ -443,13 +443,23 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
         ({"outer__estimator": "second"}, r"outer\.estimator='second' is unknown: use one of exact"),
         ({"objective__style_layers": ("relu9_9",)}, "relu9_9"),
         ({"features__network": "alexnet"}, "alexnet"),
-        ({"data__image_size": 8}, r"data\.image_size=8 is too small"),
-        ({"data__noise": 1.5}, r"config\.data\.noise=1\.5 is no deviation"),
-        ({"inner__learning_rate": float("nan")}, r"inner\.learning_rate=nan"),
+        ({"data__image_size": 8}, r"data\.image_size must be between 16 and .* got 8"),
+        ({"data__noise": 1.5}, r"config\.data\.noise must be between 0 and 1, got 1\.5"),
+        (
+            {"inner__learning_rate": float("nan")},
+            r"inner\.learning_rate must be between .* got nan",
+        ),
+        (
+            {"objective__style_weight": 1e30},
+            r"objective\.style_weight must be between .* got 1e\+30",
+        ),
         ({"inner__subset": "style/nothing*"}, r"inner\.subset: no parameter is called 'style/noth"),
         ({"inner__learned_rates": "each"}, r"inner\.learned_rates='each' is unknown"),
         ({"model__predictor": 4, "inner__subset": "all"}, r"config\.model\.predictor predicts all"),
-        ({"outer__implicit_damping": 0.0}, r"outer\.implicit_damping=0.0 must be positive"),
+        (
+            {"outer__implicit_damping": 0.0},
+            r"outer\.implicit_damping must be more than 0 .* got 0\.0",
+        ),
         (
             {"outer__estimator": "reptile", "outer__multi_step": 5},
             r"outer\.multi_step=5 has no effect with config\.outer\.estimator='reptile'",
