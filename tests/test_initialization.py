@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metastyle_jax import checkpoint, cli, initialization
+from metastyle_jax import checkpoint, initialization, stylize_command
 from metastyle_jax.digest import tree_digest
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import style_file
@@ -78,13 +78,13 @@ def test_a_style_finds_its_weights_while_the_training_goes_on(run_a, recorded):
     """By the step, or, where an earlier version recorded none, by the digest."""
     style = adapted(recorded, 60)
     save(80)
-    drawn, _ = cli._load_adapted(style, None)
+    drawn, _ = stylize_command.load_adapted(style, None)
     np.testing.assert_equal(drawn, params(60))
     with pytest.raises(UserError, match=r"other weights than those of runs/a@80: it was adapted"):
-        cli._load_adapted(style, "runs/a")
+        stylize_command.load_adapted(style, "runs/a")
     with pytest.raises(UserError, match=r"give --init=runs/a@60$"):
-        cli._load_adapted(style, "runs/a")
-    np.testing.assert_equal(cli._load_adapted(style, "runs/a@60")[0], params(60))
+        stylize_command.load_adapted(style, "runs/a")
+    np.testing.assert_equal(stylize_command.load_adapted(style, "runs/a@60")[0], params(60))
 
 
 def test_a_style_whose_checkpoint_is_gone_says_so(run_a):
@@ -92,7 +92,7 @@ def test_a_style_whose_checkpoint_is_gone_says_so(run_a):
     with pytest.raises(
         UserError, match=r"adapted from runs/a@20, which cannot be loaded .*any more"
     ):
-        cli._load_adapted(style, None)
+        stylize_command.load_adapted(style, None)
     style = adapted("runs/a", 20)
     with pytest.raises(UserError, match="made for other weights than those of runs/a@60: it was"):
-        cli._load_adapted(style, None)
+        stylize_command.load_adapted(style, None)

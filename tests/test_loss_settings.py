@@ -16,6 +16,7 @@ from configs import smoke
 from derivatives import relative_error
 from metastyle_jax import (
     adapt_command,
+    adapt_flags,
     adaptation,
     bilevel,
     cli,
@@ -29,6 +30,7 @@ from metastyle_jax import (
     style_tasks,
     transformer,
 )
+from metastyle_jax.adapt_output import Task
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import style_file
 
@@ -197,19 +199,18 @@ def test_adapting_under_another_loss_records_it(
 def test_which_style_weight_is_used(monkeypatch, flags, expected):
     factors = {"gram": 0.5, "bn": 0.2}
     monkeypatch.setattr(adaptation, "balance", lambda *rest: factors[rest[-1].style_loss.name])
-    monkeypatch.setattr(adapt_command, "_centre_crops", lambda *rest: np.zeros((1, 8, 8, 3)))
-    trained = dataclasses.replace(settings.NORMALIZED, style_weight=5.0)
-    args, init = adapt_command.parse(flags), initialization.load(initialization.EMBEDDED)
-    goal, features = adapt_command._objective(args, init, trained)
-    found = adapt_command._balanced(args, trained, goal, init.params, None, [], features)
-    assert found.style_weight == pytest.approx(expected)
+    args = adapt_flags.parse(flags)
+    init = initialization.load(initialization.EMBEDDED)._replace(settings={})
+    goal, network = adapt_command._objective(args, init)
+    task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), init, network, goal)
+    assert adapt_command._balanced(task).style_weight == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     "flags, fragments",
     [
         (["--style-loss=mmd"], ["--style-loss", "'mmd'", "linear"]),
-        (["--gamma=-1"], ["--gamma=-1", "positive"]),
+        (["--gamma=-1"], ["--gamma must be more than 0", "got -1"]),
         (["--gamma=1", "--style-weight=2"], ["--gamma and --style-weight"]),
     ],
 )
