@@ -79,7 +79,7 @@ class StopRequests:
         code that catches everything, or a destructor, may swallow; then the first step is the last.
     """
 
-    def __init__(self, then: str) -> None:
+    def __init__(self, then: str = "writing a checkpoint") -> None:
         self.received = False
         self._then = then
         self._finish_step = False

@@ -176,7 +176,7 @@ def test_whole_study_writes_its_files_and_goes_on(
     ("changes", "message"),
     [
         ({"estimators": ("exact", "magic")}, "'magic' is no estimator"),
-        ({"inner_steps": (0,)}, "--inner-steps needs one or more positive"),
+        ({"inner_steps": (0,)}, "--inner-steps must be between 1 .* got 0"),
         ({"batches": 0}, "--batches must be between 1 and 1e.09, got 0"),
         ({"adaptation_steps": (0,)}, "--adaptation-steps needs a positive number"),
     ],
