@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageCms
 
@@ -85,6 +86,10 @@ def test_one_picture_under_three_profiles_reads_alike(shared):
         assert np.abs((other - read[0]).mean((0, 1))).max() < 0.2
 
 
+@pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13,
+    reason="Pillow before 13 takes uncompressed YCbCr for truncated",
+)
 def test_ycbcr_tiff_reads_as_rgb(tmp_path):
     rgb = np.kron(noisy(4, 5, 3), np.ones((8, 8, 1), np.uint8))
     y, cb, cr = np.moveaxis(rgb.astype(float) @ np.array(JFIF).T, -1, 0)
