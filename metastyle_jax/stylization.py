@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,38 +78,6 @@ def fitting_memory(path: Path, width: int, height: int) -> contextlib.AbstractCo
         f"{path}: there is not enough memory to stylize {width}x{height} pixels; "
         "give a smaller version of the picture"
     )
-
-
-def stylize_files(
-    params: transformer.Params,
-    paths: Iterable[Path],
-    folder: Path,
-    *,
-    noise: float = 0.0,
-    done: Callable[[Path], Any] = lambda path: None,
-) -> list[Path]:
-    """Write `folder`/NAME.png for every picture; `stylization_batch.run` goes on where one fails.
-
-    Args:
-      params: of the stylizer.
-      paths: pictures to read.
-      folder: made if needed.
-      noise: see `stylize_image`.
-      done: called with each file written.
-
-    Returns:
-      The files written, in the order of `paths`.
-
-    Raises:
-      UserError: a picture cannot be read or written; those before it are there.
-    """
-    paths = list(paths)
-    written = []
-    for path, target in zip(paths, output_files(paths, folder), strict=True):
-        stylize_file(params, path, read_content(path), target, noise=noise)
-        written.append(target)
-        done(target)
-    return written
 
 
 def output_files(paths: Iterable[Path], folder: Path) -> list[Path]:

@@ -161,6 +161,7 @@ def load(evaluation: Evaluation, out: Path) -> Gallery:
     )
     overwriting.refuse_inside(out, [*styles.files, *contents.files])
     compared = _compared(evaluation, styles.names, contents.names)
+    overwriting.refuse_inside(out, compared.values())
     by = _judge(evaluation, own)._replace(lpips=_lpips(evaluation))
     return Gallery(evaluation, candidates, by, own, styles, contents, compared, out)
 
