@@ -10,11 +10,13 @@ from metastyle_jax.errors import exit_cleanly
 
 def main(argv: list[str]) -> None:
     with exit_cleanly():
-        from metastyle_jax import command_line, compilation_cache, training
+        from metastyle_jax.cli import configuration_flags
+        from metastyle_jax.runtime import compilation_cache
+        from metastyle_jax.training import meta_training
 
-        flags = command_line.parse_training(argv)
+        flags = configuration_flags.parse_training(argv)
         compilation_cache.enable()
-        training.train(flags.config, flags.workdir, resume=flags.resume)
+        meta_training.train(flags.config, flags.workdir, resume=flags.resume)
 
 
 if __name__ == "__main__":

@@ -22,20 +22,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import (
-    adaptation,
-    initialization,
-    settings,
-    stylization,
-    transformer,
-)
-from metastyle_jax.atomic import atomic_path
+from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
-from metastyle_jax.media.sheet import contact_sheet
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.reporting.sheets import contact_sheet
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import initialization
+from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.stylization import picture_files
 
 STEPS = (0, 10, 50, 100, 200)
 SCRATCH_STEPS = (0, 10, 50, 100, 200, 1000, 2000)
@@ -50,7 +48,7 @@ def main() -> None:
     results = json.loads(path.read_text()) if path.exists() else {}
     starts = dict(start.split("=", 1) for start in args.start)
     trained = args.objective or next(spec for spec in starts.values() if spec != "random")
-    goal = settings.recorded_objective(initialization.load(trained).settings)
+    goal = configuration.recorded_objective(initialization.load(trained).settings)
     features = registry.load(args.features, goal.layers)
     contents = np.stack(
         [
@@ -95,28 +93,30 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
     """{"loss", "content", "style": {steps: mean over contents}, "seconds": ...}"""
     noise = 0.0
     if spec == "random":
-        params = transformer.init(jax.random.key(0))
+        params = stylization_network.init(jax.random.key(0))
     else:
         init = initialization.load(spec)
         params = jax.tree.map(jnp.asarray, init.params)
-        noise = settings.recorded_noise(init.settings)
+        noise = configuration.recorded_noise(init.settings)
     scratch = spec == "random" and parameters == "all"
     steps = [step for step in (SCRATCH_STEPS if scratch else STEPS) if step <= args.last]
     image = center_crop_resized(read_image(style), args.size)
-    targets = adaptation.make_style_targets(image, features, goal=goal)
+    targets = style_adaptation.make_style_targets(image, features, goal=goal)
     measured: dict[str, dict[int, float]] = {"loss": {}, "content": {}, "style": {}}
 
     def measure(step, params, metrics=None, seconds=0.0):
         if step not in steps:
             return
         parts = [
-            adaptation.evaluate_batch(params, chunk, targets, features, goal=goal, noise=noise)
+            style_adaptation.evaluate_batch(
+                params, chunk, targets, features, goal=goal, noise=noise
+            )
             for chunk in np.split(contents, len(contents) // EVALUATION_BATCH)
         ]
         for part in measured:
             measured[part][step] = float(np.mean([values[part] for values in parts]))
         rows = [
-            [picture, image, stylization.stylize_image(params, picture, noise)]
+            [picture, image, picture_files.stylize_image(params, picture, noise)]
             for picture in contents[:SHEET_CONTENTS]
         ]
         sheet = contact_sheet(rows, cell=args.size)
@@ -124,7 +124,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         print(f"{style.stem} {name} {parameters} {step}: {measured['loss'][step]:.4f}", flush=True)
 
     measure(0, params)
-    result = adaptation.adapt(
+    result = style_adaptation.adapt(
         params,
         image,
         pipeline.crops(
@@ -135,7 +135,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
             threads=1,
         ),
         features,
-        adaptation.AdaptationSettings(
+        style_adaptation.AdaptationSettings(
             objective=goal,
             steps=max(steps),
             learning_rate=args.norm_rate if parameters == "norm" else args.all_rate,

@@ -14,18 +14,14 @@ import optax
 import pytorch_step
 import torch
 
-from metastyle_jax import (
-    adaptation,
-    bilevel,
-    compilation,
-    objective,
-    outer_step,
-    style_tasks,
-    subsets,
-    transformer,
-)
-from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax import bilevel
+from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.features import registry
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import outer_step, style_tasks, subsets
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.runtime import compilation
 
 PROBLEM = pytorch_step.Problem()
 GOAL = objective.Objective(
@@ -92,7 +88,7 @@ def random_params() -> Any:
             values = 0.2 * values + (path[-1].key == "scale")
         return values.astype(np.float32)
 
-    shapes = jax.eval_shape(transformer.init, jax.random.key(0))
+    shapes = jax.eval_shape(stylization_network.init, jax.random.key(0))
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
@@ -170,7 +166,7 @@ def adapt(setting: Setting, subset: str, form: str) -> Side:
 
 def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> Side:
     fast, slow = subsets.split(setting.params, subset)
-    styles = adaptation.make_style_targets(painting[0], setting.network, goal=GOAL)
+    styles = style_adaptation.make_style_targets(painting[0], setting.network, goal=GOAL)
     arguments = (fast, optax.scale_by_adam().init(fast), contents, np.int32(0))
     keywords = {
         "learning_rate": np.float32(ADAPTATION_RATE),
@@ -183,7 +179,7 @@ def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> S
         _, opt_state, metrics = value
         return float(metrics["loss"]), _gradient(opt_state.mu)
 
-    lower = functools.partial(adaptation.adaptation_step.lower, goal=GOAL)
+    lower = functools.partial(style_adaptation.adaptation_step.lower, goal=GOAL)
     return _compiled(lower, arguments, keywords, result)
 
 
@@ -192,7 +188,7 @@ def inference(setting: Setting, size: int, form: str) -> Side:
     image = pictures(1, size, 0)
     if form == "jax":
         arguments = (setting.params["weights"], setting.params["style"], image)
-        lower = compilation.jit(transformer.stylize).lower
+        lower = compilation.jit(stylization_network.stylize).lower
         return _compiled(lower, arguments, {}, lambda value: (0.0, np.asarray(value)))
     place, params, _ = setting.tensors(form)
     image = place.images(image)

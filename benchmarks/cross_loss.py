@@ -19,16 +19,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import adaptation, initialization, settings
+from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
-from metastyle_jax.media.sheet import contact_sheet
-from metastyle_jax.study import painting
-from metastyle_jax.study.records import markdown_table
-from metastyle_jax.stylization import stylize_image
+from metastyle_jax.reporting.records import markdown_table
+from metastyle_jax.reporting.sheets import contact_sheet
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import initialization
+from metastyle_jax.studies.style_losses import painting
+from metastyle_jax.stylization.picture_files import stylize_image
 
 
 def main() -> None:
@@ -71,11 +73,11 @@ def spread(folder: Path, count: int, size: int) -> np.ndarray:
 def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarray):
     """(rows before and after adaptation, pictures after: style 0 with contents 0, 1, ...)."""
     init = initialization.load(workdir)
-    goal = settings.recorded_objective(init.settings)
+    goal = configuration.recorded_objective(init.settings)
     network = registry.load(args.features, goal.layers, pooling="average")
     start = jax.tree.map(jnp.asarray, init.params)
-    noise = settings.recorded_noise(init.settings)
-    how = adaptation.AdaptationSettings(
+    noise = configuration.recorded_noise(init.settings)
+    how = style_adaptation.AdaptationSettings(
         goal, steps=args.steps, learning_rate=args.rate, noise=noise
     )
     adapted = [adapt(args, start, style, network, how) for style in styles]
@@ -102,7 +104,7 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
 def adapt(args, start, style: np.ndarray, network, how) -> Any:
     source = FolderSource(args.training_contents, "content folder")
     crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
-    return adaptation.adapt(start, style, crops, network, how).params
+    return style_adaptation.adapt(start, style, crops, network, how).params
 
 
 def content_error(easel: painting.Easel, pictures: np.ndarray) -> float:

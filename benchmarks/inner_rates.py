@@ -19,18 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metastyle_jax import (
-    bilevel,
-    compilation,
-    initialization,
-    meta,
-    settings,
-    style_tasks,
-    transformer,
-)
+from metastyle_jax import bilevel
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
+from metastyle_jax.metalearning import outer_loss, style_tasks
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.runtime import compilation
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import initialization
 
 RATES = (1e-5, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
@@ -38,17 +35,20 @@ RATES = (1e-5, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 def main() -> None:
     args = parse()
     if args.init == "random":
-        params, recorded = transformer.init(jax.random.key(0)), initialization.load().settings
+        params, recorded = (
+            stylization_network.init(jax.random.key(0)),
+            initialization.load().settings,
+        )
     else:
         init = initialization.load(args.init)
         params, recorded = jax.tree.map(jnp.asarray, init.params), init.settings
-    goal = settings.recorded_objective(recorded)
+    goal = configuration.recorded_objective(recorded)
     network = registry.load(args.features, goal.layers)
     problem = style_tasks.MetaProblem(goal, estimator=bilevel.first_order, unroll=True)
 
     @compilation.jit
     def losses(rate: jax.Array, params, batch, network):
-        return meta.meta_loss(problem, params, batch, network, optax.sgd(rate))
+        return outer_loss.meta_loss(problem, params, batch, network, optax.sgd(rate))
 
     contents = crops(args.contents, "content folder", 2 * args.contents_per_style, args.size)
     support, query = np.split(contents, 2)

@@ -17,15 +17,11 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import (
-    bilevel,
-    compilation,
-    feature_network,
-    objective,
-    outer_step,
-    style_tasks,
-    transformer,
-)
+from metastyle_jax import bilevel
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.networks import feature_network, stylization_network
+from metastyle_jax.runtime import compilation
 
 
 def main() -> None:
@@ -83,7 +79,7 @@ def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, step
     batch = {"styles": args.styles, "support": args.contents, "query": args.contents}
     batch = {name: images(count) for name, count in batch.items()}
     state = jax.eval_shape(
-        lambda: outer_step.init_state(transformer.init(jax.random.key(0)), optimizer)
+        lambda: outer_step.init_state(stylization_network.init(jax.random.key(0)), optimizer)
     )
     compiled = compilation.jit(step, donate_argnums=0).lower(state, batch, network).compile()
     return compiled.memory_analysis().temp_size_in_bytes

@@ -22,7 +22,7 @@ import numpy as np
 import pytorch_step
 import torch
 
-from metastyle_jax import image_optimization
+from metastyle_jax.pixels import image_optimization
 
 RATE = 0.02
 CHUNK = 25

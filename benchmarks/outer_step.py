@@ -14,15 +14,12 @@ import jax
 import numpy as np
 import optax
 
-from metastyle_jax import (
-    bilevel,
-    compilation,
-    objective,
-    outer_step,
-    style_tasks,
-    transformer,
-)
+from metastyle_jax import bilevel
 from metastyle_jax.features import registry
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.runtime import compilation
 
 
 def main() -> None:
@@ -62,7 +59,7 @@ def measure(
         for name, count in counts.items()
     }
     optimizer = optax.adam(1e-5)
-    state = outer_step.init_state(transformer.init(jax.random.key(0)), optimizer)
+    state = outer_step.init_state(stylization_network.init(jax.random.key(0)), optimizer)
     step = functools.partial(
         outer_step.train_step,
         problem=style_tasks.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),

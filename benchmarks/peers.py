@@ -58,7 +58,7 @@ def folders(out: Path) -> tuple[str, str]:
 def write_squares(args: argparse.Namespace) -> None:
     """The very squares that `evaluate` judges."""
     from metastyle_jax.data.images import write_png
-    from metastyle_jax.study import gallery
+    from metastyle_jax.evaluation import gallery
 
     for kind, folder, count in (
         ("styles", args.styles, args.style_count),
@@ -90,12 +90,14 @@ def measure_ours(squares: Path) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from metastyle_jax import adaptation, initialization, settings
+    from metastyle_jax.adaptation import style_adaptation
     from metastyle_jax.data.folder import FolderSource
     from metastyle_jax.data.images import read_image
     from metastyle_jax.data.pipeline import crops
     from metastyle_jax.features import registry
-    from metastyle_jax.stylization import stylize_image
+    from metastyle_jax.settings import configuration
+    from metastyle_jax.storage import initialization
+    from metastyle_jax.stylization.picture_files import stylize_image
 
     init = initialization.load()
     params = jax.tree.map(jnp.asarray, init.params)
@@ -111,15 +113,15 @@ def measure_ours(squares: Path) -> dict[str, Any]:
         "seconds": statistics.median(seconds[1:]),
         "peak megabytes": peak_megabytes(),
     }
-    goal = settings.recorded_objective(init.settings)
-    spec, pooling = settings.recorded_features(init.settings)
+    goal = configuration.recorded_objective(init.settings)
+    spec, pooling = configuration.recorded_features(init.settings)
     network = registry.load(spec, goal.layers, pooling=pooling)
-    how = adaptation.AdaptationSettings(goal, steps=STEPS, learning_rate=1e-2)
+    how = style_adaptation.AdaptationSettings(goal, steps=STEPS, learning_rate=1e-2)
     source = FolderSource(squares / "contents", "content folder")
     size = read_image(contents[0]).shape[0]
     style = read_image(min((squares / "styles").glob("*.png")))
     batches = crops(source, image_size=size, count=1, seed=0, threads=1)
-    done = adaptation.adapt(params, style, batches, network, how)
+    done = style_adaptation.adapt(params, style, batches, network, how)
     adapting = {
         "first": done.compile_seconds,
         "seconds": done.seconds,

@@ -6,6 +6,6 @@ from metastyle_jax.errors import exit_cleanly
 
 if __name__ == "__main__":
     with exit_cleanly():
-        from metastyle_jax import cli
+        from metastyle_jax.cli import commands
 
-        cli.main(sys.argv[1:])
+        commands.main(sys.argv[1:])

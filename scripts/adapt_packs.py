@@ -17,14 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from metastyle_jax import adaptation, initialization, settings, style_packs
-from metastyle_jax.atomic import atomic_path
+from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.data import images, pipeline, resizing
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.export import style_file
 from metastyle_jax.features import registry
-from metastyle_jax.stylization import stylize_image
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import initialization, style_file, style_packs
+from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.stylization.picture_files import stylize_image
 
 SAMPLE = "lake.jpg"  # content of the thumbnails
 DRAWN, SHOWN = 320, 160  # their side in pixels: drawn at, and shrunk to
@@ -54,11 +55,11 @@ def main() -> None:
 
 
 def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
-    goal = settings.recorded_objective(init.settings)
-    spec, pooling = settings.recorded_features(init.settings)
+    goal = configuration.recorded_objective(init.settings)
+    spec, pooling = configuration.recorded_features(init.settings)
     network = registry.load(spec, goal.layers, pooling=pooling)
-    noise = settings.recorded_noise(init.settings)
-    how = adaptation.AdaptationSettings(
+    noise = configuration.recorded_noise(init.settings)
+    how = style_adaptation.AdaptationSettings(
         goal, steps=args.steps, learning_rate=args.learning_rate, noise=noise
     )
     described = {
@@ -67,10 +68,10 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
-        settings.NOISE: noise,
+        configuration.NOISE: noise,
         "adaptation.style_size": args.style_size,
-        **settings.record_features(network),
-        **settings.record_objective(goal),
+        **configuration.record_features(network),
+        **configuration.record_objective(goal),
     }
     if _is_current(pack.style_file, init.digest, described):
         return
@@ -80,7 +81,7 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
     source = FolderSource(args.contents, "content folder")
     crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
     params = jax.tree.map(jnp.asarray, init.params)
-    result = adaptation.adapt(params, artwork, crops, network, how)
+    result = style_adaptation.adapt(params, artwork, crops, network, how)
     _draw(pack.thumbnail, result.params, noise)
     style_file.save_style(
         pack.style_file,

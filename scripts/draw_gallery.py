@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metastyle_jax import initialization, settings, style_packs
-from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import exit_cleanly
-from metastyle_jax.export import style_file
-from metastyle_jax.media.sheet import contact_sheet
-from metastyle_jax.stylization import stylize_image
+from metastyle_jax.reporting.sheets import contact_sheet
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import initialization, style_file, style_packs
+from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.stylization.picture_files import stylize_image
 
 SIZE = 288  # that contents are drawn at, pixels
 JPEG_QUALITY = 88
@@ -46,7 +46,7 @@ def main() -> None:
             stylize_image(
                 {"weights": init.params["weights"], "style": style},
                 content,
-                settings.recorded_noise(metadata["settings"]),
+                configuration.recorded_noise(metadata["settings"]),
             )
             for style, metadata in styles
         ]

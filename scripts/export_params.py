@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from metastyle_jax import checkpoint
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.export import style_file
+from metastyle_jax.storage import checkpoint, style_file
 
 # where files lie on the machine of the training is nobody's business
 OF_MACHINE = ("data.content", "data.style", "data.tfds_dir", "model.init")

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.data import images, procedural
+from metastyle_jax.data import images
+from metastyle_jax.data.procedural import drawn_source
 
 SIZE = 384
 JPEG_QUALITY = 92
@@ -26,8 +27,8 @@ STYLES = {"brush_strokes": 16, "mosaic": 25, "swirls": 18, "marbling": 29, "dots
 def render(folder: Path) -> list[Path]:
     """Writes contents/NAME.jpg and styles/NAME.jpg below `folder` and returns their paths."""
     painters: tuple[tuple[str, dict[str, int], Callable[[int, int], np.ndarray]], ...] = (
-        ("contents", CONTENTS, procedural.content_image),
-        ("styles", STYLES, procedural.style_image),
+        ("contents", CONTENTS, drawn_source.content_image),
+        ("styles", STYLES, drawn_source.style_image),
     )
     written = []
     for kind, seeds, paint in painters:

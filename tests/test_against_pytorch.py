@@ -12,7 +12,9 @@ import pytest
 
 import tiny
 from derivatives import relative_error
-from metastyle_jax import bilevel, meta, objective, style_tasks
+from metastyle_jax import bilevel
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import outer_loss, style_tasks
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -52,13 +54,13 @@ def outer_gradient(estimator: str):
     problem = style_tasks.MetaProblem(GOAL, estimator=bilevel.ESTIMATORS[estimator], unroll=True)
 
     def loss_fn(params, batch, network):
-        return meta.meta_loss(problem, params, batch, network, optax.sgd(RATE))[0]
+        return outer_loss.meta_loss(problem, params, batch, network, optax.sgd(RATE))[0]
 
     return jax.jit(jax.value_and_grad(loss_fn))
 
 
 def adaptation_loss(params, batch, network):
-    """The loss that `adaptation.adaptation_step` descends, of the first style."""
+    """The loss that `style_adaptation.adaptation_step` descends, of the first style."""
     targets = style_tasks.make_targets(style_tasks.MetaProblem(GOAL), network, batch)
     data = {
         "contents": batch["support"],

@@ -8,18 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax import transformer, vgg
-from metastyle_jax.feature_network import FeatureNetwork
+from metastyle_jax.networks import stylization_network, vgg
+from metastyle_jax.networks.feature_network import FeatureNetwork
 
 
-def parameter_shapes(**sizes: int) -> transformer.Params:
-    """Shapes and dtypes of `transformer.init`, without running it."""
-    return jax.eval_shape(lambda key: transformer.init(key, **sizes), jax.random.key(0))
+def parameter_shapes(**sizes: int) -> stylization_network.Params:
+    """Shapes and dtypes of `stylization_network.init`, without running it."""
+    return jax.eval_shape(lambda key: stylization_network.init(key, **sizes), jax.random.key(0))
 
 
 def parameters(
     seed: int = 0, *, width: int = 4, residual_blocks: int = 1, blur: bool = False
-) -> transformer.Params:
+) -> stylization_network.Params:
     """Every entry random, the style's too, so that no term can vanish from a test."""
     random = np.random.default_rng(seed)
 

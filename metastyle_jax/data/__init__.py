@@ -1,1 +1,1 @@
-"""Where pictures come from: image files, folders, TFDS data sets, procedural scenes, batches."""
+"""Pictures: decoding, folders, data sets, crops, and pictures drawn by rules."""

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from metastyle_jax.atomic import atomic_path
 from metastyle_jax.data import decoding
 from metastyle_jax.data.listing import list_images as list_images  # for those who read them, too
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.atomic import atomic_path
 
 MINIMUM_SIDE = 16
 

@@ -8,7 +8,7 @@ from typing import Literal
 from metastyle_jax.data import tfds_source
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource
-from metastyle_jax.data.procedural import ProceduralSource
+from metastyle_jax.data.procedural.drawn_source import ProceduralSource
 from metastyle_jax.errors import UserError
 
 

@@ -1,1 +1,1 @@
-"""How good stylised pictures are: measures that nothing is trained with."""
+"""Measures of pictures, and the comparison of methods by them."""

@@ -11,10 +11,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax import compilation, safetensors_file, vgg
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import alexnet
 from metastyle_jax.features import cache, package, registry
+from metastyle_jax.networks import vgg
+from metastyle_jax.runtime import compilation
+from metastyle_jax.storage import safetensors_file
 
 NETWORKS = ("alexnet", "vgg16")
 SMALLEST = alexnet.SMALLEST  # pixels of a side
@@ -34,7 +36,7 @@ def load(name: str, *, cache_dir: str | Path | None = None) -> Weights:
 
     Args:
       name: "alexnet", the usual one, or "vgg16".
-      cache_dir: where weights are kept; None is `cache.default_folder()`.
+      cache_dir: where weights are kept; None is `storage.cache_folder.default_folder()`.
 
     Raises:
       UserError: an unknown name; the weights are neither cached nor installed, or damaged.

@@ -1,1 +1,1 @@
-"""Feature networks by name: where their weights come from and how they are kept."""
+"""Feature networks: where their weights come from, and how to tell them apart."""

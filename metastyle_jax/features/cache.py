@@ -6,30 +6,21 @@ use. `<end>` is the deepest convolution for a feature network: `vgg16-conv5_3.sa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from metastyle_jax import safetensors_file, vgg
-from metastyle_jax.atomic import atomic_path
-from metastyle_jax.digest import file_digest
 from metastyle_jax.errors import UserError
+from metastyle_jax.networks import vgg
+from metastyle_jax.storage import cache_folder, safetensors_file
+from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.digest import file_digest
 
 
 def folder(given: str | Path | None = None) -> Path:
     """`given`, or the default folder."""
-    return Path(given).expanduser() if given else default_folder()
-
-
-def default_folder() -> Path:
-    """`$METASTYLE_CACHE`, else `$XDG_CACHE_HOME/metastyle_jax`, else `~/.cache/metastyle_jax`."""
-    if given := os.environ.get("METASTYLE_CACHE"):
-        return Path(given).expanduser()
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given).expanduser() / "metastyle_jax"
-    return Path.home() / ".cache" / "metastyle_jax"
+    return Path(given).expanduser() if given else cache_folder.default_folder()
 
 
 def find(folder: Path, architecture: str, depth: str) -> Path | None:

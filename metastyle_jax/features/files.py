@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metastyle_jax import safetensors_file
 from metastyle_jax.errors import UserError
-from metastyle_jax.vgg import ARCHITECTURES, conv_names, conv_shapes
+from metastyle_jax.networks.vgg import ARCHITECTURES, conv_names, conv_shapes
+from metastyle_jax.storage import safetensors_file
 
 Weights = dict[str, dict[str, np.ndarray]]
 

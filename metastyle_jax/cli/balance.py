@@ -1,0 +1,67 @@
+"""python -m metastyle_jax balance --config=FILE [--init=...]: style weights that mean the same."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.cli import configuration_flags
+from metastyle_jax.errors import UserError
+from metastyle_jax.losses import fusion
+from metastyle_jax.reporting.records import markdown_table
+from metastyle_jax.settings import configuration, ranges
+from metastyle_jax.studies.meta_gradients.scene import RANDOM, open_scene
+
+LOSSES = "gram,linear,poly,gaussian,bn"
+
+
+def add_parser(commands: Any) -> None:
+    """Add `balance` to the subparsers of `cli`."""
+    parser = commands.add_parser(
+        "balance",
+        help="the style weight of each loss at which content and style pull equally",
+        usage="%(prog)s --config=FILE [--config.NAME=VALUE ...] [--losses=...] [--init=...]",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--losses", default=LOSSES, help=f"with commas; default: {LOSSES}")
+    parser.add_argument("--init", default=RANDOM, help="random, or a workdir or file")
+    parser.add_argument("--batches", type=int, default=4, help="of the training; default: 4")
+    parser.set_defaults(run=run, takes_config=True)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a table of style weights, over the first batches of the training.
+
+    Raises:
+      UserError: a setting, a loss or a file cannot be used.
+    """
+    config = configuration_flags.parse_config(args.settings)
+    configuration.check(config)
+    ranges.check_flags(args, {"batches": ranges.count()})
+    names = configuration_flags.split_list(args.losses)
+    for name in names:
+        try:
+            fusion.parse(name)
+        except ValueError as error:
+            raise UserError(f"--losses: {error}") from error
+    scene = open_scene(config, args.init, batches=args.batches)
+    rows = []
+    for name in names:
+        goal = configuration.make_objective(
+            configuration.changed(config, {"objective.style_loss": name})
+        )
+        found = [
+            style_adaptation.balance(scene.params, style, batch["support"], scene.network, goal)
+            for batch in scene.batches
+            for style in batch["styles"]
+        ]
+        quartiles = np.percentile(found, [25, 50, 75]).tolist()
+        rows.append({"loss": name, **dict(zip(COLUMNS, quartiles, strict=True))})
+    print(markdown_table(rows, {"loss": "loss", **COLUMNS}))
+    print("Style weights (config.objective.style_weight) at gamma 1, over styles.")
+
+
+COLUMNS = {"low": "first quartile", "median": "median", "high": "third quartile"}

@@ -1,0 +1,1 @@
+"""Pictures drawn by rules, for training without data."""

@@ -1,0 +1,77 @@
+"""A blind sheet: the same pairs by several methods in random order, so that a person can vote."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metastyle_jax.data.images import write_png
+from metastyle_jax.evaluation.gallery import Gallery
+from metastyle_jax.reporting.records import Row
+from metastyle_jax.reporting.sheets import contact_sheet
+from metastyle_jax.storage.atomic import atomic_path
+
+CELL = 256  # pixels
+PAIRS_PER_SHEET = 10
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def write(gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray]) -> None:
+    """Write `blind_1.png` ... and the key `blind_key.csv` below the folder of the evaluation.
+
+    Args:
+      gallery: of the evaluation; its `blind` is the seed.
+      rows: one of each method for each pair.
+      picture_of: the picture of a row.
+    """
+    evaluation, out = gallery.evaluation, gallery.out
+    pairs = draw(rows, seed=evaluation.blind, most=evaluation.blind_pairs)
+    contents, styles = (
+        dict(zip(pictures.names, pictures.images, strict=True))
+        for pictures in (gallery.contents, gallery.styles)
+    )
+    letters = LETTERS[: max(map(len, pairs))]
+    for begin in range(0, len(pairs), PAIRS_PER_SHEET):
+        shown = pairs[begin : begin + PAIRS_PER_SHEET]
+        sheet = [
+            [
+                contents[pair[0]["content image"]],
+                styles[pair[0]["style image"]],
+                *(picture_of(row) for row in pair),
+            ]
+            for pair in shown
+        ]
+        image = contact_sheet(
+            sheet,
+            column_titles=("content", "style", *letters),
+            row_titles=[str(begin + i + 1) for i in range(len(shown))],
+            cell=CELL,
+        )
+        write_png(out / f"blind_{begin // PAIRS_PER_SHEET + 1}.png", image)
+    with atomic_path(out / "blind_key.csv") as temporary:
+        _write_key(Path(temporary), pairs)
+    print(f"wrote {out / 'blind_1.png'} ...; which method is which: {out / 'blind_key.csv'}")
+
+
+def draw(rows: Sequence[Row], *, seed: int, most: int) -> list[list[Row]]:
+    """At most `most` pairs in random order, each with the rows of its methods in random order."""
+    random = np.random.default_rng(seed)
+    by_pair: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        by_pair.setdefault((row["style image"], row["content image"]), []).append(row)
+    pairs = list(by_pair.values())
+    chosen = [pairs[i] for i in random.permutation(len(pairs))[:most]]
+    return [[pair[i] for i in random.permutation(len(pair))] for pair in chosen]
+
+
+def _write_key(path: Path, pairs: Sequence[Sequence[Row]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("pair", "style", "content", "letter", "method"))
+        for number, pair in enumerate(pairs, start=1):
+            for letter, row in zip(LETTERS, pair, strict=False):
+                names = (row["style image"], row["content image"])
+                writer.writerow((number, *names, letter, row["method"]))

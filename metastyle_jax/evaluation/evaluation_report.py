@@ -1,0 +1,185 @@
+"""What an evaluation writes: tables, CSV, plots of the curves and a contact sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metastyle_jax.data.images import write_png
+from metastyle_jax.evaluation.gallery import Gallery
+from metastyle_jax.reporting import plots
+from metastyle_jax.reporting.records import Row, markdown_table, write_csv
+from metastyle_jax.reporting.sheets import contact_sheet
+from metastyle_jax.storage.atomic import atomic_path
+
+CELL = 192  # pixels
+SCRATCH = "scratch"  # the method that others are measured in units of
+SHARES = {"of scratch": "loss", "own of scratch": "own loss"}
+KEYS = ("style image", "content image", "method", "step")
+
+EXPLANATION = (
+    "Means over pairs. Errors are relative to their targets: `style LAYER` is the squared error of "
+    "the Gram matrices over their square, `content` that of the features. `style` and `loss` have "
+    "the weights of the judge. `of scratch`: the loss over that of the network trained from "
+    "scratch after its last step, over the styles that have one. `own loss`: under the features "
+    "that the first initialisation was trained with; `own of scratch` likewise. LPIPS and SSIM "
+    "compare with the content. `lattice`: power at periods of 4 and 2 pixels over that around "
+    "them, 1 or less without a lattice."
+)
+
+
+def write(
+    gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray], heading: str
+) -> None:
+    """Write `evaluation.csv`, `curves.png`, `sheet.png` and `evaluation.md`.
+
+    Args:
+      gallery: of the evaluation.
+      rows: of every style, content, method and step.
+      picture_of: the picture of a row.
+      heading: a sentence on what was evaluated.
+    """
+    out = gallery.out
+    write_csv(out / "evaluation.csv", rows)
+    means = over_pairs(rows)
+    plots.evaluation(out / "curves.png", means)
+    _write_sheet(gallery, rows, picture_of)
+    table = markdown_table(means, {name: name for name in means[0]})
+    text = (
+        f"# Evaluation\n\n{heading}\n\n{table}\n{EXPLANATION}\n\n"
+        "![curves](curves.png)\n\n![sheet](sheet.png)\n"
+    )
+    with atomic_path(out / "evaluation.md") as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+    print(f"wrote {out / 'evaluation.md'}")
+
+
+def _write_sheet(
+    gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray]
+) -> None:
+    """The first content in every style, by every method."""
+    content, columns = gallery.contents.names[0], last_steps(rows)
+    shown = {
+        (row["style image"], row["method"], row["step"]): row
+        for row in rows
+        if row["content image"] == content
+    }
+    sheet = []
+    for name, style in zip(gallery.styles.names, gallery.styles.images, strict=True):
+        found = [shown.get((name, *column)) for column in columns]
+        pictures = [None if row is None else picture_of(row) for row in found]
+        sheet.append([gallery.contents.images[0], style, *pictures])
+    titles = [f"{method} {step}" if step else method for method, step in columns]
+    image = contact_sheet(sheet, column_titles=("content", "style", *titles), cell=CELL)
+    write_png(gallery.out / "sheet.png", image)
+
+
+def write_wins(out: Path, rows: Sequence[Row], compared: Sequence[str]) -> None:
+    """Write `wins.md`: on how many pairs each initialisation beats each other method.
+
+    Args:
+      out: folder.
+      rows: of the initialisations and of the other methods.
+      compared: names of the other methods; nothing is written without any.
+    """
+    if not compared:
+        return
+    last = of_last_steps(rows)
+    others = {name: _by_pair(last, name) for name in compared}
+    names = dict.fromkeys(row["method"] for row in last if row["method"] not in others)
+    table = [
+        {"method": f"{name} against {other}", **wins(_by_pair(last, name), others[other])}
+        for name in names
+        for other in compared
+    ]
+    text = (
+        "# Pair by pair\n\nShare of the pairs on which the first method has the lower error, after "
+        f"its last step.\n\n{markdown_table(table, {name: name for name in table[0]})}"
+    )
+    with atomic_path(out / "wins.md") as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+
+
+def wins(ours: dict[tuple[str, str], Row], theirs: dict[tuple[str, str], Row]) -> Row:
+    """Shares in [0, 1] of the pairs of `theirs` on which `ours` is lower; equal content counts."""
+    style = [ours[pair]["style"] < row["style"] for pair, row in theirs.items()]
+    content = [ours[pair]["content"] <= row["content"] for pair, row in theirs.items()]
+    both = np.logical_and(style, content)
+    return {
+        "pairs": len(style),
+        "style": float(np.mean(style)),
+        "content": float(np.mean(content)),
+        "both": float(both.mean()),
+    }
+
+
+def _by_pair(rows: Sequence[Row], method: str) -> dict[tuple[str, str], Row]:
+    return {
+        (row["style image"], row["content image"]): row for row in rows if row["method"] == method
+    }
+
+
+def over_pairs(rows: Sequence[Row]) -> list[Row]:
+    """Means over styles and contents of each method and step, methods in order of appearance.
+
+    "of scratch" is the mean loss over that of the network trained from scratch after its last step,
+    both over the styles that it was trained on; NaN where a method lacks one of these. "own of
+    scratch" is the same of the own loss.
+    """
+    bound = [row for row in of_last_steps(rows) if row["method"] == SCRATCH]
+    numbers = [name for name in rows[0] if name not in KEYS]
+    methods = dict.fromkeys(row["method"] for row in rows)
+    found = []
+    for method in methods:
+        for step in sorted({row["step"] for row in rows if row["method"] == method}):
+            chosen = [row for row in rows if (row["method"], row["step"]) == (method, step)]
+            means = {name: float(np.mean([row[name] for row in chosen])) for name in numbers}
+            shares = {title: _share(chosen, bound, name) for title, name in SHARES.items()}
+            styles = len({row["style image"] for row in chosen})
+            named = {"method": method, "step": step, "styles": styles}
+            found.append({**named, **shares, **means})
+    return found
+
+
+def _share(rows: Sequence[Row], bound: Sequence[Row], name: str) -> float:
+    """Sum over the styles of `bound` of the mean of `name`, over the same of `bound`.
+
+    NaN if `rows` lacks one of these styles.
+    """
+    ours, theirs = (_over_contents(each, name) for each in (rows, bound))
+    if not theirs or not theirs.keys() <= ours.keys():
+        return math.nan
+    return sum(ours[style] for style in theirs) / sum(theirs.values())
+
+
+def _over_contents(rows: Sequence[Row], name: str) -> dict[str, float]:
+    """Mean of `name` for each style."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["style image"], []).append(row[name])
+    return {style: float(np.mean(each)) for style, each in values.items()}
+
+
+def of_last_steps(rows: Sequence[Row]) -> list[Row]:
+    """Those of each method after its last step."""
+    last: dict[str, int] = {}
+    for row in rows:
+        last[row["method"]] = max(row["step"], last.get(row["method"], 0))
+    return [row for row in rows if row["step"] == last[row["method"]]]
+
+
+def last_steps(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """(method, its last step), without the controls, with the start of the first curve before all.
+
+    Controls are the methods before the first one that takes steps.
+    """
+    steps: dict[str, list[int]] = {}
+    for row in rows:
+        steps.setdefault(row["method"], []).append(row["step"])
+    names = list(steps)
+    first = next(name for name in names if max(steps[name]))
+    shown = names[names.index(first) :]
+    return [(first, min(steps[first])), *((name, max(steps[name])) for name in shown)]

@@ -1,0 +1,109 @@
+"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, lattices."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.evaluation import lattice, lpips, similarity
+from metastyle_jax.features import registry
+from metastyle_jax.losses import objective
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.runtime import compilation
+
+CHUNK = 4  # pictures judged at once
+ABSENT = float("nan")
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+CONTENT_LAYER = "relu3_3"
+
+
+class Judge(NamedTuple):
+    """Who judges.
+
+    Attributes:
+      goal: losses and their weights; relative losses compare best over styles.
+      network: its feature network.
+      lpips: weights of LPIPS, see `evaluation.lpips`; None for no LPIPS.
+    """
+
+    goal: objective.Objective
+    network: FeatureNetwork
+    lpips: lpips.Weights | None = None
+
+
+def relative(spec: str, style_weight: float) -> Judge:
+    """A judge with relative losses: style at `STYLE_LAYERS`, as far as the features reach.
+
+    Args:
+      spec: of the feature network, see `features.registry.load`.
+      style_weight: against a content weight of 1.
+
+    Raises:
+      UserError: the network cannot be loaded.
+    """
+    goal = objective.Objective(
+        content_layers=(CONTENT_LAYER,),
+        style_layers=registry.usable_layers(spec, STYLE_LAYERS),
+        style_weight=style_weight,
+        normalize=True,
+    )
+    return Judge(goal, registry.load(spec, goal.layers))
+
+
+def judge(
+    by: Judge, outputs: np.ndarray, contents: np.ndarray, style: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Measures of each picture.
+
+    Args:
+      by: see `Judge`.
+      outputs, contents: (N, H, W, 3) in [0, 1].
+      style: (h, w, 3) in [0, 1].
+
+    Returns:
+      Each (N,): "loss", "content" and "style", weights included; "style LAYER" for each layer,
+      without weights; "lpips" and "ssim" of outputs against contents; "lattice" of the outputs.
+      NaN for what is not measured: LPIPS where there is none or pictures are too small for it.
+    """
+    targets = style_adaptation.make_style_targets(style, by.network, goal=by.goal)
+    with_lpips = by.lpips is not None and min(outputs.shape[1:3]) >= lpips.SMALLEST
+    rows: list[Mapping[str, np.ndarray]] = []
+    for begin in range(0, len(outputs), CHUNK):
+        ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
+        row = dict(_judge(ours, wanted, targets, by.network, goal=by.goal))
+        row["lattice"] = lattice.lattice(ours)
+        absent = np.full(len(ours), ABSENT)
+        row["lpips"] = lpips.distance(by.lpips, ours, wanted) if with_lpips else absent
+        rows.append(row)
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _judge(
+    outputs: jax.Array,
+    contents: jax.Array,
+    style_targets: objective.Targets,
+    network: FeatureNetwork,
+    *,
+    goal: objective.Objective,
+) -> dict[str, Any]:
+    """Each (N,)."""
+    styles = jax.tree.map(lambda x: jnp.repeat(x, len(outputs), axis=0), style_targets)
+    seen = network.extract(outputs, goal.layers)
+    content_targets = objective.content_targets(goal, network, contents)
+    content = objective.content_error(goal, seen, content_targets)
+    shares = objective.style_errors(goal, seen, styles, jax.random.key(0))
+    style = sum(shares.values())
+    return {
+        "loss": content + style,
+        "content": content,
+        "style": style,
+        **{f"style {layer}": share / goal.style_weight for layer, share in shares.items()},
+        "ssim": similarity.ssim(outputs, contents),
+    }

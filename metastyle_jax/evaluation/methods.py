@@ -1,0 +1,176 @@
+"""What an evaluation compares: controls, adapted initialisations, other methods, and bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.data import pipeline
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.data.images import write_png
+from metastyle_jax.evaluation import evaluation_report
+from metastyle_jax.evaluation.gallery import Candidate, Gallery, read_picture
+from metastyle_jax.evaluation.judging import judge
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.pixels import image_optimization
+from metastyle_jax.reporting.records import Row
+from metastyle_jax.settings import configuration
+from metastyle_jax.stylization.picture_files import stylize_image
+
+SCRATCH_RATE = 1e-3  # of Adam, as Johnson et al. train
+PIXEL_RATE = 0.02
+USUAL_SCALE = 1.3  # the largest of the crops to adapt on, as in training
+
+
+def controls(gallery: Gallery, number: int) -> list[Row]:
+    """The content unchanged, the style in place of every content, and an untrained network."""
+    style, contents = gallery.styles.images[number], gallery.contents.images
+    untrained = _untrained(gallery)
+    pictures = {
+        "content unchanged": contents,
+        "style unchanged": np.broadcast_to(style, contents.shape),
+        "untrained network": np.stack([stylize_image(untrained, x) for x in contents]),
+    }
+    return [
+        row for name, x in pictures.items() for row in _judged(gallery, number, name, 0, 0.0, x)
+    ]
+
+
+def compare(gallery: Gallery, number: int, *, name: str) -> list[Row]:
+    """The pictures of another method, see `Evaluation.compare`."""
+    folder, style = gallery.compared[name], gallery.styles.names[number]
+    size = gallery.evaluation.size
+    outputs = [read_picture(folder, style, content, size) for content in gallery.contents.names]
+    return _judged(gallery, number, name, 0, float("nan"), np.stack(outputs))
+
+
+def adapt_candidate(
+    gallery: Gallery, number: int, *, candidate: Candidate, moves: str
+) -> list[Row]:
+    """Adaptation of the 3,200 parameters of the style ("norm"), or of all of them."""
+    how = style_adaptation.AdaptationSettings(
+        candidate.goal,
+        steps=max(gallery.evaluation.at),
+        learning_rate=gallery.evaluation.rate(moves),
+        parameters=moves,
+        noise=configuration.recorded_noise(candidate.init.settings),
+    )
+    method = f"{candidate.name} {moves}"
+    start = candidate.init.params
+    return _adapt(gallery, number, method, candidate, start, how, gallery.evaluation.at)
+
+
+def from_scratch(gallery: Gallery, number: int) -> list[Row]:
+    """A network of random parameters trained on this style alone, without noise (Johnson 2016)."""
+    first, at = gallery.candidates[0], gallery.evaluation.scratch_at
+    params = _untrained(gallery)
+    how = style_adaptation.AdaptationSettings(
+        first.goal, steps=max(at), learning_rate=SCRATCH_RATE, parameters="all"
+    )
+    return _adapt(gallery, number, evaluation_report.SCRATCH, first, params, how, at)
+
+
+def _untrained(gallery: Gallery) -> Any:
+    """Random parameters of the first candidate's network."""
+    network = stylization_network.architecture(gallery.candidates[0].init.params["weights"])
+    return stylization_network.init(jax.random.key(0), **network)
+
+
+def _adapt(
+    gallery: Gallery,
+    number: int,
+    method: str,
+    candidate: Candidate,
+    params: Any,
+    how: style_adaptation.AdaptationSettings,
+    at: Sequence[int],
+) -> list[Row]:
+    evaluation, rows, judging = gallery.evaluation, [], 0.0
+    params = jax.tree.map(jnp.asarray, params)
+
+    def record(step: int, params: Any, metrics: Any = None, seconds: float = 0.0) -> None:
+        nonlocal judging  # seconds, which the clock of `adapt` counts too
+        if step in at:
+            began = time.perf_counter()
+            contents = gallery.contents.images
+            outputs = np.stack([stylize_image(params, x, how.noise) for x in contents])
+            rows.extend(_judged(gallery, number, method, step, seconds - judging, outputs))
+            judging += time.perf_counter() - began
+
+    record(0, params)
+    judging = 0.0
+    source = FolderSource(evaluation.training_contents or evaluation.contents, "content folder")
+    crops = pipeline.crops(
+        source,
+        image_size=evaluation.size,
+        count=evaluation.batch,
+        seed=0,
+        min_scale=evaluation.scale,
+        max_scale=max(evaluation.scale, USUAL_SCALE),
+        threads=1,
+    )
+    style = gallery.styles.images[number]
+    style_adaptation.adapt(params, style, crops, candidate.network, how, on_step=record)
+    return rows
+
+
+def optimize_pixels(gallery: Gallery, number: int) -> list[Row]:
+    """Optimisation of the pixels of the first contents under the same objective: the bound."""
+    evaluation, first = gallery.evaluation, gallery.candidates[0]
+    contents = gallery.contents.images[: evaluation.pixel_contents]
+    style = gallery.styles.images[number]
+    targets = image_optimization.make_targets(
+        first.goal, first.network, contents, [style] * len(contents)
+    )
+    how = image_optimization.OptimizationSettings(
+        first.goal, steps=evaluation.pixel_steps, learning_rate=PIXEL_RATE
+    )
+    seconds = 0.0
+
+    def keep(state: Any, metrics: Any, elapsed: float) -> None:
+        nonlocal seconds
+        seconds = elapsed
+
+    start = image_optimization.start(contents, how)
+    state = image_optimization.optimize(start, targets, first.network, how, on_call=keep)
+    images = np.asarray(state.images)
+    return _judged(gallery, number, "pixels", evaluation.pixel_steps, seconds, images)
+
+
+def _judged(
+    gallery: Gallery, number: int, method: str, step: int, seconds: float, outputs: np.ndarray
+) -> list[Row]:
+    """A row for each of the first contents; the pictures are kept, see `folder_of`."""
+    style, contents = gallery.styles.images[number], gallery.contents.images[: len(outputs)]
+    name, names = gallery.styles.names[number], gallery.contents.names[: len(outputs)]
+    folder = folder_of(gallery, method, step) / name
+    for content, output in zip(names, outputs, strict=True):
+        write_png(folder / f"{content}.png", output)
+    found = judge(gallery.by, outputs, contents, style)
+    itself = gallery.by.network is gallery.own.network  # the judge is the training's own
+    own = found if itself else judge(gallery.own, outputs, contents, style)
+    found["own loss"] = own["loss"]
+    same = {"style image": name, "method": method, "step": step, "seconds": seconds}
+    return [
+        {**same, "content image": content, **{key: float(x[i]) for key, x in found.items()}}
+        for i, content in enumerate(names)
+    ]
+
+
+def folder_of(gallery: Gallery, method: str, step: int) -> Path:
+    """Where the pictures of a method after a step are: `STYLE/CONTENT.png` below it."""
+    return gallery.out / "images" / f"{method.replace(' ', '_')}_{step:04d}"
+
+
+def picture_of(gallery: Gallery, row: Row) -> np.ndarray:
+    """The picture that belongs to a row."""
+    folder = folder_of(gallery, row["method"], row["step"])
+    style, content = row["style image"], row["content image"]
+    return read_picture(folder, style, content, gallery.evaluation.size)

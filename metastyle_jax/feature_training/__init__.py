@@ -1,1 +1,0 @@
-"""Training of a small feature network: teachers and contrast between pictures."""

@@ -1,0 +1,62 @@
+"""How well features tell styles apart: which two corners belong to one artwork?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax.losses import style_losses
+
+Extract = Callable[[np.ndarray], Sequence[jax.Array]]
+
+
+def corners(image: np.ndarray) -> np.ndarray:
+    """The top left and the bottom right square of half the short side, which do not overlap.
+
+    (H, W, 3) -> (2, s, s, 3), s = min(H, W) // 2.
+    """
+    side = min(image.shape[:2]) // 2
+    return np.stack([image[:side, :side], image[-side:, -side:]])
+
+
+def gram_cosines(features: jax.Array, others: jax.Array) -> jax.Array:
+    """Cosines between the Gram matrices of two sets of images: (N, h, w, C), (M, ...) -> (N, M)."""
+    ours, theirs = (_unit(style_losses.gram_matrix(x)) for x in (features, others))
+    return jnp.matmul(ours, theirs.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _unit(grams: jax.Array) -> jax.Array:
+    flat = grams.reshape(len(grams), -1)
+    # within the root: a picture without features has no direction, and no slope either
+    return flat * jax.lax.rsqrt(jnp.square(flat).sum(axis=-1, keepdims=True) + 1e-24)
+
+
+def share_matched(extract: Extract, images: Iterable[np.ndarray]) -> float:
+    """In what share of cases the nearest corner, among those of all images, is of the same image.
+
+    Nearness is the mean cosine of Gram matrices over layers; each corner looks for its partner
+    among the opposite corners of all images.
+
+    Args:
+      extract: (2, s, s, 3) in [0, 1] -> features (2, h, w, C) by layer; called image by image.
+      images: (H, W, 3) in [0, 1], two or more.
+
+    Returns:
+      In [0, 1]; 1 / number of images by chance.
+    """
+    by_layer: list[list[np.ndarray]] = []
+    for image in images:
+        units = [np.asarray(_unit(style_losses.gram_matrix(x))) for x in extract(corners(image))]
+        by_layer = by_layer or [[] for _ in units]
+        for layer, unit in zip(by_layer, units, strict=True):
+            layer.append(unit)
+    similarity = np.zeros(())
+    for layer in by_layer:
+        first, second = np.stack(layer, axis=1)
+        similarity = similarity + first.astype(np.float64) @ second.T
+    partner = np.arange(len(similarity))
+    right = [similarity.argmax(axis=axis) == partner for axis in (0, 1)]
+    return float(np.mean(right))

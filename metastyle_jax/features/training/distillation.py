@@ -1,0 +1,279 @@
+"""Training of the compact feature network: `train_features(config, workdir)`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from metastyle_jax.data import pipeline
+from metastyle_jax.data.sources import open_source
+from metastyle_jax.features import files
+from metastyle_jax.features.training import distortion, student, teachers
+from metastyle_jax.runtime import compilation
+from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
+from metastyle_jax.runtime.run_log import RunLog
+from metastyle_jax.settings import configuration, resuming
+from metastyle_jax.storage import checkpoint, safetensors_file
+from metastyle_jax.storage.atomic import prepare_folder
+from metastyle_jax.storage.digest import tree_digest
+from metastyle_jax.storage.folder_lock import locked
+
+FILE = "compact.safetensors"
+SCALING_BATCHES = 4  # that the scales of teachers and layers are measured on
+MINIMUM = {
+    "seed": 0,
+    "data.image_size": 32,
+    "data.max_scale": 1,
+    "data.threads": 0,
+    "batch.contents": 0,
+    "batch.styles": 1,
+    "contrast_weight": 0,
+    "optimizer.learning_rate": 0,
+    "optimizer.steps": 1,
+    "optimizer.warmup": 0,
+    "log.every": 1,
+    "checkpoint.every": 1,
+    "checkpoint.keep": 1,
+}
+
+
+@flax.struct.dataclass
+class State:
+    """`step`: () int32; `params`: see `student.init`; `opt_state`: of Adam."""
+
+    step: jax.Array
+    params: student.Params
+    opt_state: Any
+
+
+def train_features(
+    config: ml_collections.ConfigDict, workdir: str | Path, *, resume: bool = False
+) -> Path:
+    """Train as `config` says; everything is written below `workdir`.
+
+    Args:
+      config: see `configs/compact_features.py`.
+      workdir: made if needed; gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and
+        `compact.safetensors`, the network in float16.
+      resume: continue from the newest intact checkpoint; starts from the beginning if there is
+        none.
+
+    Returns:
+      The file of the network.
+
+    Raises:
+      UserError: a setting, a folder or a file cannot be used; another process writes to `workdir`;
+        a loss is not finite.
+      KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
+    """
+    _check(config)
+    workdir = Path(workdir).expanduser()
+    teaching = teachers.load(config.teachers)
+    sources = _open_sources(config)
+    recorded = resuming.recorded(config, sources)
+    with (
+        stop_requests() as stop,
+        locked(workdir),
+        checkpoint.Checkpoints(
+            workdir / checkpoint.DIRECTORY_NAME,
+            keep=config.checkpoint.keep,
+            configuration=recorded,
+        ) as checkpoints,
+    ):
+        state = _initial_state(config, checkpoints, teachers.heads(teaching), resume)
+        if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
+            print(line)
+        # what scales are measured on, resumed or not
+        first = _batches(config, sources, 0)
+        images = np.concatenate([next(first) for _ in range(SCALING_BATCHES)])
+        scales = teachers.measure(teaching, images)
+        workdir = prepare_folder(workdir)
+        data = _batches(config, sources, int(state.step))
+        state = _loop(config, workdir, state, data, (teaching, scales), checkpoints, stop)
+    network = student.balanced(state.params["network"], images)
+    path = workdir / FILE
+    safetensors_file.write(path, _as_float16(jax.device_get(network)), _metadata(config, teaching))
+    print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
+    return path
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    flat = configuration.flatten(config)
+    needed = (*MINIMUM, "data.content", "data.style", "teachers")
+    configuration.require(flat, needed, "configs/compact_features.py")
+    configuration.check_minimum(flat, MINIMUM)
+
+
+def _rates(config: ml_collections.ConfigDict) -> dict[str, float]:
+    """The arguments of `_optimizer`."""
+    steps = config.optimizer.steps
+    warmup = min(config.optimizer.warmup, steps // 2)
+    return {"peak": config.optimizer.learning_rate, "warmup": warmup, "steps": steps}
+
+
+@functools.cache
+def _optimizer(*, peak: float, warmup: int, steps: int) -> optax.GradientTransformation:
+    """One object for one set of arguments: what is compiled for it is compiled once."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+
+
+def _initial_state(
+    config: ml_collections.ConfigDict,
+    checkpoints: checkpoint.Checkpoints,
+    heads: dict[str, tuple[str, int]],
+    resume: bool,
+) -> State:
+    params = student.init(jax.random.key(config.seed), heads)
+    state = State(jnp.zeros((), jnp.int32), params, _optimizer(**_rates(config)).init(params))
+    return checkpoints.start(state, {}, resume=resume)  # the shapes of its arrays decide
+
+
+def _open_sources(config: ml_collections.ConfigDict) -> dict[str, pipeline.ImageSource]:
+    """Those that pictures are drawn from, by kind."""
+    return {
+        kind: open_source(config.data[kind], kind, image_size=config.data.image_size)
+        for kind, count in (("style", config.batch.styles), ("content", config.batch.contents))
+        if count
+    }
+
+
+def _batches(
+    config: ml_collections.ConfigDict, sources: Mapping[str, pipeline.ImageSource], start_step: int
+) -> Iterator[np.ndarray]:
+    """(2 (styles + contents), H, W, 3): two crops of each picture after one another."""
+    streams = [
+        pipeline.crops(
+            sources[kind],
+            image_size=config.data.image_size,
+            count=count,
+            seed=config.seed,
+            stream=stream,
+            start_step=start_step,
+            max_scale=config.data.max_scale,
+            views=2,
+            threads=config.data.threads,
+        )
+        for stream, (kind, count) in enumerate(
+            (("style", config.batch.styles), ("content", config.batch.contents))
+        )
+        if count
+    ]
+    while True:
+        yield np.concatenate([next(stream) for stream in streams])
+
+
+def _loop(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    state: State,
+    data: Iterator[np.ndarray],
+    teaching: tuple[teachers.Weights, Mapping[str, teachers.Scale]],
+    checkpoints: checkpoint.Checkpoints,
+    stop: StopRequests,
+) -> State:
+    start, total = int(state.step), config.optimizer.steps
+    optimizer = _optimizer(**_rates(config))
+    options = {"contrast_weight": config.contrast_weight, "seed": config.seed}
+    advice = (
+        f"lower config.optimizer.learning_rate (now {config.optimizer.learning_rate:g}) and go on "
+        "with --resume"
+    )
+    watch = FiniteWatch(checkpoints, lambda name, step: advice)
+    with RunLog(
+        workdir,
+        start_step=start,
+        total_steps=total,
+        images_per_step=3 * (config.batch.styles + config.batch.contents),
+        describe=lambda values: " ".join(f"{name} {x:.4g}" for name, x in values.items()),
+    ) as log:
+        stop.finish_steps()
+        for step in range(start + 1, total + 1):
+            state, metrics = _train_step(
+                state, next(data), *teaching, optimizer=optimizer, **options
+            )
+            watch.add(step, metrics)
+            if step == start + 1:
+                watch.check_all()
+                log.start_clock(step)  # compilation is over
+            if step % config.log.every == 0 or step == total:
+                log.metrics(step, watch.check_all())
+            if step % config.checkpoint.every == 0 or step == total or stop.received:
+                watch.check_all()
+                checkpoints.save(step, state)
+            if stop.received:
+                print(f"stopped after step {step}; continue with --resume", file=sys.stderr)
+                raise KeyboardInterrupt
+    return state
+
+
+@functools.partial(
+    compilation.jit,
+    static_argnames=("optimizer", "contrast_weight", "seed"),
+    donate_argnames="state",
+)
+def _train_step(
+    state: State,
+    images: jax.Array,
+    teaching: teachers.Weights,
+    scales: Mapping[str, teachers.Scale],
+    *,
+    optimizer: optax.GradientTransformation,
+    contrast_weight: float,
+    seed: int,
+) -> tuple[State, dict[str, jax.Array]]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    distorted = distortion.distort(key, images[::2])
+    images = jnp.concatenate([images, distorted])
+    targets = teachers.targets(teaching, images, scales)
+
+    def loss_fn(params: student.Params) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return student.loss(
+            params,
+            images,
+            targets,
+            teachers.heads(teaching),
+            teachers.copied(teaching),
+            distorted=len(distorted),
+            contrast_weight=contrast_weight,
+        )
+
+    grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state)
+    params = optax.apply_updates(state.params, updates)
+    return State(state.step + 1, params, opt_state), metrics
+
+
+def _as_float16(network: Any) -> dict[str, np.ndarray]:
+    """torchvision's key names, OIHW."""
+    keys = files.torchvision_keys(student.ARCHITECTURE)
+    arrays = {}
+    for conv, weight in network.items():
+        arrays[f"{keys[conv]}.weight"] = weight["kernel"].transpose(3, 2, 0, 1).astype(np.float16)
+        arrays[f"{keys[conv]}.bias"] = weight["bias"].astype(np.float16)
+    return arrays
+
+
+def _metadata(config: ml_collections.ConfigDict, teaching: teachers.Weights) -> Mapping[str, str]:
+    """Where files lie on this machine is nobody's business: the teachers' digests say which."""
+    settings_of_run = configuration.flatten(config)
+    for name in ("data.content", "data.style", "teachers"):
+        del settings_of_run[name]
+    return {
+        "architecture": student.ARCHITECTURE,
+        "origin": "python -m metastyle_jax train-features",
+        "settings": json.dumps(settings_of_run),
+        "teachers": json.dumps({name: tree_digest(each) for name, each in teaching.items()}),
+        "license": "Apache-2.0",
+    }

@@ -1,0 +1,1 @@
+"""Style distances, sums of them, and the perceptual objective: pure functions of features."""

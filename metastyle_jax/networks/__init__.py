@@ -1,0 +1,1 @@
+"""Networks as pure functions: the stylization network, the predictor, VGG and convolutions."""

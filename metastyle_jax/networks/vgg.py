@@ -1,0 +1,197 @@
+"""VGG feature networks (Simonyan & Zisserman, 2015) as one pure function.
+
+Features are named by the standard layer names, `relu{block}_{conv}`: `relu1_1` ... `relu5_4`. The
+network is computed only as deep as the deepest layer asked for. `compact` has the layout of VGG-16
+at a third of its width; to relu4_3 it costs an eleventh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from metastyle_jax.networks import convolution
+
+Pooling = Literal["max", "average"]
+FeatureWeights = Mapping[str, Mapping[str, jax.Array]]
+
+# architecture -> per block: (channels, number of convolutions)
+ARCHITECTURES: dict[str, tuple[tuple[int, int], ...]] = {
+    "vgg16": ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
+    "vgg19": ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)),
+    "compact": ((24, 2), (40, 2), (72, 3), (128, 3), (128, 3)),
+}
+
+# what each was trained with
+POOLING: dict[str, Pooling] = {"vgg16": "max", "vgg19": "max", "compact": "average"}
+
+# ImageNet statistics that torchvision's weights expect of an RGB image in [0, 1]
+MEAN = (0.485, 0.456, 0.406)
+STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def conv_names(architecture: str) -> tuple[str, ...]:
+    """Names of all convolutions in order: `("conv1_1", "conv1_2", "conv2_1", ...)`.
+
+    Raises:
+      ValueError: unknown architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"unknown feature network {architecture!r}; known are {known}")
+    return tuple(
+        f"conv{block}_{index}"
+        for block, (_, count) in enumerate(ARCHITECTURES[architecture], start=1)
+        for index in range(1, count + 1)
+    )
+
+
+def needed_convs(architecture: str, layers: Iterable[str]) -> tuple[str, ...]:
+    """All convolutions up to the deepest of `layers` (`relu1_2`, ...), in order.
+
+    Raises:
+      ValueError: unknown architecture or layer, or no layer at all.
+    """
+    names = conv_names(architecture)
+    relus = [name.replace("conv", "relu") for name in names]
+    layers = tuple(layers)
+    for layer in layers:
+        if layer not in relus:
+            raise ValueError(f"{architecture} has no layer {layer!r}; known are {', '.join(relus)}")
+    if not layers:
+        raise ValueError("no feature layers were asked for")
+    return names[: max(relus.index(layer) for layer in layers) + 1]
+
+
+def conv_shapes(architecture: str) -> dict[str, tuple[int, int, int, int]]:
+    """Kernel shapes HWIO of all convolutions: `{"conv1_1": (3, 3, 3, 64), ...}`."""
+    shapes = {}
+    channels = 3
+    for name in conv_names(architecture):
+        width = ARCHITECTURES[architecture][int(name[4]) - 1][0]
+        shapes[name] = (3, 3, channels, width)
+        channels = width
+    return shapes
+
+
+def width(architecture: str, layer: str) -> int:
+    """Channels of a layer.
+
+    Raises:
+      ValueError: unknown architecture or layer.
+    """
+    return conv_shapes(architecture)[needed_convs(architecture, [layer])[-1]][-1]
+
+
+def weight_shapes(
+    architecture: str, layers: Iterable[str]
+) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """What `features` needs for `layers`, as float32 shapes: `{"conv1_1": {"kernel", "bias"}}`.
+
+    Raises:
+      ValueError: unknown architecture or layer, or no layer at all.
+    """
+    kernels = conv_shapes(architecture)
+    return {
+        conv: {
+            "kernel": jax.ShapeDtypeStruct(kernels[conv], jnp.float32),
+            "bias": jax.ShapeDtypeStruct(kernels[conv][-1:], jnp.float32),
+        }
+        for conv in needed_convs(architecture, layers)
+    }
+
+
+def multiplications_per_pixel(architecture: str, layers: Iterable[str]) -> float:
+    """Multiplications that the convolutions up to the deepest of `layers` take per input pixel.
+
+    Raises:
+      ValueError: unknown architecture or layer, or no layer at all.
+    """
+    shapes = conv_shapes(architecture)
+    # each block has a quarter of the positions of the one before
+    return sum(
+        math.prod(shapes[conv]) / 4 ** (int(conv[4]) - 1)
+        for conv in needed_convs(architecture, layers)
+    )
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum, stride 2; (N, H, W, C) -> (N, H // 2, W // 2, C).
+
+    By reshape, not `reduce_window`: its derivative is select-and-scatter, which is slow and has
+    weak support for second derivatives. Ties share the gradient.
+    """
+    windows = _windows(x)
+    rows = jnp.maximum(windows[:, :, 0], windows[:, :, 1])
+    return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """2x2 mean, stride 2; (N, H, W, C) -> (N, H // 2, W // 2, C)."""
+    return _windows(x).mean(axis=(2, 4))
+
+
+def _windows(x: jax.Array) -> jax.Array:
+    n, h, w, c = x.shape
+    # like torchvision, an odd last row or column is dropped
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
+
+
+def features(
+    weights: FeatureWeights,
+    images: jax.Array,
+    layers: Iterable[str],
+    *,
+    architecture: str = "vgg16",
+    pooling: Pooling = "max",
+    dtype: jax.typing.DTypeLike | None = None,
+) -> dict[str, jax.Array]:
+    """Features of `images` at `layers`.
+
+    Args:
+      weights: `{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}`, HWIO; at least the
+        convolutions that `needed_convs(architecture, layers)` names.
+      images: (N, H, W, 3) RGB in [0, 1].
+      layers: names such as `relu2_2`.
+      architecture: a key of `ARCHITECTURES`.
+      pooling: "max" as trained, or "average" (Gatys et al. 2016), smoother for optimisation.
+      dtype: of the convolutions (for example bfloat16); None keeps that of `images`.
+
+    Returns:
+      `{layer: (N, h, w, C)}` in the dtype of `images`.
+
+    Raises:
+      ValueError: unknown architecture, layer or pooling, or images too small for the deepest layer.
+    """
+    layers = tuple(layers)
+    convs = needed_convs(architecture, layers)
+    if pooling not in ("max", "average"):
+        raise ValueError(f"unknown pooling {pooling!r}; known are max, average")
+    pool = max_pool if pooling == "max" else average_pool
+    if min(images.shape[1:3]) >> (int(convs[-1][4]) - 1) < 1:
+        raise ValueError(
+            f"images of {images.shape[1]}x{images.shape[2]} are too small for {convs[-1]}"
+        )
+    compute = dtype or images.dtype
+    mean, deviation = (jnp.asarray([[[s]]], images.dtype) for s in (MEAN, STANDARD_DEVIATION))
+    x = ((images - mean) / deviation).astype(compute)
+    outputs = {}
+    block = "1"
+    for name in convs:
+        if name[4] != block:
+            x, block = pool(x), name[4]
+        x = jax.nn.relu(_conv(x, weights[name]))
+        layer = name.replace("conv", "relu")
+        if layer in layers:
+            outputs[layer] = x.astype(images.dtype)
+    return outputs
+
+
+def _conv(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    y = convolution.convolve_quickly(padded, weights["kernel"].astype(x.dtype))
+    return y + weights["bias"].astype(x.dtype)[None, None, None]

@@ -1,0 +1,1 @@
+"""Optimisation of the pixels of a picture (Gatys et al. 2016)."""

@@ -1,0 +1,295 @@
+"""Optimisation of the pixels themselves (Gatys et al. 2016) under any style loss.
+
+The slow way to a stylised picture, and the yardstick of the fast one. N pictures of one size are
+optimised in one program, each on its own: their losses are added, their optimizers kept apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.losses import objective
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.runtime import compilation
+
+# how far one step of L-BFGS may move a picture: root mean square over its pixels
+TRUST_RADIUS = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizationSettings:
+    """How to optimise.
+
+    Attributes:
+      objective: what is minimised; its weights hold for all pictures, `weigh` is for each.
+      steps: of the optimizer.
+      optimizer: a key of `OPTIMIZERS`.
+      learning_rate: of the optimizer.
+      steps_per_call: steps in one call of the compiled program; 0 for 1 on CPU, where XLA has no
+        fast convolutions inside loops, and 25 elsewhere.
+      seed: of what a random style loss draws.
+    """
+
+    objective: objective.Objective
+    steps: int = 500
+    optimizer: str = "adam"
+    learning_rate: float = 0.02
+    steps_per_call: int = 0
+    seed: int = 0
+
+
+class Targets(NamedTuple):
+    """Of N pictures: `objective.content_targets` and `objective.style_targets`, leaves (N, ...)."""
+
+    contents: objective.Targets
+    styles: objective.Targets
+
+
+class State(NamedTuple):
+    """What a run carries from step to step: enough to continue it.
+
+    Attributes:
+      images: (N, H, W, 3) in [0, 1].
+      opt_state: leaves (N, ...).
+      step: steps taken.
+    """
+
+    images: jax.Array
+    opt_state: Any
+    step: int
+
+
+Metrics = dict[str, np.ndarray]
+OnCall = Callable[[State, Metrics, float], None]
+
+
+def make_targets(
+    goal: objective.Objective,
+    network: FeatureNetwork,
+    contents: Sequence[np.ndarray],
+    styles: Sequence[np.ndarray],
+) -> Targets:
+    """Targets of N pairs.
+
+    Args:
+      goal: what is compared.
+      network: the feature network.
+      contents: N pictures (H, W, 3) in [0, 1] of one size.
+      styles: N pictures (h, w, 3) in [0, 1]; of any sizes, but of one size for losses that keep
+        the features themselves ("gaussian", "sliced_wasserstein").
+    """
+    made = [_style_targets(style[None], network, goal=goal) for style in styles]
+    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *made)
+    return Targets(_content_targets(np.stack(contents), network, goal=goal), joined)
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _content_targets(images: jax.Array, network: FeatureNetwork, *, goal: objective.Objective):
+    return objective.content_targets(goal, network, images)
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _style_targets(images: jax.Array, network: FeatureNetwork, *, goal: objective.Objective):
+    return objective.style_targets(goal, network, images)
+
+
+def weigh(
+    targets: Targets, *, contents: np.ndarray | float = 1.0, styles: Mapping[str, Any] | Any = 1.0
+) -> Targets:
+    """`targets` with further weights for each picture.
+
+    Args:
+      targets: of N pictures.
+      contents: (N,) or a number.
+      styles: the same, or one such per layer: `{"relu1_2": (N,), ...}`.
+    """
+
+    def scaled(target: dict[str, Any], factor: Any) -> dict[str, Any]:
+        return {**target, "scale": target["scale"] * jnp.asarray(factor, target["scale"].dtype)}
+
+    def of_layer(layer: str) -> Any:
+        return styles[layer] if isinstance(styles, Mapping) else styles
+
+    return Targets(
+        {layer: scaled(target, contents) for layer, target in targets.contents.items()},
+        {layer: scaled(target, of_layer(layer)) for layer, target in targets.styles.items()},
+    )
+
+
+def noise(shape: Sequence[int], seed: int) -> np.ndarray:
+    """Grey pictures (N, H, W, 3) under Gaussian noise of standard deviation 0.2, in [0, 1]."""
+    values = np.random.default_rng(seed).standard_normal(shape)
+    return np.clip(0.5 + 0.2 * values, 0, 1).astype(np.float32)
+
+
+def balance(
+    goal: objective.Objective,
+    network: FeatureNetwork,
+    contents: np.ndarray,
+    targets: Targets,
+    *,
+    seed: int = 0,
+) -> np.ndarray:
+    """`objective.balance` of N pairs, (N,), where gamma is to mean the same for every start.
+
+    Measured on each content half hidden in noise: at the content itself its gradient vanishes.
+    """
+    hidden = (contents + noise(contents.shape, seed)) / 2
+    return np.asarray(_balance(hidden, targets, network, np.int32(seed), goal=goal))
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _balance(
+    images: jax.Array,
+    targets: Targets,
+    network: FeatureNetwork,
+    seed: jax.Array,
+    *,
+    goal: objective.Objective,
+) -> jax.Array:
+    return objective.balance(goal, network, images, *targets, jax.random.key(seed))
+
+
+def start(images: np.ndarray, settings: OptimizationSettings) -> State:
+    """The state before the first step from `images` (N, H, W, 3) in [0, 1]."""
+    images = jnp.asarray(images)
+    return State(images, jax.vmap(_optimizer(settings).init)(images), 0)
+
+
+def optimize(
+    state: State,
+    targets: Targets,
+    network: FeatureNetwork,
+    settings: OptimizationSettings,
+    *,
+    on_call: OnCall = lambda state, metrics, seconds: None,
+) -> State:
+    """Take the steps from `state.step` to `settings.steps`.
+
+    Args:
+      state: from `start`, or one that an earlier run reached.
+      targets: of the N pictures.
+      network: the feature network.
+      settings: how.
+      on_call: called after each call of the compiled program with the state, the metrics {"loss",
+        "content", "style"}, each (N,), before its last step, and the seconds since the second call:
+        the first one compiles.
+
+    Raises:
+      UserError: the loss of a picture is not finite.
+    """
+    size = settings.steps_per_call or (1 if jax.default_backend() == "cpu" else 25)
+    # how many steps there will be is no part of the program
+    static = dataclasses.replace(settings, steps=0)
+    began = None
+    while state.step < settings.steps:
+        count = min(size, settings.steps - state.step)
+        images, opt_state, metrics = _take_steps(
+            state.images,
+            state.opt_state,
+            np.int32(state.step),
+            targets,
+            network,
+            count=count,
+            settings=static,
+        )
+        state = State(images, opt_state, state.step + count)
+        found = jax.device_get(metrics)
+        if not np.isfinite(found["loss"]).all():
+            raise UserError(
+                f"the loss is not finite at step {state.step}: lower the learning rate "
+                f"(now {settings.learning_rate:g})"
+            )
+        now = time.perf_counter()
+        began = now if began is None else began
+        on_call(state, found, now - began)
+    return state
+
+
+@functools.partial(compilation.jit, static_argnames=("count", "settings"))
+def _take_steps(
+    images: jax.Array,
+    opt_state: Any,
+    step: jax.Array,
+    targets: Targets,
+    network: FeatureNetwork,
+    *,
+    count: int,
+    settings: OptimizationSettings,
+) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    def take(carry: tuple[jax.Array, Any], step: jax.Array):
+        return optimization_step(*carry, step, targets, network, settings)
+
+    if count == 1:
+        (images, opt_state), metrics = take((images, opt_state), step)
+        return images, opt_state, metrics
+    numbers = step + jnp.arange(count, dtype=jnp.int32)
+    (images, opt_state), metrics = jax.lax.scan(take, (images, opt_state), numbers)
+    return images, opt_state, jax.tree.map(lambda metric: metric[-1], metrics)
+
+
+def optimization_step(
+    images: jax.Array,
+    opt_state: Any,
+    step: jax.Array,
+    targets: Targets,
+    network: FeatureNetwork,
+    settings: OptimizationSettings,
+) -> tuple[tuple[jax.Array, Any], dict[str, jax.Array]]:
+    """One step: ((images, opt_state), metrics before it). `step`, () int32, seeds random losses."""
+    # L-BFGS compares gradients of successive steps: they must be those of one function
+    drawn = 0 if settings.optimizer == "lbfgs" else step
+    key = jax.random.fold_in(jax.random.key(settings.seed), drawn)
+
+    def loss_fn(images: jax.Array):
+        total, parts = objective.perceptual_loss(settings.objective, network, images, *targets, key)
+        return total.sum(), {"loss": total, **parts}
+
+    gradient, metrics = jax.grad(loss_fn, has_aux=True)(images)
+    updates, opt_state = jax.vmap(_optimizer(settings).update)(gradient, opt_state, images)
+    return (jnp.clip(images + updates, 0, 1), opt_state), metrics
+
+
+def _optimizer(settings: OptimizationSettings) -> optax.GradientTransformation:
+    return OPTIMIZERS[settings.optimizer](settings.learning_rate)
+
+
+def lbfgs(learning_rate: float) -> optax.GradientTransformation:
+    """L-BFGS with steps of a fixed rate, of one gradient each, within a trust radius.
+
+    A line search would evaluate the network in a loop, for which XLA:CPU has no fast convolutions,
+    and for as long as the slowest of the N pictures needs. In its place steps along which the
+    gradient did not grow are left out of the memory, and a step that would move the picture too
+    far is shortened.
+    """
+    inner = optax.scale_by_lbfgs(memory_size=10)
+
+    def update(gradient: jax.Array, state: Any, params: jax.Array | None = None):
+        curvature = jnp.vdot(gradient - state.updates, params - state.params)
+        # as if the last step had not been taken: a pair of zeros is ignored
+        before = state._replace(
+            params=jnp.where(curvature > 0, state.params, params),
+            updates=jnp.where(curvature > 0, state.updates, gradient),
+        )
+        direction, state = inner.update(gradient, before, params)
+        length = learning_rate * jnp.sqrt(jnp.square(direction).mean())
+        shorter = jnp.minimum(1.0, TRUST_RADIUS / jnp.maximum(length, 1e-12))
+        return -learning_rate * shorter * direction, state
+
+    return optax.GradientTransformation(inner.init, update)
+
+
+OPTIMIZERS: Mapping[str, Callable[[float], optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "lbfgs": lbfgs,
+}

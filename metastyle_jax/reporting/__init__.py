@@ -1,0 +1,1 @@
+"""Tables, curves and contact sheets of what was measured."""

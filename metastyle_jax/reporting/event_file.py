@@ -1,0 +1,73 @@
+"""TensorBoard's files, written at once and by the thread that calls.
+
+tensorboardX's own writer has a thread, which a full disk ends with a trace of its own, and for
+which everything then waits for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
+
+from metastyle_jax.storage.atomic import write_error
+
+
+class EventFile:
+    """A file of events in a folder, which is made if needed.
+
+    Args:
+      folder: where TensorBoard looks.
+      purge_step: what earlier files say from this step on no longer counts; None for nothing.
+
+    Raises:
+      UserError: from here and from every method but `close`: the file cannot be written.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+        except OSError as error:
+            raise write_error(folder, error) from error
+        if purge_step is not None:
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(purge_step, session_log=start)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers by name."""
+        for name, value in values.items():
+            self._write(step, summary=summary.scalar(name, value))
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """(H, W, 3) in [0, 1]."""
+        self._write(step, summary=summary.image(name, image, dataformats="HWC"))
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """A paragraph."""
+        self._write(step, summary=summary.text(name, text))
+
+    def flush(self) -> None:
+        """Bring what was written to disk."""
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise write_error(self._folder, error) from error
+
+    def close(self) -> None:
+        """Flush and close; what could not be written has been told before."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        try:
+            self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
+        except OSError as error:
+            raise write_error(self._folder, error) from error

@@ -1,0 +1,107 @@
+"""Measurements that survive an interruption: a JSON file of named entries, written after each."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.storage.atomic import atomic_path
+
+Row = dict[str, Any]
+
+
+class Records:
+    """Named measurements below a folder; what was measured under a name is not measured again.
+
+    Args:
+      path: of the JSON file; made with the first entry.
+      settings: what the measurements depend on. A file made with others is refused.
+      total: how many will be asked for, for the ETA.
+
+    Raises:
+      UserError: the file is no such file, or belongs to other settings.
+    """
+
+    def __init__(self, path: Path, settings: Row, *, total: int) -> None:
+        self._path = path
+        self._total = total
+        self._content = {"settings": json.loads(json.dumps(settings)), "entries": {}}
+        if path.exists():
+            self._content = self._read(path)
+        self._done, self._new = 0, 0  # asked for so far; measured now
+        self._start = time.perf_counter()
+
+    def _read(self, path: Path) -> Row:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = content["settings"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UserError(f"{path} holds no measurements: use another --out") from error
+        wanted = self._content["settings"]
+        for name in {**found, **wanted}:
+            if found.get(name) != wanted.get(name):
+                raise UserError(
+                    f"{path} holds measurements with {name}={found.get(name)!r}, not "
+                    f"{wanted.get(name)!r}: use another --out, or the same settings"
+                )
+        return content
+
+    def measure(self, name: str, function: Callable[[], list[Row]]) -> list[Row]:
+        """The rows under `name`: recorded ones, or those that `function` measures now."""
+        entries = self._content["entries"]
+        self._done += 1
+        if name not in entries:
+            entries[name] = function()
+            with atomic_path(self._path) as temporary:
+                Path(temporary).write_text(json.dumps(self._content, indent=1), encoding="utf-8")
+            self._new += 1
+            print(f"[{self._done}/{self._total}] {name} | ETA {self._remaining()}", flush=True)
+        return entries[name]
+
+    def _remaining(self) -> str:
+        each = (time.perf_counter() - self._start) / self._new
+        return f"{each * max(0, self._total - self._done) / 60:.0f} min"
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """One line per row; the columns are those of the first row."""
+    with atomic_path(path) as temporary, Path(temporary).open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def markdown_table(rows: Sequence[Row], columns: dict[str, str]) -> str:
+    """A table of `columns`, {key: title}; numbers with four digits."""
+    lines = ["| " + " | ".join(columns.values()) + " |", "|---" * len(columns) + "|"]
+    for row in rows:
+        cells = (_cell(row.get(key, "")) for key in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def labels(specs: Sequence[str]) -> list[str]:
+    """A short name for each "NAME:FILE": NAME, with the file's own name where several share one.
+
+    Raises:
+      UserError: two would still have the same name.
+    """
+    parts = [spec.partition(":") for spec in specs]
+    names = [name for name, _, _ in parts]
+    short = [
+        f"{name}:{Path(file).stem}" if file and names.count(name) > 1 else name
+        for name, _, file in parts
+    ]
+    for name in short:
+        if short.count(name) > 1:
+            raise UserError(f"{name} is named twice: give it once, or rename its file")
+    return short

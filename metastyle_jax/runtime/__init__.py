@@ -1,0 +1,1 @@
+"""How programs run: compilation, devices, interruption, progress, the log of a run."""

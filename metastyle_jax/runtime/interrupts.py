@@ -1,0 +1,111 @@
+"""What ends a training run early: numbers that are not finite, and requests to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.storage import checkpoint
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class FiniteWatch:
+    """Looks for metrics that are not finite, one step late so that the device never waits.
+
+    Args:
+      checkpoints: of the run; the message says which one is left.
+      advise: (metric that is not finite, step) -> what to change, the end of that sentence.
+      look: gets each step and its metrics once they are known to be finite, in order.
+    """
+
+    def __init__(
+        self,
+        checkpoints: checkpoint.Checkpoints,
+        advise: Callable[[str, int], str],
+        look: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._advise, self._look = advise, look
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self._last: dict[str, float] = {}
+
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Take the metrics of a step that may still be running; check the one before it."""
+        self._pending.append((step, metrics))
+        while len(self._pending) > 1:
+            self._check()
+
+    def check_all(self) -> dict[str, float]:
+        """Wait for all steps and return the metrics of the last one.
+
+        Raises:
+          UserError: naming the step and the first part that is not finite.
+        """
+        while self._pending:
+            self._check()
+        return self._last
+
+    def _check(self) -> None:
+        step, metrics = self._pending.pop(0)
+        self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        # in the order in which a step computes them, so that the first one is the cause
+        order = ("inner_loss", "inner_gradient", "outer_content", "outer_style", "outer_loss", "")
+        for prefix in order:
+            for name, value in sorted(self._last.items()):
+                if name.startswith(prefix) and not np.isfinite(value):
+                    saved = self._checkpoints.steps()
+                    kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "no "
+                    kept += "" if saved else "checkpoint had been written"
+                    advice = self._advise(name, step)
+                    raise UserError(f"{name} is {value} at step {step}; {kept}: {advice}")
+        self._look(step, self._last)
+
+
+class StopRequests:
+    """What SIGINT and SIGTERM do: end the set-up at once, the steps after the present one.
+
+    Args:
+      then: what will be done after that step, for the message.
+
+    Attributes:
+      received: whether one has arrived. During the set-up it also raises KeyboardInterrupt, which
+        code that catches everything, or a destructor, may swallow; then the first step is the last.
+    """
+
+    def __init__(self, then: str = "writing a checkpoint") -> None:
+        self.received = False
+        self._then = then
+        self._finish_step = False
+
+    def finish_steps(self) -> None:
+        """From now on the first request lets the present step finish; a second one does not."""
+        self._finish_step = True
+
+    def handle(self, number: int, frame: object) -> None:
+        """The signal handler."""
+        again, self.received = self.received, True
+        if again or not self._finish_step:
+            raise KeyboardInterrupt
+        print(f"finishing this step, then {self._then} ...", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def stop_requests(then: str = "writing a checkpoint") -> Iterator[StopRequests]:
+    """Handle SIGINT and SIGTERM as `StopRequests` says."""
+    requests = StopRequests(then)
+    try:
+        previous = {number: signal.signal(number, requests.handle) for number in _SIGNALS}
+    except ValueError:  # not the main thread: nothing will arrive here
+        previous = {}
+    try:
+        yield requests
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

@@ -1,0 +1,153 @@
+"""What a training run tells: lines on the terminal, `metrics.jsonl`, TensorBoard and sheets."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.data.images import write_png
+from metastyle_jax.errors import UserError
+from metastyle_jax.reporting.event_file import EventFile
+from metastyle_jax.storage.atomic import atomic_path, write_error
+
+
+class RunLog:
+    """A context manager around the records in a workdir.
+
+    Args:
+      workdir: gets `metrics.jsonl`, `tensorboard/` and `sheets/`.
+      start_step: of this session. Records of later steps, written by a session that was stopped
+        after its last checkpoint, are removed, so that each step is recorded once.
+      total_steps: at which the run ends, for the ETA.
+      images_per_step: that a step stylises, or learns from, for the rate.
+      describe: metrics -> what the line on the terminal says of them.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        images_per_step: int,
+        describe: Callable[[Mapping[str, float]], str],
+    ) -> None:
+        self._path = workdir / "metrics.jsonl"
+        self._sheets = workdir / "sheets"
+        self._total = total_steps
+        self._images = images_per_step
+        self._describe = describe
+        _truncate(self._path, start_step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = EventFile(
+            workdir / "tensorboard", purge_step=start_step + 1 if start_step else None
+        )
+        self._mark: tuple[int, float] | None = None
+        self._warned: dict[int, tuple[Mapping[str, float], list[str]]] = {}  # not yet recorded
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None or issubclass(kind, UserError | KeyboardInterrupt):
+                self._record_warned()
+            self._file.close()
+        except (OSError, UserError):
+            if kind is None:
+                raise  # otherwise what went wrong first is on its way
+        finally:
+            self._board.close()
+
+    def start_clock(self, step: int) -> None:
+        """Begin to measure the rate: after compilation, and after anything that is no training."""
+        self._mark = (step, time.perf_counter())
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the metrics of `step`, with the rate since the last call."""
+        rate = self._rate(step)
+        record: dict[str, Any] = {"step": step, **values}
+        if rate is not None:
+            record |= {"steps_per_second": rate, "images_per_second": rate * self._images}
+        _, warnings = self._warned.pop(step, (None, None))
+        self._record_warned()
+        self._write(record, warnings)
+        del record["step"]
+        self._board.scalars(step, record)
+        self._board.flush()
+        print(self._line(step, values, rate), flush=True)
+        self.start_clock(step)
+
+    def warn(self, step: int, values: Mapping[str, float], text: str) -> None:
+        """Say on stderr what is wrong at `step`; its record in `metrics.jsonl` gets `warnings`.
+
+        A step that has no record otherwise gets one of its metrics `values`.
+        """
+        print(f"warning: step {step}: {text}", file=sys.stderr, flush=True)
+        self._board.text(step, "warnings", text)
+        self._warned.setdefault(step, (dict(values), []))[1].append(text)
+
+    def sheet(self, step: int, image: np.ndarray) -> None:
+        """Record a picture sheet, (H, W, 3) in [0, 1]."""
+        write_png(self._sheets / f"step_{step:07d}.png", image)
+        self._board.picture(step, "sheet", image)
+
+    def _record_warned(self) -> None:
+        for step, (values, warnings) in self._warned.items():
+            self._write({"step": step, **values}, warnings)
+        self._warned.clear()
+
+    def _write(self, record: dict[str, Any], warnings: list[str] | None) -> None:
+        if warnings:
+            record = {**record, "warnings": warnings}
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self._path, error) from error
+
+    def _rate(self, step: int) -> float | None:
+        if self._mark is None or step == self._mark[0]:
+            return None
+        return (step - self._mark[0]) / (time.perf_counter() - self._mark[1])
+
+    def _line(self, step: int, values: Mapping[str, float], rate: float | None) -> str:
+        line = f"step {step}/{self._total} {self._describe(values)}"
+        if rate is not None:
+            remaining = (self._total - step) / rate
+            line += (
+                f" | {rate:.3g} steps/s {rate * self._images:.3g} images/s ETA {_hms(remaining)}"
+            )
+        return line
+
+
+def _truncate(path: Path, last_step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue  # a line that a killed session left half-written
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text("".join(kept), encoding="utf-8")
+
+
+def _hms(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

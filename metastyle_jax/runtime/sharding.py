@@ -1,0 +1,127 @@
+"""Data parallelism: one per-replica step, wrapped by `jit(shard_map)` or by `jax.pmap`.
+
+The styles of a batch are shared out among the devices; contents, state and the feature network are
+on every device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.runtime import compilation
+
+AXIS = "data"
+Kind = Literal["shard_map", "pmap"]
+KINDS = ("shard_map", "pmap")
+SHARDED = "styles"  # the entry of a batch that is shared out, along its first axis
+
+
+class Parallel(NamedTuple):
+    """A wrapped step and how its arguments get to the devices.
+
+    Attributes:
+      step: (state, batch, network) -> (state, metrics), both replicated.
+      replicate: pytree -> the same on every device.
+      place_batch: host batch -> batch on the devices. Every process passes the whole batch.
+
+    Both take `jax.ShapeDtypeStruct` in the place of arrays and then return such, with the sharding
+    that the array would have: enough to lower the very program that arrays would run.
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+    replicate: Callable[[Any], Any]
+    place_batch: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def check_divisible(styles: int, devices: int) -> None:
+    """Every device must get the same number of styles.
+
+    Raises:
+      UserError: they do not divide.
+    """
+    if styles % devices:
+        raise UserError(
+            f"config.batch.styles={styles} cannot be shared out among {devices} devices: "
+            f"use a multiple of {devices}, or set config.parallel.devices"
+        )
+
+
+def parallelize(
+    step: Callable[..., tuple[Any, Any]], *, kind: Kind, devices: Sequence[jax.Device]
+) -> Parallel:
+    """Wrap the per-replica `step(state, batch, network)`.
+
+    Args:
+      step: averages gradients and metrics over `AXIS`; it sees S / D styles and all contents.
+      kind: "shard_map", or "pmap", the older way.
+      devices: D of them, all of all processes.
+
+    Raises:
+      UserError: unknown kind.
+    """
+    if kind == "shard_map":
+        return _shard_map(step, devices)
+    if kind == "pmap":
+        return _pmap(step, devices)
+    raise UserError(f"config.parallel.kind={kind!r} is unknown: use {' or '.join(KINDS)}")
+
+
+def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
+    mesh = Mesh(np.asarray(devices), (AXIS,))
+    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
+    specs = {SHARDED: split, "support": everywhere, "query": everywhere}
+    wrapped = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(everywhere, specs, everywhere),
+        out_specs=everywhere,
+        # with the check, the inner gradient with respect to replicated parameters would be summed
+        # over the devices
+        check_vma=False,
+    )
+
+    return Parallel(
+        step=compilation.jit(wrapped, donate_argnums=0),
+        replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
+        place_batch=lambda batch: {name: _place(batch[name], mesh, specs[name]) for name in specs},
+    )
+
+
+def _pmap(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
+    axes = {SHARDED: 0, "support": None, "query": None}
+    wrapped = jax.pmap(step, AXIS, in_axes=(None, axes, None), out_axes=None, devices=list(devices))
+    local = [index for index, d in enumerate(devices) if d.process_index == jax.process_index()]
+    # placed, not left to pmap: it would send the state of a resumed run and the feature network
+    # from the host again at every step
+    mesh = Mesh(np.asarray(devices)[local], (AXIS,))
+    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
+
+    def place_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
+        styles = batch[SHARDED]
+        shape = (len(devices), styles.shape[0] // len(devices), *styles.shape[1:])
+        if isinstance(styles, jax.ShapeDtypeStruct):
+            shares = jax.ShapeDtypeStruct((len(local), *shape[1:]), styles.dtype)
+        else:
+            shares = styles.reshape(shape)[local]
+        placed = {name: _place(batch[name], mesh, everywhere) for name in ("support", "query")}
+        return {**placed, SHARDED: _place(shares, mesh, split)}
+
+    return Parallel(
+        step=wrapped,
+        replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
+        place_batch=place_batch,
+    )
+
+
+def _place(array: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array | jax.ShapeDtypeStruct:
+    sharding = NamedSharding(mesh, spec)
+    if isinstance(array, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

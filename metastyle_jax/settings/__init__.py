@@ -1,0 +1,1 @@
+"""What a configuration may hold, and the values that it stands for."""

@@ -1,0 +1,1 @@
+"""Files: atomic writes, digests, safetensors, checkpoints, style files, locks."""

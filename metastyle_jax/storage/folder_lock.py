@@ -1,0 +1,106 @@
+"""One writer per folder: a lock that the operating system takes back when its process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.storage.atomic import write_error
+
+NAME = ".lock"  # of the file in the folder
+_HELD = (errno.EAGAIN, errno.EACCES)  # what flock says of a lock that another one holds
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Hold `folder` for this process while the body runs; call it before anything in it is opened.
+
+    The folder is made if needed, and removed again if the body left nothing in it. The file
+    `.lock` in it names the holder. What counts is not the file but the system's lock on it, which
+    ends with the process however it ends (kill -9, a power cut): a file that was left behind is
+    taken over. Where the file system knows no locks, a note on stderr says so and the body runs.
+
+    Args:
+      folder: to lock; a second `locked` on it fails, from this process too.
+
+    Raises:
+      UserError: another process holds the folder, or it cannot be written to.
+    """
+    folder = Path(folder).expanduser()
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _acquire(folder)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # somebody may have deleted the folder
+            (folder / NAME).unlink()
+        os.close(file)  # releases the lock: only once nobody can open the file any more
+        if made:
+            with contextlib.suppress(OSError):  # it holds something, as it should
+                folder.rmdir()
+
+
+def _acquire(folder: Path) -> int:
+    """The descriptor of the lock file, locked."""
+    path = folder / NAME
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(file, folder) or _is_at(file, path):
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # its holder has deleted it in the meantime: try the new one
+
+
+def _lock(file: int, folder: Path) -> bool:
+    """Lock the file; False where locks are unknown."""
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise _in_use(folder, os.pread(file, 1000, 0)) from None
+        print(
+            f"note: {folder} cannot be locked ({error.strerror}): see to it that no other run "
+            "writes there",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def _in_use(folder: Path, holder: bytes) -> UserError:
+    pid, _, host = holder.decode(errors="replace").strip().partition(" ")
+    # empty for a moment between the lock and the name
+    who = f"process {pid} on {host}" if pid else "another process"
+    return UserError(
+        f"{folder} is in use by {who}: wait until that run ends, end it, or choose another folder"
+    )
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Whether an open file still is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

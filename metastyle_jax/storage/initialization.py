@@ -1,0 +1,108 @@
+"""Where a network starts from: a checkpoint, a parameter file, or the embedded initialisation."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.storage import style_file
+from metastyle_jax.storage.digest import tree_digest
+
+EMBEDDED = "embedded"
+
+
+class Initialization(NamedTuple):
+    """Parameters and what is known of them.
+
+    Attributes:
+      params: `{"weights": ..., "style": ...}`, numpy float32.
+      settings: of the training that made them, by dotted name (`"objective.normalize"`); empty if
+        unknown.
+      name: what to call them in a message, and what `load` takes to find the very same: the file,
+        or the workdir with the step of the checkpoint ("runs/a@4000").
+      digest: of the weights.
+      predictor: see `predictor.init`; None where the training had none.
+    """
+
+    params: dict[str, Any]
+    settings: Mapping[str, Any]
+    name: str
+    digest: str
+    predictor: dict[str, Any] | None = None
+
+
+def load(spec: str = EMBEDDED) -> Initialization:
+    """Load an initialisation.
+
+    Args:
+      spec: "embedded", a workdir or checkpoint folder of train.py (its newest checkpoint, or with
+        @STEP behind it that of the step), or a `params.safetensors`.
+
+    Raises:
+      UserError: it does not exist, is damaged, or is something else; there is no checkpoint of that
+        step any more.
+    """
+    if spec == EMBEDDED:
+        with importlib.resources.as_file(_assets() / "init.safetensors") as path:
+            params, metadata = style_file.load_params(path)
+        return _make(params, metadata["settings"], EMBEDDED)
+    workdir, step = _parse(spec)
+    path = Path(workdir).expanduser()
+    if path.is_dir():
+        # Orbax takes seconds to import, and a style that was adapted needs none of it
+        from metastyle_jax.storage import checkpoint
+
+        folder = path if step is None else checkpoint.of_step(path, step)
+        params, record = checkpoint.read_params(folder)
+        name = spec if path.name == str(record["step"]) else _with_step(workdir, record["step"])
+        return _make(params, record["configuration"], name)
+    if path.suffix == ".safetensors" or path.is_file():
+        params, metadata = style_file.load_params(path)
+        return _make(params, metadata["settings"], spec)
+    raise UserError(
+        f"there is no initialisation {spec}: give a workdir of train.py, a params.safetensors, or "
+        "leave --init out for the embedded one"
+    )
+
+
+def of_weights(spec: str, weights_digest: str) -> str | None:
+    """What `load` takes to get the weights of that digest from the workdir of `spec`, if it can."""
+    workdir, _ = _parse(spec)
+    if not Path(workdir).expanduser().is_dir():
+        return None
+    from metastyle_jax.storage import checkpoint  # see `load`
+
+    step = checkpoint.step_with(workdir, weights_digest)
+    return None if step is None else _with_step(workdir, step)
+
+
+def _parse(spec: str) -> tuple[str, int | None]:
+    """("runs/a", 40) of "runs/a@40"; (spec, None) without a step, and for a path of that name."""
+    match = re.fullmatch(r"(.+)@(\d+)", spec)
+    if match is None or Path(spec).expanduser().exists():
+        return spec, None
+    return match[1], int(match[2])
+
+
+def _with_step(workdir: str, step: int) -> str:
+    return f"{workdir.rstrip('/') or '/'}@{step}"
+
+
+def _make(params: dict[str, Any], settings: Mapping[str, Any], name: str) -> Initialization:
+    drawing = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
+    digest = tree_digest(drawing["weights"])
+    return Initialization(drawing, settings, name, digest, params.get("predictor"))
+
+
+def _assets():
+    return importlib.resources.files("metastyle_jax") / "assets"
+
+
+def sample_images(kind: str) -> list[Path]:
+    """The embedded sample pictures; `kind` is "contents" or "styles"."""
+    # the package is installed as files (pyproject: no zip), so these are real paths
+    return sorted(Path(str(path)) for path in (_assets() / kind).iterdir())

@@ -1,0 +1,87 @@
+"""Reading and writing safetensors files, with one sentence for what can be wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.storage.atomic import atomic_path
+
+
+def write(
+    path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays by name, and metadata, so that the file appears whole or not at all.
+
+    Args:
+      path: file to write; its folder is made if needed.
+      arrays: any shapes; dtypes that safetensors knows.
+      metadata: strings by name.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    # safetensors writes the memory as it lies, whatever the strides
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = safetensors.numpy.save(contiguous, dict(metadata or {}))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read(
+    path: str | Path, wanted: Callable[[str], bool] = lambda name: True
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of a file.
+
+    Args:
+      path: file to read.
+      wanted: which arrays to read, by name; the others cost nothing.
+
+    Returns:
+      `({name: array}, {name: string})`, arrays as stored.
+
+    Raises:
+      UserError: no such file, or not a whole safetensors file.
+    """
+    with _open(path) as file:
+        try:
+            # safetensors' own `keys` is a method, not a mapping
+            names = [name for name in file.keys() if wanted(name)]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+        except Exception as error:
+            raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
+
+
+def names(path: str | Path) -> list[str]:
+    """Names of the arrays in a file, without reading them.
+
+    Raises:
+      UserError: no such file, or not a whole safetensors file.
+    """
+    with _open(path) as file:
+        return list(file.keys())
+
+
+def _open(path: str | Path):
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"there is no file {path}")
+    if not path.is_file():
+        raise UserError(f"{path} is not a file")
+    try:
+        return safetensors.safe_open(path, framework="np")
+    except safetensors.SafetensorError as error:
+        raise UserError(
+            f"{path} is no safetensors file, or is truncated or damaged ({_first_line(error)})"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].strip()

@@ -1,0 +1,253 @@
+"""Styles and parameters as safetensors files.
+
+`style.safetensors` holds one style, 12.8 kB of data at the default width: `<layer>.scale` and
+`<layer>.bias`, float32 of shape (C,). It only makes sense with the weights it was adapted with,
+so it carries their digest. `params.safetensors` holds weights and style under names such as
+`weights/<layer>/kernel`, as float32 or, at half the size, as float16.
+
+Metadata of both (strings): `format`, `format_version`, `digest` of the values in the file,
+`weights_digest`, `settings` (JSON), `versions` (JSON) and `command`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.storage import safetensors_file
+from metastyle_jax.storage.digest import leaves_by_path, nest, tree_digest
+from metastyle_jax.storage.versions import software_versions
+
+STYLE_FORMAT = "metastyle_jax.style"
+PARAMS_FORMAT = "metastyle_jax.params"
+FORMAT_VERSION = 1
+
+Style = Mapping[str, Mapping[str, Any]]
+
+
+def save_style(
+    path: str | Path,
+    style: Style,
+    *,
+    weights_digest: str,
+    settings: Mapping[str, Any],
+    command: str = "",
+) -> None:
+    """Write one style.
+
+    Args:
+      path: file to write, whole or not at all.
+      style: `{layer: {"scale": (C,), "bias": (C,)}}`, float32.
+      weights_digest: `tree_digest(params["weights"])` of the weights it was adapted with.
+      settings: what it was made with; anything that JSON can hold.
+      command: the command line that made it, for the reader's information.
+
+    Raises:
+      UserError: the file cannot be written.
+      ValueError: the style is not of the form above.
+    """
+    arrays = {
+        f"{layer}.{name}": np.asarray(value)
+        for layer, affine in style.items()
+        for name, value in affine.items()
+    }
+    problem = _style_problem(arrays)
+    if problem:
+        raise ValueError(f"not a style: {problem}")
+    metadata = _metadata(STYLE_FORMAT, arrays, weights_digest, settings, command)
+    safetensors_file.write(path, arrays, metadata)
+
+
+def load_style(
+    path: str | Path,
+    *,
+    weights_digest: str | None = None,
+    weights_name: str = "the weights given",
+    template: Style | None = None,
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+    """Read one style.
+
+    Args:
+      path: file written by `save_style`.
+      weights_digest: of the weights it will be used with; None accepts any.
+      weights_name: what to call those weights in an error, best their file or folder.
+      template: a style of the network it will be used with, whose layers and shapes it must have.
+
+    Returns:
+      `({layer: {"scale": (C,), "bias": (C,)}}, metadata)`, float32, finite; `settings` and
+      `versions` of the metadata are dicts.
+
+    Raises:
+      UserError: the file is missing, damaged, no style file, made for other weights, or for a
+        network of other shapes.
+    """
+    arrays, metadata = _read(path, STYLE_FORMAT, "style")
+    problem = _style_problem(arrays)
+    if problem:
+        raise UserError(f"{path} is no usable style file: {problem}")
+    if weights_digest is not None and metadata["weights_digest"] != weights_digest:
+        raise UserError(
+            f"{path} was made for other weights: for {metadata['weights_digest'][:12]}, but "
+            f"{weights_name} has {weights_digest[:12]}; use the initialisation it was adapted "
+            "from, or run adapt.py again with this one"
+        )
+    style: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        layer, _, part = name.rpartition(".")
+        style.setdefault(layer, {})[part] = array
+    if template is not None:
+        _check_shapes(path, style, template)
+    return style, metadata
+
+
+def save_params(
+    path: str | Path,
+    params: Mapping[str, Any],
+    *,
+    settings: Mapping[str, Any],
+    command: str = "",
+    dtype: Literal["float32", "float16"] = "float32",
+) -> None:
+    """Write weights and style.
+
+    Args:
+      path: file to write, whole or not at all.
+      params: `{"weights": {...}, "style": {...}}`, nested dicts of float32 arrays of any shape.
+      settings: what they were made with; anything that JSON can hold.
+      command: the command line that made them, for the reader's information.
+      dtype: how to store them; float16 halves the size and rounds to 11 bits. The recorded
+        `weights_digest` is that of the weights as `load_params` returns them.
+
+    Raises:
+      UserError: the file cannot be written.
+      ValueError: `params` is not of the form above, or a value does not fit into float16.
+    """
+    if set(params) != {"weights", "style"}:
+        raise ValueError(f"params hold weights and style, not {sorted(params)}")
+    with np.errstate(over="ignore"):
+        stored = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32).astype(dtype), dict(params))
+    arrays = leaves_by_path(stored)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite in {dtype}")
+    restored = jax.tree.map(lambda leaf: leaf.astype(np.float32), stored["weights"])
+    metadata = _metadata(PARAMS_FORMAT, arrays, tree_digest(restored), settings, command)
+    safetensors_file.write(path, arrays, metadata)
+
+
+def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read weights and style.
+
+    Args:
+      path: file written by `save_params`.
+
+    Returns:
+      `({"weights": {...}, "style": {...}}, metadata)`, nested dicts of float32 arrays; `settings`
+      and `versions` of the metadata are dicts.
+
+    Raises:
+      UserError: the file is missing, damaged, or no parameter file of this project.
+    """
+    arrays, metadata = _read(path, PARAMS_FORMAT, "parameter")
+    params = nest({name: array.astype(np.float32) for name, array in arrays.items()})
+    if set(params) != {"weights", "style"}:
+        raise UserError(f"{path} is no usable parameter file: it holds {sorted(params)}")
+    return params, metadata
+
+
+def format_of(path: str | Path) -> str:
+    """`STYLE_FORMAT`, `PARAMS_FORMAT`, or whatever else a safetensors file says; "" if nothing.
+
+    Raises:
+      UserError: the file is missing or no safetensors file.
+    """
+    return safetensors_file.read(path, wanted=lambda name: False)[1].get("format", "")
+
+
+def _metadata(
+    format_name: str,
+    arrays: Mapping[str, np.ndarray],
+    weights_digest: str,
+    settings: Mapping[str, Any],
+    command: str,
+) -> dict[str, str]:
+    return {
+        "format": format_name,
+        "format_version": str(FORMAT_VERSION),
+        "digest": tree_digest(nest(arrays)),
+        "weights_digest": weights_digest,
+        "settings": json.dumps(dict(settings), sort_keys=True),
+        "versions": json.dumps(software_versions()),
+        "command": command,
+    }
+
+
+def _read(
+    path: str | Path, format_name: str, kind: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and metadata of a file of ours whose values still have their digest."""
+    arrays, strings = safetensors_file.read(path)
+    found = strings.get("format", "")
+    if found != format_name:
+        others = {STYLE_FORMAT: "it is a style file", PARAMS_FORMAT: "it is a parameter file"}
+        reason = others.get(found, "its metadata do not name the format")
+        raise UserError(f"{path} is no {kind} file of metastyle_jax: {reason}")
+    version = strings.get("format_version", "")
+    if version != str(FORMAT_VERSION):
+        raise UserError(
+            f"{path} has format version {version!r} but this metastyle_jax reads version "
+            f"{FORMAT_VERSION}: update metastyle_jax"
+        )
+    try:
+        metadata: dict[str, Any] = {
+            **strings,
+            "weights_digest": strings["weights_digest"],
+            "settings": json.loads(strings["settings"]),
+            "versions": json.loads(strings["versions"]),
+        }
+        intact = strings["digest"] == tree_digest(nest(arrays))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged: its metadata cannot be read ({error})") from error
+    if not intact:
+        raise UserError(f"{path} is damaged: its values do not have the digest recorded with them")
+    return arrays, metadata
+
+
+def _style_problem(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """What keeps `{"<layer>.scale": ..., "<layer>.bias": ...}` from being a style, if anything."""
+    if not arrays:
+        return "it holds no arrays"
+    for name, array in arrays.items():
+        layer, _, part = name.rpartition(".")
+        if not layer or part not in ("scale", "bias"):
+            return f"the array {name!r} is neither a scale nor a bias of a layer"
+        if array.dtype != np.float32:
+            return f"{name} is {array.dtype}, not float32"
+        if array.ndim != 1 or array.size == 0:
+            return f"{name} has shape {array.shape}, not (C,)"
+        other = arrays.get(f"{layer}.{'bias' if part == 'scale' else 'scale'}")
+        if other is None or other.shape != array.shape:
+            return f"{layer} lacks a scale and a bias of equal shape"
+        if not np.isfinite(array).all():
+            return f"{name} holds values that are not finite"
+    return None
+
+
+def _check_shapes(path: str | Path, style: Style, template: Style) -> None:
+    if set(style) != set(template):
+        layer = min(set(style) ^ set(template))
+        side = "has a layer the network lacks" if layer in style else "lacks a layer of the network"
+        raise UserError(f"{path} is a style for another network: it {side}, {layer}")
+    for layer, affine in style.items():
+        expected = np.shape(template[layer]["scale"])
+        if affine["scale"].shape != expected:
+            raise UserError(
+                f"{path} is a style for another network: {layer} has shape "
+                f"{affine['scale'].shape} where the network has {expected}"
+            )

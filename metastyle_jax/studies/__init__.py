@@ -1,0 +1,1 @@
+"""Experiments: each measures, keeps its records, and draws its figures."""

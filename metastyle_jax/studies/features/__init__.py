@@ -1,0 +1,1 @@
+"""What feature networks tell apart, and draw."""

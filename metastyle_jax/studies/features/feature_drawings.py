@@ -1,0 +1,125 @@
+"""What feature networks draw: pixels optimised with each of them, before one judge."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from metastyle_jax.data.images import read_image, write_png
+from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.evaluation.judging import Judge, judge, relative
+from metastyle_jax.pixels import image_optimization
+from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
+from metastyle_jax.reporting.sheets import contact_sheet
+from metastyle_jax.settings import ranges
+from metastyle_jax.storage import overwriting
+from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+
+CELL = 256  # pixels, of the sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawingStudy:
+    """What to draw.
+
+    Attributes:
+      contents, styles: pictures; every content is drawn in every style.
+      networks: what `features.registry.load` takes.
+      judge: the same, of the judge.
+      style_weight: of all of them, with relative losses, against a content weight of 1.
+      size: side of all pictures in pixels.
+      steps, learning_rate: of Adam on the pixels.
+    """
+
+    contents: tuple[str, ...]
+    styles: tuple[str, ...]
+    networks: tuple[str, ...] = ("compact",)
+    judge: str = "compact"
+    style_weight: float = 2.0
+    size: int = 128
+    steps: int = 120
+    learning_rate: float = 0.02
+
+
+_RANGES = {
+    "style_weight": ranges.WEIGHT,
+    "size": ranges.count(32),
+    "steps": ranges.count(),
+    "learning_rate": ranges.RATE,
+}
+
+
+def run(study: DrawingStudy, out: Path) -> None:
+    """Draw and judge; writes `drawings.md`, `drawings.csv` and `drawings.png` below `out`.
+
+    Raises:
+      UserError: a network or a picture cannot be used.
+    """
+    ranges.check_flags(study, _RANGES)
+    overwriting.refuse_inside(out, [*study.contents, *study.styles])
+    contents, styles = (
+        [center_crop_resized(read_image(file), study.size) for file in files]
+        for files in (study.contents, study.styles)
+    )
+    drawers = {
+        label: relative(spec, study.style_weight)
+        for label, spec in zip(labels(study.networks), study.networks, strict=True)
+    }
+    by = relative(study.judge, study.style_weight)
+    prepare_folder(out)
+    rows: list[Row] = []
+    drawn: dict[str, list[np.ndarray]] = {}
+    for label, drawer in drawers.items():
+        drawn[label] = []
+        for file, style in zip(study.styles, styles, strict=True):
+            images = _draw(study, drawer, np.stack(contents), style)
+            drawn[label] += list(images)
+            found = judge(by, images, np.stack(contents), style)
+            found = {name: float(np.mean(values)) for name, values in found.items()}
+            rows.append({"network": label, "style image": Path(file).stem, **found})
+            print(f"{label}, {Path(file).stem}: {found['loss']:.3f}", flush=True)
+    _report(study, out, rows, drawn, contents, styles)
+
+
+def _draw(
+    study: DrawingStudy,
+    drawer: Judge,
+    contents: np.ndarray,
+    style: np.ndarray,
+) -> np.ndarray:
+    """(N, H, W, 3)."""
+    goal, network = drawer.goal, drawer.network
+    targets = image_optimization.make_targets(goal, network, contents, [style] * len(contents))
+    how = image_optimization.OptimizationSettings(
+        goal, steps=study.steps, learning_rate=study.learning_rate
+    )
+    start = image_optimization.start(contents, how)
+    return np.asarray(image_optimization.optimize(start, targets, network, how).images)
+
+
+def _report(
+    study: DrawingStudy,
+    out: Path,
+    rows: list[Row],
+    drawn: dict[str, list[np.ndarray]],
+    contents: list[np.ndarray],
+    styles: list[np.ndarray],
+) -> None:
+    pairs = [(content, style) for style in styles for content in contents]
+    sheet = [[*pair, *(pictures[n] for pictures in drawn.values())] for n, pair in enumerate(pairs)]
+    titles = ("content", "style", *drawn)
+    write_png(out / "drawings.png", contact_sheet(sheet, column_titles=titles, cell=CELL))
+    write_csv(out / "drawings.csv", rows)
+    shown = ("network", "style image", "loss", "content", "style")
+    text = (
+        f"# Pixels optimised with several feature networks\n\n{study.steps} steps of Adam "
+        f"({study.learning_rate:g}) from the content at {study.size} px, relative losses, style "
+        f"weight {study.style_weight:g}; loss, content and style as {study.judge.partition(':')[0]}"
+        f" finds them, means over {len(contents)} contents.\n\n"
+        f"{markdown_table(rows, {name: name for name in shown})}\n![drawings](drawings.png)\n"
+    )
+    with atomic_path(out / "drawings.md") as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+    print(f"wrote {out / 'drawings.md'}")

@@ -1,0 +1,138 @@
+"""Feature networks side by side: how well Gram matrices tell artworks apart, and at what cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax.data.images import list_images, read_image
+from metastyle_jax.errors import UserError
+from metastyle_jax.features import matching, registry
+from metastyle_jax.features.training import teachers
+from metastyle_jax.networks import vgg
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
+from metastyle_jax.runtime import compilation
+from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+
+LAYERS = teachers.LAYERS
+RANDOM = "random-"  # before an architecture: He's initialisation, seed 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStudy:
+    """What to compare.
+
+    Attributes:
+      styles: folder of artworks that nothing was trained on.
+      networks: "compact", "vgg16:FILE", "squeezenet:FILE", "cd16x:FILE", "random-vgg16" ...
+    """
+
+    styles: str = ""
+    networks: tuple[str, ...] = ("compact",)
+
+
+def run(study: FeatureStudy, out: Path) -> None:
+    """Measure every network; writes `features.md` and `features.csv` below `out`.
+
+    Raises:
+      UserError: a network or a folder cannot be used.
+    """
+    if not study.styles:
+        raise UserError("--styles is missing: give a folder of pictures")
+    files = list_images(study.styles, "style folder")
+    if len(files) < 2:
+        raise UserError(f"--styles={study.styles} has one picture: give two or more")
+    measures = [
+        _open(spec, label)
+        for spec, label in zip(study.networks, labels(study.networks), strict=True)
+    ]
+    prepare_folder(out)
+    rows = []
+    for measure in measures:
+        rows.append(measure(files))
+        print(f"{rows[-1]['network']}: {100 * rows[-1]['matched']:.1f} %", flush=True)
+    write_csv(out / "features.csv", rows)
+    columns = {
+        "network": "network",
+        "layers": "layers",
+        "matched": f"matched of {len(files)}",
+        "standard error": "standard error",
+        "kilobytes": "kB in float16",
+        "cost": "multiplications per pixel",
+        "relative": "of VGG-16 to relu4_3",
+    }
+    table = markdown_table(rows, columns)
+    heading = (
+        "Share of corners of artworks whose nearest, by the mean cosine of Gram matrices, is the "
+        f"other corner of the same artwork; {len(files)} artworks of {study.styles}, "
+        f"{1 / len(files):.3f} by chance.\n\n"
+    )
+    with atomic_path(out / "features.md") as temporary:
+        Path(temporary).write_text(heading + table, encoding="utf-8")
+    print(f"wrote {out / 'features.md'}")
+
+
+def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
+    """(files) -> row of the table under `label`; reads the weights now."""
+    name = spec.partition(":")[0]
+    if name in teachers.NETWORKS and name not in vgg.ARCHITECTURES:
+        weights = teachers.load([spec])[name]
+        extract = teachers.NETWORKS[name].features
+        layers, cost = ("all that it is a teacher with",), math.nan
+    else:
+        layers = LAYERS
+        if not spec.startswith(RANDOM):
+            layers = registry.usable_layers(spec, LAYERS)
+        weights = _open_vgg(spec, layers)
+        cost = vgg.multiplications_per_pixel(weights.architecture, layers)
+
+        def extract(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
+            found = network.extract(images, layers)
+            return [found[layer] for layer in layers]
+
+    size = sum(leaf.size for leaf in jax.tree.leaves(weights))
+    compiled = compilation.jit(extract)
+
+    def measure(files: Sequence[Path]) -> Row:
+        pictures = (read_image(file) for file in files)
+        share = matching.share_matched(lambda images: compiled(weights, images), pictures)
+        return {
+            "network": label,
+            "layers": ", ".join(layers),
+            "matched": share,
+            # of independent artworks: the two directions of one are hardly that
+            "standard error": math.sqrt(share * (1 - share) / len(files)),
+            "kilobytes": 2 * size / 1000,
+            "cost": cost,
+            "relative": cost / vgg.multiplications_per_pixel("vgg16", LAYERS),
+        }
+
+    return measure
+
+
+def _open_vgg(spec: str, layers: tuple[str, ...]) -> FeatureNetwork:
+    if not spec.startswith(RANDOM):
+        return registry.load(spec, layers)
+    architecture = spec.removeprefix(RANDOM)
+    if architecture not in vgg.ARCHITECTURES:
+        known = ", ".join(RANDOM + name for name in vgg.ARCHITECTURES)
+        raise UserError(f"--networks: {spec!r} is unknown: use one of {known}")
+    shapes = vgg.weight_shapes(architecture, layers)
+    random = np.random.default_rng(0)
+
+    def draw(shape: jax.ShapeDtypeStruct) -> jax.Array:
+        kernel = random.standard_normal(shape.shape, np.float32)
+        return jnp.asarray(kernel * np.float32(math.sqrt(2 / math.prod(shape.shape[:-1]))))
+
+    weights = {
+        conv: {"kernel": draw(shape["kernel"]), "bias": jnp.zeros(shape["bias"].shape)}
+        for conv, shape in shapes.items()
+    }
+    return FeatureNetwork(spec, architecture, vgg.POOLING[architecture], weights)

@@ -1,0 +1,1 @@
+"""Meta-gradient estimators: cost, bias, curvature, training."""

@@ -1,0 +1,130 @@
+"""Pictures for a study, by optimisation of their pixels, kept as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from metastyle_jax.data.images import write_png
+from metastyle_jax.losses import fusion, objective
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.pixels import image_optimization
+from metastyle_jax.reporting.records import Row
+from metastyle_jax.runtime import compilation
+
+JUDGEMENTS = 16  # draws that a random loss is a mean over when it judges
+
+
+class Easel(NamedTuple):
+    """What all pictures of a study share.
+
+    Attributes:
+      goal: with weights 1, relative losses; its style loss is replaced by that of a method.
+      network: the feature network.
+      contents, styles: pairs, (N, size, size, 3) in [0, 1] each.
+      steps, learning_rate: of Adam.
+      folder: of the pictures.
+    """
+
+    goal: objective.Objective
+    network: FeatureNetwork
+    contents: np.ndarray
+    styles: np.ndarray
+    steps: int
+    learning_rate: float
+    folder: Path
+
+
+def under(easel: Easel, method: str) -> objective.Objective:
+    """The objective with the style loss that `fusion.parse` reads from `method`."""
+    return dataclasses.replace(easel.goal, style_loss=fusion.parse(method))
+
+
+def balance(easel: Easel, method: str) -> np.ndarray:
+    """`image_optimization.balance` of every pair, (N,)."""
+    goal = under(easel, method)
+    targets = image_optimization.make_targets(goal, easel.network, easel.contents, easel.styles)
+    return image_optimization.balance(goal, easel.network, easel.contents, targets)
+
+
+def paint(
+    easel: Easel,
+    method: str,
+    names: Sequence[str],
+    *,
+    pairs: Sequence[int],
+    start: np.ndarray,
+    contents: np.ndarray | float,
+    styles: Mapping[str, Any] | np.ndarray,
+) -> list[Row]:
+    """Optimise K pictures in one program and write `folder`/NAME.png of each.
+
+    Args:
+      easel: what the study shares.
+      method: the style loss.
+      names: K.
+      pairs: which content and style, K numbers.
+      start: (K, size, size, 3) in [0, 1].
+      contents, styles: weights, see `image_optimization.weigh`.
+
+    Returns:
+      A row for each picture: "method", "name", "content" and "style", the
+      parts of the loss before the last step, "seconds" of all steps but the first.
+    """
+    goal = under(easel, method)
+    targets = image_optimization.make_targets(
+        goal, easel.network, easel.contents[list(pairs)], easel.styles[list(pairs)]
+    )
+    targets = image_optimization.weigh(targets, contents=contents, styles=styles)
+    settings = image_optimization.OptimizationSettings(
+        goal, steps=easel.steps, learning_rate=easel.learning_rate
+    )
+    last: dict[str, Any] = {}
+    state = image_optimization.optimize(
+        image_optimization.start(start, settings),
+        targets,
+        easel.network,
+        settings,
+        on_call=lambda state, metrics, seconds: last.update(metrics, seconds=seconds),
+    )
+    rows = []
+    for k, name in enumerate(names):
+        write_png(easel.folder / f"{name}.png", np.asarray(state.images[k]))
+        losses = {part: float(last[part][k]) for part in ("content", "style")}
+        rows.append({"method": method, "name": name, **losses, "seconds": last["seconds"]})
+    return rows
+
+
+def judge(easel: Easel, method: str, images: np.ndarray) -> float:
+    """Style loss of `images`, one of each pair, over that of the contents unchanged: mean of pairs.
+
+    0 for the distribution of the style, 1 for a picture left as it was.
+    """
+    goal = under(easel, method)
+    targets = image_optimization.make_targets(goal, easel.network, easel.contents, easel.styles)
+    draws = range(JUDGEMENTS if goal.style_loss.random else 1)
+
+    def loss(x: np.ndarray) -> np.ndarray:
+        each = [_style_loss(x, targets, easel.network, np.int32(d), goal=goal) for d in draws]
+        return np.mean(each, axis=0)
+
+    return float(np.mean(loss(images) / loss(easel.contents)))
+
+
+@functools.partial(compilation.jit, static_argnames="goal")
+def _style_loss(
+    images: jax.Array,
+    targets: image_optimization.Targets,
+    network: FeatureNetwork,
+    seed: jax.Array,
+    *,
+    goal: objective.Objective,
+) -> jax.Array:
+    key = jax.random.key(seed)
+    return objective.perceptual_loss(goal, network, images, *targets, key)[1]["style"]

@@ -1,0 +1,272 @@
+"""Style losses compared as pictures: the figures of "Demystifying Neural Style Transfer".
+
+Reconstructions of a style alone, the balance gamma, a gallery of the methods, and fusions of two
+(Li et al. 2017), from any pictures; and how each method's pictures look to the
+others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.data.images import read_image
+from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.errors import UserError
+from metastyle_jax.features import registry
+from metastyle_jax.losses import fusion, objective
+from metastyle_jax.networks import vgg
+from metastyle_jax.pixels import image_optimization
+from metastyle_jax.reporting.records import Records, Row
+from metastyle_jax.settings import ranges
+from metastyle_jax.storage import overwriting
+from metastyle_jax.storage.atomic import prepare_folder
+from metastyle_jax.studies.style_losses import painting, style_losses_report
+from metastyle_jax.studies.style_losses.painting import Easel
+
+FUSIONS = (("bn", "poly"), ("linear", "gaussian"))  # of the paper
+FIGURES = ("reconstructions", "gammas", "gallery", "fusions")
+
+Factors = Mapping[str, Sequence[float]]  # method -> style weight of each pair at gamma 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LossStudy:
+    """What to paint.
+
+    Attributes:
+      contents, styles: picture files, pairs in this order; the first pair is that of the sweeps.
+      features: feature network, see `features.registry.load`.
+      pooling: of it.
+      methods: style losses, see `fusion.parse`.
+      layers: reconstructed from the first, the first two, and so on; all together are the style of
+        the other figures.
+      content_layer: of the other figures.
+      gammas: of the sweep over the balance of style and content.
+      gamma: of the other figures.
+      shares: of the first loss of a fusion.
+      size: side of the pictures in pixels.
+      steps: of Adam.
+      learning_rate: of Adam.
+      figures: which of `FIGURES` to paint; the tables belong to the gallery.
+    """
+
+    contents: tuple[str, ...]
+    styles: tuple[str, ...]
+    features: str = "compact"
+    pooling: str = "average"
+    methods: tuple[str, ...] = ("linear", "poly", "gaussian", "bn")
+    layers: tuple[str, ...] = ("relu1_1", "relu1_2", "relu2_2", "relu3_1", "relu3_3")
+    content_layer: str = "relu3_3"
+    gammas: tuple[float, ...] = (0.1, 0.2, 1.0, 5.0, 10.0)
+    gamma: float = 5.0
+    shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    size: int = 192
+    steps: int = 200
+    learning_rate: float = 0.02
+    figures: tuple[str, ...] = FIGURES
+
+
+def run(study: LossStudy, out: Path) -> None:
+    """Paint everything; writes sheets, tables and `study.md` below `out`.
+
+    Stopped and started again, it goes on after the last row of pictures that was finished.
+
+    Raises:
+      UserError: a setting or a file cannot be used.
+    """
+    _check(study)
+    overwriting.refuse_inside(out, [*study.contents, *study.styles])
+    easel = _set_up(study, Path(out).expanduser())
+    out = prepare_folder(out)
+    described = dataclasses.asdict(study)
+    del described["figures"]  # a folder may get more of them
+    records = Records(out / "measurements.json", described, total=_count(study))
+
+    def each_method(name: str, paint: Callable[..., list[Row]], *arguments: Any) -> list[Row]:
+        return [
+            row
+            for method in study.methods
+            for row in records.measure(
+                f"{name}, {method}",
+                lambda method=method: paint(study, easel, method, *arguments),
+            )
+        ]
+
+    figures: dict[str, list[Row]] = {}
+    tables: dict[str, list[Row]] = {}
+    factors: Factors = {}
+    if "reconstructions" in study.figures:
+        figures["reconstructions"] = each_method("reconstructions", reconstruct)
+    if set(study.figures) != {"reconstructions"}:
+        balances = records.measure("balance", lambda: measure_balances(study, easel))
+        factors = {row["method"]: row["factors"] for row in balances}
+    if "gammas" in study.figures:
+        figures["gammas"] = each_method("gammas", sweep_gamma, factors)
+    if "gallery" in study.figures:
+        figures["gallery"] = each_method("gallery", fill_gallery, factors)
+        tables["balance"] = style_losses_report.by_pair(factors)
+        tables["cross_loss"] = records.measure("cross-loss", lambda: judge_gallery(study, easel))
+    if "fusions" in study.figures:
+        figures["fusions"] = [
+            row
+            for pair in FUSIONS
+            for row in records.measure(
+                f"fusion of {' and '.join(pair)}",
+                lambda pair=pair: fuse_two(study, easel, pair, factors),
+            )
+        ]
+    style_losses_report.write(study, easel, out, figures, tables)
+
+
+def _count(study: LossStudy) -> int:
+    """How many records a run asks for."""
+    methods = len(study.methods)
+    each = {"reconstructions": methods, "gammas": methods, "gallery": methods + 1}
+    each["fusions"] = len(FUSIONS)
+    balances = set(study.figures) != {"reconstructions"}
+    return sum(each[name] for name in study.figures) + balances
+
+
+def measure_balances(study: LossStudy, easel: Easel) -> list[Row]:
+    """The style weight at which gradients are equal, of each method and pair."""
+    methods = dict.fromkeys((*study.methods, *(name for pair in FUSIONS for name in pair)))
+    return [
+        {"method": method, "factors": painting.balance(easel, method).tolist()}
+        for method in methods
+    ]
+
+
+def reconstruct(study: LossStudy, easel: Easel, method: str) -> list[Row]:
+    """The first style alone from noise: from one layer, two layers ... all of them."""
+    count = len(study.layers)
+    # layer number k takes part in the pictures k, k + 1, ...
+    weights = {layer: np.arange(count) >= k for k, layer in enumerate(study.layers)}
+    noise = image_optimization.noise(easel.contents[:1].shape, 0)
+    names = [f"reconstruction_{_slug(method)}_{layer}" for layer in study.layers]
+    return painting.paint(
+        easel,
+        method,
+        names,
+        pairs=[0] * count,
+        start=np.repeat(noise, count, axis=0),
+        contents=0.0,
+        styles=weights,
+    )
+
+
+def sweep_gamma(study: LossStudy, easel: Easel, method: str, factors: Factors) -> list[Row]:
+    """The first pair from its content, for each gamma."""
+    names = [f"gamma_{_slug(method)}_{gamma:g}" for gamma in study.gammas]
+    weights = factors[method][0] * np.asarray(study.gammas)
+    return _from_contents(easel, method, names, [0] * len(names), weights)
+
+
+def fill_gallery(study: LossStudy, easel: Easel, method: str, factors: Factors) -> list[Row]:
+    """All pairs."""
+    pairs = range(len(study.contents))
+    names = [_gallery_name(method, pair) for pair in pairs]
+    return _from_contents(easel, method, names, pairs, study.gamma * np.asarray(factors[method]))
+
+
+def fuse_two(study: LossStudy, easel: Easel, pair: tuple[str, str], factors: Factors) -> list[Row]:
+    """The first pair under weighted sums of two losses, each balanced on its own."""
+    rows = []
+    for share in study.shares:
+        weights = (share * factors[pair[0]][0], (1 - share) * factors[pair[1]][0])
+        method = " + ".join(
+            f"{weight!r}*{name}" for weight, name in zip(weights, pair, strict=True)
+        )
+        names = [f"fusion_{'_'.join(pair)}_{share:g}"]
+        (row,) = _from_contents(easel, method, names, [0], np.asarray([study.gamma]))
+        rows.append({**row, "fusion": " : ".join(pair), "share": share})
+    return rows
+
+
+def _from_contents(
+    easel: Easel, method: str, names: Sequence[str], pairs: Sequence[int], weights: np.ndarray
+) -> list[Row]:
+    start = easel.contents[list(pairs)]
+    return painting.paint(
+        easel, method, names, pairs=pairs, start=start, contents=1.0, styles=weights
+    )
+
+
+def judge_gallery(study: LossStudy, easel: Easel) -> list[Row]:
+    """The gallery of every method (rows) under every method (columns), see `painting.judge`."""
+    rows = []
+    for method in study.methods:
+        names = [_gallery_name(method, pair) for pair in range(len(study.contents))]
+        images = np.stack([read_image(easel.folder / f"{name}.png") for name in names])
+        judged = {judge: painting.judge(easel, judge, images) for judge in study.methods}
+        rows.append({"optimised for": method, **judged})
+    return rows
+
+
+def _gallery_name(method: str, pair: int) -> str:
+    return f"gallery_{_slug(method)}_{pair}"
+
+
+def _slug(method: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "_", method).strip("_")
+
+
+def _set_up(study: LossStudy, out: Path) -> Easel:
+    goal = objective.Objective(
+        content_layers=(study.content_layer,),
+        style_layers=study.layers,
+        style_weight=1.0,
+        normalize=True,
+    )
+    contents, styles = (
+        np.stack([center_crop_resized(read_image(path), study.size) for path in paths])
+        for paths in (study.contents, study.styles)
+    )
+    network = registry.load(study.features, goal.layers, pooling=study.pooling)
+    how = (study.steps, study.learning_rate)
+    return Easel(goal, network, contents, styles, *how, out / "images")
+
+
+_RANGES = {
+    "gammas": ranges.POSITIVE_WEIGHT,
+    "gamma": ranges.POSITIVE_WEIGHT,
+    "shares": ranges.Range(0, 1, above=True),
+    "size": ranges.count(32),
+    "steps": ranges.count(),
+    "learning_rate": ranges.RATE,
+}
+
+
+def _check(study: LossStudy) -> None:
+    if not study.contents or len(study.contents) != len(study.styles):
+        raise UserError(
+            f"--contents has {len(study.contents)} pictures and --styles {len(study.styles)}: give "
+            "as many of both, in pairs"
+        )
+    for name in study.figures:
+        if name not in FIGURES:
+            raise UserError(f"--figures: {name!r} is unknown: use some of {', '.join(FIGURES)}")
+    if not study.figures:
+        raise UserError(f"--figures is empty: use some of {', '.join(FIGURES)}")
+    for method in study.methods:
+        try:
+            fusion.parse(method)
+        except ValueError as error:
+            raise UserError(f"--methods: {error}") from error
+    architecture = study.features.partition(":")[0]
+    for flag, layers in (("layers", study.layers), ("content-layer", (study.content_layer,))):
+        try:
+            vgg.needed_convs(architecture, layers)
+        except ValueError as error:
+            raise UserError(f"--{flag}: {error}") from error
+    for flag in ("gammas", "shares"):
+        if not getattr(study, flag):
+            raise UserError(f"--{flag} is empty: give one number at least")
+    ranges.check_flags(study, _RANGES)
+    if max(study.shares) >= 1:
+        raise UserError("--shares must be below 1: the rest is the share of the other loss")

@@ -1,1 +1,0 @@
-"""Studies: measurements that compare methods, written as CSV, Markdown and plots."""

@@ -1,0 +1,214 @@
+"""Many pictures stylised one after the other: one that fails does not stop the others.
+
+An output is taken to be done if its header records that it was made of the picture's bytes, the
+parameters, the noise and the version of this package that it would be made of now. Times of files
+play no part: a copied picture, a style adapted anew or a changed order of the inputs cannot pass
+for what they are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from metastyle_jax import __version__
+from metastyle_jax.data import decoding, images
+from metastyle_jax.errors import UserError, check_failures
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.runtime.progress import Pace
+from metastyle_jax.storage import overwriting
+from metastyle_jax.storage.atomic import check_name, prepare_folder
+from metastyle_jax.storage.digest import tree_digest
+from metastyle_jax.stylization import picture_files
+
+RECORD = "metastyle_jax made of"  # keyword in the header of an output
+_SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
+# errors of the folder, not of a picture: the next one would fail likewise, after the same work
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A picture to draw: where it is, where it goes, its width and height by its header."""
+
+    path: Path
+    target: Path
+    size: tuple[int, int]
+
+    @property
+    def megapixels(self) -> float:
+        return self.size[0] * self.size[1] / 1e6
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of the pictures.
+
+    Attributes:
+      written: files, in order.
+      skipped: files that were there and are as they would be drawn again.
+      failures: a sentence on each picture that could not be done; it begins with its file.
+    """
+
+    written: list[Path] = dataclasses.field(default_factory=list)
+    skipped: list[Path] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+    def check(self, verb: str = "stylized") -> None:
+        """Say at the end what failed.
+
+        Raises:
+          PartialFailure: some pictures failed and others did not.
+          UserError: all of them failed.
+        """
+        done = len(self.written) + len(self.skipped)
+        check_failures(self.failures, done, verb)
+
+
+def run(
+    params: stylization_network.Params,
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    noise: float = 0.0,
+    inputs: Sequence[Path] = (),
+    redo: bool = False,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Write `folder`/NAME.png for every picture that can be read.
+
+    All headers are read first, so that what is no picture is known at once and decoded never;
+    each picture is decoded once.
+
+    Args:
+      params: of the stylizer.
+      paths: pictures to read.
+      folder: made if there is anything to write.
+      noise: see `picture_files.stylize_image`.
+      inputs: other files that must not be written over, such as the style.
+      redo: draw again what is done.
+      say: called with a line of progress.
+
+    Returns:
+      What became of them; `Outcome.check` raises what is to be said of failures.
+
+    Raises:
+      UserError: an output is an input, or `folder` cannot be written to; nothing has been written.
+    """
+    outcome = Outcome()
+    targets = picture_files.output_files(paths, folder)
+    overwriting.refuse_overwriting(targets, [*paths, *inputs])
+    jobs = _readable(paths, targets, outcome, say)
+    recipe = f"{tree_digest(params)} {noise!r} {__version__}"
+    if not redo:
+        jobs = _not_done(jobs, recipe, outcome)
+        if outcome.skipped:
+            say(f"skipped {_count(outcome.skipped)} done before (--redo draws them again)")
+    if jobs:
+        prepare_folder(folder)
+        _draw(params, jobs, noise, recipe, outcome, say)
+    return outcome
+
+
+def _count(files: Sequence[Path]) -> str:
+    return "1 picture that was" if len(files) == 1 else f"{len(files)} pictures that were"
+
+
+def _readable(
+    paths: Sequence[Path], targets: Sequence[Path], outcome: Outcome, say: Callable[[str], None]
+) -> list[Job]:
+    """Jobs for the files whose header is that of a picture and whose output can have its name."""
+    jobs = []
+    for path, target in zip(paths, targets, strict=True):
+        try:
+            header = images.inspect_image(path)
+            check_name(target)
+        except UserError as error:
+            outcome.failures.append(_about(path, error))
+            continue
+        for note in header.notes:
+            say(f"{path}: {note}")
+        jobs.append(Job(path, target, header[:2]))
+    return jobs
+
+
+def _not_done(jobs: list[Job], recipe: str, outcome: Outcome) -> list[Job]:
+    left = []
+    for job in jobs:
+        record = images.read_text(job.target, RECORD)
+        if record is not None and record == _record(job.path.read_bytes(), recipe):
+            outcome.skipped.append(job.target)
+        else:
+            left.append(job)
+    return left
+
+
+def _record(data: bytes, recipe: str) -> str:
+    """A digest of the bytes of a picture and of all else that its output is made of."""
+    return hashlib.sha256(hashlib.sha256(data).digest() + recipe.encode()).hexdigest()
+
+
+def _draw(
+    params: stylization_network.Params,
+    jobs: Sequence[Job],
+    noise: float,
+    recipe: str,
+    outcome: Outcome,
+    say: Callable[[str], None],
+) -> None:
+    progress = _Progress(jobs, say)
+    for number, job in enumerate(jobs):
+        progress.begin(number)
+        try:
+            with picture_files.fitting_memory(job.path, *job.size):
+                _draw_one(params, job, noise, recipe)
+        except UserError as error:
+            outcome.failures.append(_about(job.path, error))
+            if getattr(error.__cause__, "errno", None) in _HOPELESS:
+                rest = jobs[number + 1 :]
+                outcome.failures += [f"{each.path}: not tried after that" for each in rest]
+                return
+        else:
+            outcome.written.append(job.target)
+            progress.end(number)
+
+
+def _draw_one(params: stylization_network.Params, job: Job, noise: float, recipe: str) -> None:
+    data = images.read_bytes(job.path)
+    with decoding.quiet_about_large_images():
+        image = images.decode_image(data, str(job.path))
+    text = {RECORD: _record(data, recipe)}
+    picture_files.stylize_file(params, job.path, image, job.target, noise=noise, text=text)
+
+
+def _about(path: Path, error: UserError) -> str:
+    """The sentence of an error, with the picture's name in front if it speaks of another file."""
+    return str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}"
+
+
+class _Progress:
+    """A line for each picture, with its rate and the time that those left will take."""
+
+    def __init__(self, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
+        self._jobs, self._say = jobs, say
+        self._pace, self._start = Pace(), 0.0
+
+    def begin(self, number: int) -> None:
+        job, self._start = self._jobs[number], time.perf_counter()
+        if job.megapixels >= _SLOW:
+            size = f"{job.megapixels:.1f} megapixels"
+            self._say(f"{number + 1}/{len(self._jobs)} stylizing {job.path}, {size} ...")
+
+    def end(self, number: int) -> None:
+        job, seconds = self._jobs[number], max(time.perf_counter() - self._start, 1e-9)
+        self._pace.took(job.size, seconds)
+        left = self._pace.expected(each.size for each in self._jobs[number + 1 :])
+        self._say(
+            f"{number + 1}/{len(self._jobs)} {job.path} -> {job.target} | {seconds:.1f} s, "
+            f"{job.megapixels / seconds:.2g} megapixels/s ETA "
+            + ("-" if left is None else f"{left:.0f} s")
+        )

@@ -1,0 +1,313 @@
+"""Before a run: the memory that one outer step needs, and the largest batch that fits.
+
+The very program that training runs is compiled from shapes alone, for the backend at hand: no
+weights and no pictures are read, nothing is run. XLA then says what the program will allocate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning import outer_step, subsets
+from metastyle_jax.runtime import sharding
+from metastyle_jax.settings import configuration
+from metastyle_jax.training.program import network_shapes, pick_devices, wrap_steps
+
+USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
+_MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usual
+
+_FIRST_MINUTES = 0.25  # to compile one inner step, or the outer loss; a guess: 0.1 to 1 were seen
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one outer step on each device.
+
+    Attributes:
+      state: parameters and the outer optimizer's moments.
+      features: weights of the feature network.
+      batch: this device's styles, and all contents.
+      arguments: these three, as the compiler lays them out.
+      temporary: activations and whatever else lives only within the step.
+      results: what the step returns beside the memory of its arguments: metrics; with pmap, which
+        does not take over the old state's memory, the new state too.
+    """
+
+    state: int
+    features: int
+    batch: int
+    arguments: int
+    temporary: int
+    results: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.temporary + self.results
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a number of inner steps asks for.
+
+    Attributes:
+      steps: T.
+      unrolled: whether they are compiled one after the other, in memory that grows with T.
+      memory: at the configured batch.
+      per_style: bytes of one more style on a device.
+      largest: the most styles, over all devices, whose step fits; 0 if not even one per device.
+      compiled: whether the largest batch and the next one were compiled; else it is extrapolated.
+    """
+
+    steps: int
+    unrolled: bool
+    memory: Memory
+    per_style: int
+    largest: int
+    compiled: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One row per T. `limit`: bytes on each of `devices` devices of `backend`, "cpu" or such."""
+
+    backend: str
+    devices: int
+    limit: int
+    rows: tuple[Row, ...]
+
+
+def plan(
+    config: ml_collections.ConfigDict,
+    *,
+    limit: int | None = None,
+    others: Sequence[int] = USUAL_STEPS,
+    verify: bool = False,
+    progress: Progress = lambda line: None,
+) -> Plan:
+    """What one outer step of `config` needs on the devices at hand, for its own T and others.
+
+    Args:
+      config: see `configs/default.py`.
+      limit: bytes that each device has; None for `device_memory`.
+      others: further numbers of inner steps.
+      verify: compile the largest batch that fits and the next one, rather than to extrapolate from
+        two small ones. Each compilation of a big step takes from half a minute to minutes.
+      progress: gets a line before each compilation.
+
+    Raises:
+      UserError: a setting cannot be used, or the compiler itself finds no room.
+    """
+    configuration.check(config)
+    devices = pick_devices(config)
+    if limit is None:
+        limit = device_memory(devices)
+    progress = _Timed(progress)
+    rows = {config.inner.steps: _row(config, limit, progress, verify=verify)}
+    for steps in set(others) - set(rows):
+        changed = configuration.changed(config, {"inner.steps": steps})
+        rows[steps] = _other_row(changed, limit, progress, rows[config.inner.steps])
+    ordered = tuple(row for _, row in sorted(rows.items()))
+    return Plan(jax.default_backend(), len(devices), limit, ordered)
+
+
+class _Timed:
+    """Says before each compilation what it compiles, and how long that may take by the one before.
+
+    Steps one after the other are compiled each: the time grows with T, and with the styles where
+    these do not fold. That of a loop does not.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._seconds: float | None = None  # that one unit of the last program took
+
+    def run(self, config: ml_collections.ConfigDict, compile_it: Callable[[], Memory]) -> Memory:
+        units, how = _length(config)
+        if self._seconds is None:
+            expected = f"about {_FIRST_MINUTES * units:.2g} to {4 * _FIRST_MINUTES * units:.2g} min"
+        else:
+            expected = f"about {max(1, round(self._seconds * units))} s"
+        self._progress(
+            f"compiling {_count(config.inner.steps, 'inner step')} ({how}) on "
+            f"{_count(config.batch.styles, 'style')}: {expected} ..."
+        )
+        began = time.perf_counter()
+        memory = compile_it()
+        self._seconds = (time.perf_counter() - began) / units
+        return memory
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _length(config: ml_collections.ConfigDict) -> tuple[float, str]:
+    """(inner steps that are compiled, and one more for the outer loss; in words)."""
+    if not configuration.unrolled(config):
+        return 2, "as a loop"
+    copies = config.inner.steps
+    if not subsets.folds(config.inner.subset):
+        copies *= config.batch.styles
+    how = "one after the other"
+    if copies > configuration.UNROLLED_AT_MOST:
+        how += "; --config.inner.unroll=False compiles one of them, as a loop"
+    return 1 + copies, how
+
+
+def step_memory(config: ml_collections.ConfigDict) -> Memory:
+    """The memory of the outer step that training runs with `config`, compiled from shapes.
+
+    Raises:
+      UserError: the compiler itself finds no room for it.
+    """
+    optimizer = configuration.make_outer_optimizer(config)
+    step = wrap_steps(config, optimizer, pick_devices(config))[1]
+    shapes = _argument_shapes(config, optimizer, step)
+    try:
+        found = step.step.lower(*shapes).compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"one outer step of config.inner.steps={config.inner.steps} and config.batch.styles="
+            f"{config.batch.styles} is too large for {jax.default_backend()} to compile: plan with "
+            "a smaller batch"
+        ) from error
+    state, batch, features = (_bytes_per_device(tree) for tree in shapes)
+    return Memory(
+        state=state,
+        features=features,
+        batch=batch,
+        arguments=found.argument_size_in_bytes,
+        temporary=found.temp_size_in_bytes,
+        results=found.output_size_in_bytes - found.alias_size_in_bytes,
+    )
+
+
+def device_memory(devices: list[jax.Device]) -> int:
+    """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
+    stats = devices[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    try:
+        free = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+        return int(free[1]) * 1024 // len(devices)
+    except (OSError, TypeError):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
+
+
+def _row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, *, verify: bool) -> Row:
+    devices, measured = len(pick_devices(config)), {}
+
+    def measure(share: int) -> int:
+        """Bytes in all for `share` styles per device."""
+        measured[share] = _compile(config, share * devices, progress)
+        return measured[share].total
+
+    configured = config.batch.styles // devices
+    other = 2 if configured == 1 else 1
+    points = {share: measure(share) for share in (configured, other)}
+    per_style = max(1, (points[other] - points[configured]) // (other - configured))
+    # unrolled, the inner loops of styles that do not fold make a program of any length
+    problem = configuration.make_problem(config)
+    verify = verify and (subsets.folds(problem.subset) or not problem.unroll)
+    share, compiled = largest_share(points, limit, measure if verify else None)
+    return Row(
+        config.inner.steps,
+        problem.unroll,
+        measured[configured],
+        per_style,
+        share * devices,
+        compiled,
+    )
+
+
+def _other_row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, row: Row) -> Row:
+    """A row from one compilation: a style's bytes are taken to grow with T as the temporary do."""
+    devices = len(pick_devices(config))
+    memory = _compile(config, config.batch.styles, progress)
+    per_style = row.per_style * memory.temporary // max(1, row.memory.temporary)
+    configured = config.batch.styles // devices
+    points = {configured: memory.total, configured + 1: memory.total + per_style}
+    share, _ = largest_share(points, limit)
+    unrolled = configuration.unrolled(config)
+    return Row(config.inner.steps, unrolled, memory, per_style, share * devices, False)
+
+
+def _compile(config: ml_collections.ConfigDict, styles: int, progress: _Timed) -> Memory:
+    changed = configuration.changed(config, {"batch.styles": styles})
+    return progress.run(changed, lambda: step_memory(changed))
+
+
+def largest_share(
+    points: dict[int, int], limit: int, measure: Callable[[int], int] | None = None
+) -> tuple[int, bool]:
+    """The largest n whose bytes are at most `limit`, and whether it and n + 1 were measured.
+
+    The temporary memory of a step is very nearly affine in the batch, so that a line through two
+    points tells the largest n to within a few, and `measure` settles it.
+
+    Args:
+      points: {n: bytes} for at least two n.
+      limit: bytes.
+      measure: n -> bytes; None to extrapolate only.
+    """
+    points = dict(points)
+    for _ in range(_MOST_PROBES):
+        fits = max((n for n, size in points.items() if size <= limit), default=0)
+        too_large = min((n for n, size in points.items() if size > limit), default=None)
+        if too_large == fits + 1:
+            return fits, True
+        # the line through the two points that are nearest to the limit
+        (n, size), (m, other) = sorted(points.items(), key=lambda point: abs(point[1] - limit))[:2]
+        slope = max(1.0, (other - size) / (m - n))
+        guess = max(fits, n + int((limit - size) // slope))
+        guess = guess if too_large is None else min(guess, too_large - 1)
+        if measure is None:
+            return guess, False
+        probe = guess if guess not in points and guess > 0 else guess + 1
+        points[probe] = measure(probe)
+    return fits, False
+
+
+def _argument_shapes(
+    config: ml_collections.ConfigDict, optimizer: Any, step: sharding.Parallel
+) -> tuple[Any, Any, Any]:
+    """(state, batch, feature network) of the step as shapes, placed as training places them."""
+
+    def images(count: int) -> jax.ShapeDtypeStruct:
+        size = config.data.image_size
+        return jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
+
+    def init() -> outer_step.TrainState:
+        return outer_step.init_state(
+            configuration.init_params(config, jax.random.key(0)), optimizer
+        )
+
+    styles, contents = config.batch.styles, config.batch.contents
+    batch = {"styles": images(styles), "support": images(contents), "query": images(contents)}
+    return (
+        step.replicate(jax.eval_shape(init)),
+        step.place_batch(batch),
+        step.replicate(network_shapes(config)),
+    )
+
+
+def _bytes_per_device(tree: Any) -> int:
+    return sum(
+        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )

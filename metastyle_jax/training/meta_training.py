@@ -1,0 +1,244 @@
+"""Meta-training: `train(config, workdir)` from data to checkpoints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from metastyle_jax.data.folder import FolderSource
+from metastyle_jax.data.pipeline import ImageSource, batches
+from metastyle_jax.data.sources import open_source
+from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.networks import stylization_network
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.runtime import sharding
+from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
+from metastyle_jax.runtime.run_log import RunLog
+from metastyle_jax.settings import configuration, resuming
+from metastyle_jax.storage import checkpoint, initialization
+from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+from metastyle_jax.storage.folder_lock import locked
+from metastyle_jax.training import progress_sheet, training_advice
+from metastyle_jax.training.program import load_network, pick_devices, wrap_steps
+
+SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
+
+
+def train(
+    config: ml_collections.ConfigDict, workdir: str | Path, *, resume: bool = False
+) -> outer_step.TrainState:
+    """Meta-train as `config` says; everything is written below `workdir`.
+
+    Args:
+      config: see `configs/default.py`.
+      workdir: made if needed; gets `checkpoints/`, `config.json`, `metrics.jsonl`, `tensorboard/`,
+        `sheets/` and, if images were skipped, `skipped_images.txt`.
+      resume: continue from the newest intact checkpoint, bit for bit as if never stopped if the
+        settings are the same; a line says which are not. Starts from the beginning if there is
+        none.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      UserError: a setting, a folder or a file cannot be used; another process writes to `workdir`;
+        the loss or a gradient is not finite.
+      KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
+    """
+    with stop_requests() as stop:
+        return _train(config, Path(workdir).expanduser(), resume, stop)
+
+
+def _train(
+    config: ml_collections.ConfigDict, workdir: Path, resume: bool, stop: StopRequests
+) -> outer_step.TrainState:
+    configuration.check(config)
+    devices = pick_devices(config)
+    sources = _open_sources(config)
+    network = load_network(config)
+    optimizer = configuration.make_outer_optimizer(config)
+    recorded = resuming.recorded(config, sources)
+    with (
+        locked(workdir),
+        checkpoint.Checkpoints(
+            workdir / checkpoint.DIRECTORY_NAME,
+            keep=config.checkpoint.keep,
+            configuration=recorded,
+        ) as checkpoints,
+    ):
+        state = _initial_state(config, checkpoints, optimizer, resume)
+        if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
+            print(line)
+        _write_json(workdir / "config.json", configuration.flatten(config))
+        steps = wrap_steps(config, optimizer, devices)
+        try:
+            return _loop(config, workdir, steps, state, network, sources, checkpoints, stop)
+        finally:
+            _list_skipped(workdir, sources)
+
+
+def _open_sources(config: ml_collections.ConfigDict) -> dict[str, ImageSource]:
+    sources = {
+        kind: open_source(
+            config.data[kind],
+            kind,
+            image_size=config.data.image_size,
+            data_dir=config.data.tfds_dir or None,
+        )
+        for kind in ("content", "style")
+    }
+    for kind, source in sources.items():
+        print(f"{kind}: {len(source)} images from {config.data[kind]}")
+        if isinstance(source, FolderSource) and source.skipped:
+            print(source.report(), file=sys.stderr)
+    return sources
+
+
+def _batches(
+    config: ml_collections.ConfigDict, sources: dict[str, ImageSource], start_step: int, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    return batches(
+        sources["content"],
+        sources["style"],
+        image_size=config.data.image_size,
+        styles=config.batch.styles,
+        contents=config.batch.contents,
+        seed=seed,
+        start_step=start_step,
+        content_max_scale=config.data.max_scale,
+        style_max_scale=config.data.max_scale,
+        min_scale=config.data.min_scale,
+        threads=config.data.threads,
+    )
+
+
+def _initial_state(
+    config: ml_collections.ConfigDict,
+    checkpoints: checkpoint.Checkpoints,
+    optimizer: Any,
+    resume: bool,
+) -> outer_step.TrainState:
+    params = configuration.init_params(config, jax.random.key(config.seed))
+    # a run that goes on has its own parameters; those it began with may be gone
+    if config.model.init and not (resume and checkpoints.steps()):
+        params |= _trained(config.model.init, params)
+    state = outer_step.init_state(params, optimizer)
+    return checkpoints.start(state, resuming.fixed(config), resume=resume)
+
+
+def _trained(init: str, params: stylization_network.Params) -> stylization_network.Params:
+    """Weights and style of an earlier training of the same network, and its predictor if it fits.
+
+    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
+    fit with and without blur.
+    """
+    found = initialization.load(init)
+    blur = stylization_network.architecture(params["weights"])["blur"]
+    weights = stylization_network.with_blur(found.params["weights"], blur)
+    loaded = {**found.params, "weights": weights}
+    if not _alike(loaded, {name: params[name] for name in loaded}):
+        raise UserError(
+            f"config.model.init={init!r} is another network: change config.model.width or "
+            "config.model.residual_blocks"
+        )
+    if "predictor" in params and _alike(found.predictor, params["predictor"]):
+        loaded["predictor"] = found.predictor
+    return jax.tree.map(jnp.asarray, loaded)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
+
+
+def _loop(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    steps: tuple[sharding.Parallel, sharding.Parallel],
+    state: outer_step.TrainState,
+    network: FeatureNetwork,
+    sources: dict[str, ImageSource],
+    checkpoints: checkpoint.Checkpoints,
+    stop: StopRequests,
+) -> outer_step.TrainState:
+    start, total = int(state.step), config.outer.steps
+    data = _batches(config, sources, start, config.seed)
+    _, wrapped = steps
+    state, on_devices = wrapped.replicate(state), wrapped.replicate(network)
+    first_order_steps = config.outer.first_order_steps
+    draw = _sheet_drawer(config, network, sources) if config.log.sheet_every else None
+    images_per_step = config.batch.styles * config.batch.contents
+    main = jax.process_index() == 0
+    with RunLog(
+        prepare_folder(workdir),
+        start_step=start,
+        total_steps=total,
+        images_per_step=images_per_step,
+        describe=_describe,
+    ) as log:
+        signs = training_advice.Signs(config, log.warn)
+        watch = FiniteWatch(checkpoints, training_advice.not_finite(config), signs.look)
+        stop.finish_steps()
+        for step in range(start + 1, total + 1):
+            run = steps[step > first_order_steps].step
+            state, metrics = run(state, wrapped.place_batch(next(data)), on_devices)
+            watch.add(step, metrics)
+            if step in (start + 1, first_order_steps + 1):
+                watch.check_all()
+                log.start_clock(step)  # compilation is over
+            if main and (step % config.log.every == 0 or step == total):
+                log.metrics(step, watch.check_all())
+            stopping = stop.received
+            if main and (step % config.checkpoint.every == 0 or step == total or stopping):
+                watch.check_all()
+                checkpoints.save(step, state)
+            if stopping:
+                print(f"stopped after step {step}; continue with --resume", file=sys.stderr)
+                raise KeyboardInterrupt
+            if main and draw and (step % config.log.sheet_every == 0 or step == total):
+                log.sheet(step, draw(jax.device_get(state.params)))
+                log.start_clock(step)
+    return state
+
+
+def _describe(values: Mapping[str, float]) -> str:
+    inner = "".join(
+        f"inner {values[name]:.4g} " for name in sorted(values) if name.startswith("inner_loss")
+    )
+    return (
+        f"{inner}outer {values['outer_loss']:.4g} "
+        f"(content {values['outer_content']:.4g} style {values['outer_style']:.4g}) "
+        f"gradient weights {values['gradient_norm_weights']:.3g} "
+        f"style {values['gradient_norm_style']:.3g}"
+    )
+
+
+def _sheet_drawer(
+    config: ml_collections.ConfigDict, network: FeatureNetwork, sources: dict[str, ImageSource]
+) -> Callable[[stylization_network.Params], np.ndarray]:
+    batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
+    return progress_sheet.drawer(config, network, batch)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:
+    lines = []
+    for source in sources.values():
+        if isinstance(source, FolderSource) and source.skipped:
+            print(source.report(), file=sys.stderr)
+            lines += [f"{path}\t{reason}\n" for path, reason in sorted(source.skipped.items())]
+    if lines:
+        with atomic_path(workdir / "skipped_images.txt") as temporary:
+            Path(temporary).write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""What training runs: the feature network and the compiled outer step of a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import ml_collections
+import optax
+
+from metastyle_jax import bilevel
+from metastyle_jax.errors import UserError
+from metastyle_jax.features import registry
+from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.networks import feature_network
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.runtime import sharding
+from metastyle_jax.settings import configuration
+
+
+def pick_devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
+    """The devices that `config.parallel.devices` asks for.
+
+    Raises:
+      UserError: there are fewer, or the styles cannot be shared out among them.
+    """
+    available = jax.devices()
+    count = config.parallel.devices or len(available)
+    if count > len(available):
+        raise UserError(
+            f"config.parallel.devices={count}, but there are only {len(available)}: use 0 for all"
+        )
+    sharding.check_divisible(config.batch.styles, count)
+    return available[:count]
+
+
+def load_network(config: ml_collections.ConfigDict) -> FeatureNetwork:
+    """The feature network that `config` describes.
+
+    Raises:
+      UserError: it cannot be loaded.
+    """
+    spec, pooling, dtype = _network_settings(config)
+    return registry.load(spec, _layers(config), pooling=pooling, dtype=dtype)
+
+
+def network_shapes(config: ml_collections.ConfigDict) -> FeatureNetwork:
+    """The same with shapes for weights: nothing is read."""
+    spec, pooling, dtype = _network_settings(config)
+    architecture, _ = registry.parse(spec)
+    return feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
+
+
+def _network_settings(config: ml_collections.ConfigDict) -> tuple[str, str, str | None]:
+    return (
+        *configuration.recorded_features(configuration.flatten(config)),
+        configuration.dtype_of(config.features.dtype),
+    )
+
+
+def _layers(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    return configuration.make_objective(config).layers
+
+
+def wrap_steps(
+    config: ml_collections.ConfigDict,
+    optimizer: optax.GradientTransformation,
+    devices: list[jax.Device],
+) -> tuple[sharding.Parallel, sharding.Parallel]:
+    """The outer step of the first `config.outer.first_order_steps` steps, and that of the others.
+
+    Two programs, not a conditional in one: XLA:CPU has no fast convolutions in conditionals.
+    """
+    problem = configuration.make_problem(config)
+    cheap = dataclasses.replace(problem, estimator=bilevel.first_order)
+
+    def wrap(problem: style_tasks.MetaProblem) -> sharding.Parallel:
+        step = functools.partial(
+            outer_step.train_step,
+            problem=problem,
+            inner_optimizer=configuration.make_inner_optimizer(config),
+            outer_optimizer=optimizer,
+            axis=sharding.AXIS,
+        )
+        return sharding.parallelize(step, kind=config.parallel.kind, devices=devices)
+
+    return wrap(cheap), wrap(problem)

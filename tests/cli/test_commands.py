@@ -1,0 +1,260 @@
+"""The commands of the README as a user runs them, and their answers to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+import adapt as adapt_program
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SAMPLES = ROOT / "metastyle_jax" / "assets"
+# small pictures and few steps: these tests are about the command, not about quality
+QUICK = ["--steps=2", "--size=32", "--style-size=32", "--batch=1"]
+
+
+# what the fixture `quick_compile` does, for processes
+QUICK_COMPILE = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+
+
+def run(arguments: list[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **variables}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def adapt(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return run([str(ROOT / "adapt.py"), *arguments], cwd, **QUICK_COMPILE)
+
+
+def picture(path: Path, width: int = 40, height: int = 33) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def readme_command(beginning: str) -> list[str]:
+    """The arguments of the README's command that begins so, after `python`."""
+    text = README.replace("\\\n", " ")
+    (line,) = (line for line in text.splitlines() if line.startswith(beginning))
+    return shlex.split(line.split("&&")[-1])[1:]
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("adapted")
+    picture(folder / "photo.png")
+    result = adapt(
+        folder,
+        f"--style={SAMPLES / 'styles' / 'dots.jpg'}",
+        "--content=photo.png",
+        "--noise=0.1",
+        *QUICK,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_first_readme_command_runs_the_embedded_demonstration(tmp_path):
+    command = readme_command("pip install -e . &&")
+    assert command == ["adapt.py"]
+    result = run([str(ROOT / "adapt.py"), *command[1:]], tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["steps"] == 100 and len(report["history"]) == 100
+    assert report["loss_after"] < report["loss_before"]
+    assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 4
+
+
+@pytest.mark.slow
+def test_readme_smoke_training(tmp_path):
+    command = readme_command("python train.py --config=configs/smoke.py --workdir=runs/smoke")
+    command = [part.replace("runs/", f"{tmp_path}/") for part in command]
+    result = run(command, ROOT)
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "smoke" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["outer_loss"] for line in lines]
+    assert json.loads(lines[-1])["step"] == 60
+    assert losses[-1] < losses[0]
+
+
+def test_readme_optimization(tmp_path):
+    command = readme_command("python -m metastyle_jax optimize")
+    picture(tmp_path / "PHOTO.jpg")
+    picture(tmp_path / "STYLE.jpg")
+    command = [part.replace("vgg16:FILE", "compact") for part in command]
+    result = run([*command, "--sizes=24", "--steps=2"], tmp_path, **QUICK_COMPILE)
+    assert result.returncode == 0, result.stderr
+    out = tmp_path / "out" / "optimized"
+    assert json.loads((out / "report.json").read_text())["loss"] == "0.5*bn + 0.5*gaussian(1.0)"
+    with Image.open(out / "images" / "PHOTO_STYLE.png") as image:
+        assert image.size == (29, 24)
+
+
+def test_readme_study_of_losses(tmp_path):
+    command = readme_command("python -m metastyle_jax study losses")
+    for name in "ABST":
+        picture(tmp_path / f"{name}.jpg")
+    quick = ["--size=32", "--steps=1", "--methods=linear", "--layers=relu1_1", "--gammas=1"]
+    command += [*quick, "--content-layer=relu1_1", "--shares=0.5"]
+    result = run(command, tmp_path, **QUICK_COMPILE)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "losses" / "study.md").exists()
+
+
+def test_second_readme_command_is_this_suite():
+    assert re.search(r"^pip install -e '\.\[test\]' && pytest$", README, re.MULTILINE)
+
+
+def test_adapt_writes_what_the_readme_promises(adapted):
+    out = adapted / "out"
+    style = safetensors.numpy.load_file(out / "style.safetensors")
+    assert sum(array.nbytes for array in style.values()) == 12_800
+    report = json.loads((out / "report.json").read_text())
+    wanted = {"steps", "seconds", "compile_seconds", "loss_before", "loss_after"}
+    assert wanted <= set(report)
+    assert all(np.isfinite(report[name]) for name in wanted)
+    with Image.open(out / "images" / "photo.png") as image:
+        assert image.size == (40, 33)
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.width > 4 * 256
+
+
+def test_stylize_repeats_what_adapt_drew_and_takes_any_size(adapted):
+    style = adapted / "out" / "style.safetensors"
+    other = picture(adapted / "other.png", 17, 50)
+    result = stylize(adapted, str(style), "photo.png", str(other), "--out=applied")
+    assert result.returncode == 0, result.stderr
+    drawn = [
+        np.asarray(Image.open(adapted / folder / "photo.png"), np.int16)
+        for folder in ("out/images", "applied")
+    ]
+    assert np.abs(drawn[0] - drawn[1]).max() <= 1
+    with Image.open(adapted / "applied" / "other.png") as image:
+        assert image.size == (17, 50)
+    # with the noise that the style was adapted with, and without if that is asked for
+    assert stylize(adapted, str(style), "photo.png", "--out=plain", "--noise=0").returncode == 0
+    plain = np.asarray(Image.open(adapted / "plain" / "photo.png"), np.int16)
+    assert np.abs(plain - drawn[1]).max() > 1
+
+
+@pytest.fixture(scope="module")
+def adapted_all(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("adapted_all")
+    picture(folder / "photo.png")
+    result = adapt(folder, "--style=photo.png", "--content=photo.png", "--parameters=all", *QUICK)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def stylize(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return run(["-m", "metastyle_jax", "stylize", *arguments], cwd, **QUICK_COMPILE)
+
+
+def test_all_parameters_give_a_file_that_stylizes_alone(adapted_all):
+    assert not (adapted_all / "out" / "style.safetensors").exists()
+    result = stylize(adapted_all, "out/params.safetensors", "photo.png", "--out=applied")
+    assert result.returncode == 0, result.stderr
+    with Image.open(adapted_all / "applied" / "photo.png") as image:
+        assert image.size == (40, 33)
+
+
+def test_a_style_made_for_other_weights_is_refused(adapted, adapted_all):
+    result = stylize(
+        adapted_all,
+        str(adapted / "out" / "style.safetensors"),
+        "photo.png",
+        "--init=out/params.safetensors",
+        "--out=refused",
+    )
+    assert_one_sentence(result, "made for other weights")
+    assert not (adapted_all / "refused").exists()
+
+
+def assert_one_sentence(result: subprocess.CompletedProcess, *fragments: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert_error(result.stderr, *fragments)
+
+
+def assert_error(text: str, *fragments: str) -> None:
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, text
+    for fragment in fragments:
+        assert fragment in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (["--style=missing.jpg"], ["missing.jpg"]),
+        (["--style=text.jpg"], ["text.jpg"]),
+        (["--style=pixel.png"], ["pixel.png", "16"]),
+        (["--content=empty"], ["empty"]),
+        (["--content=pixel.png"], ["pixel.png"]),
+        (["--init=nowhere"], ["nowhere"]),
+        (["--noise=1.5"], ["--noise must be between 0 and 1, got 1.5"]),
+        (["--init=photo.png"], ["photo.png"]),
+        (["--features=vgg16:nowhere.safetensors"], ["nowhere.safetensors"]),
+        (["--features=alexnet"], ["alexnet"]),
+        (["--out=text.jpg"], ["text.jpg"]),
+        (["--steps=0"], ["--steps must be between 1 and", "got 0"]),
+        (["--learning-rate=-1"], ["--learning-rate"]),
+        (["--training-contents=empty"], ["empty"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    arguments, fragments, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "photo.png")
+    picture(tmp_path / "pixel.png", 1, 1)
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    defaults = ["--style=photo.png", "--content=photo.png", *QUICK]
+    with pytest.raises(SystemExit) as stopped:
+        adapt_program.main(["adapt.py", *defaults, *arguments])
+    assert stopped.value.code == 2
+    assert_error(capfd.readouterr().err, *fragments)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_full_disk_is_one_sentence(tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    picture(tmp_path / "photo.png")
+    result = adapt(tmp_path, "--style=photo.png", "--content=photo.png", "--out=/dev/full", *QUICK)
+    assert_one_sentence(result, "/dev/full")
+
+
+def test_a_reader_that_goes_away_gets_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "metastyle_jax", "packs"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_platform_without_a_device_is_one_sentence(tmp_path):
+    """In a process of its own: jax itself must find no GPU."""
+    flags = ["--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}"]
+    result = run([str(ROOT / "train.py"), *flags], ROOT, JAX_PLATFORMS="cuda")
+    if result.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert_one_sentence(result, "JAX_PLATFORMS=cuda", "set JAX_PLATFORMS=cpu")
+    assert not (tmp_path / "run").exists()

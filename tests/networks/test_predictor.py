@@ -1,0 +1,143 @@
+"""The predictor of styles: by hand in NumPy, and as the start of the inner loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import tiny
+from derivatives import central_difference, relative_error
+from metastyle_jax import bilevel
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import outer_loss, style_tasks
+from metastyle_jax.networks import predictor
+
+pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+
+GOAL = objective.Objective(
+    content_layers=("relu1_2",),
+    style_layers=("relu1_1", "relu1_2"),
+    style_weight=20.0,
+    normalize=True,
+)
+INPUTS = 2 * (24 + 24)
+
+
+def problem(steps: int, estimator=bilevel.exact) -> style_tasks.MetaProblem:
+    return style_tasks.MetaProblem(GOAL, steps=steps, estimator=estimator, rewrite=False)
+
+
+def case() -> tuple[Any, dict[str, jax.Array], Any]:
+    """Parameters with a predictor whose every number is random; two styles, one content."""
+    params = tiny.parameters()
+    network = predictor.init(jax.random.key(0), params["style"], inputs=INPUTS, hidden=3)
+    noise = tiny.like(network)
+    params["predictor"] = jax.tree.map(lambda x, d: x + 0.1 * d, network, noise)
+    batch = {
+        "styles": tiny.images(2, 12, 16, seed=1),
+        "support": tiny.images(1, 16, 16, seed=2),
+        "query": tiny.images(1, 16, 16, seed=3),
+    }
+    return params, batch, tiny.feature_network(GOAL.layers, pooling="average")
+
+
+def loss_of(steps: int, estimator=bilevel.exact):
+    _, batch, features = case()
+
+    def loss_fn(params):
+        return outer_loss.meta_loss(
+            problem(steps, estimator), params, batch, features, optax.sgd(0.05)
+        )
+
+    return loss_fn
+
+
+def test_at_first_every_prediction_is_the_neutral_style():
+    style = tiny.parameters()["style"]
+    network = predictor.init(jax.random.key(1), style, inputs=5, hidden=4)
+    found = predictor.predict(
+        network, jnp.asarray(np.random.default_rng(0).normal(size=(3, 5))), style
+    )
+    jax.tree.map(
+        lambda rows, leaf: np.testing.assert_array_equal(rows, np.stack([leaf] * 3)), found, style
+    )
+
+
+def test_prediction_and_statistics_by_hand():
+    random = np.random.default_rng(0)
+    features = {"a": random.uniform(size=(2, 3, 4, 5)), "b": random.uniform(size=(2, 2, 2, 6))}
+    parts = []
+    for x in features.values():
+        columns = x.reshape(2, -1, x.shape[-1])
+        parts += [columns.mean(axis=1), columns.std(axis=1)]
+    inputs = np.log(np.concatenate(parts, axis=1) + predictor.EPSILON)
+    found = predictor.statistics(jax.tree.map(jnp.asarray, features))
+    np.testing.assert_allclose(found, inputs, rtol=1e-12)
+
+    style = tiny.parameters()["style"]
+    network = predictor.init(jax.random.key(1), style, inputs=22, hidden=4)
+    network = jax.tree.map(lambda x, d: np.asarray(x + d), network, tiny.like(network))
+    hidden = np.maximum(inputs @ network["hidden"]["kernel"] + network["hidden"]["bias"], 0)
+    hidden *= predictor.OUTPUT_SCALE / 4  # by its units
+    flat = hidden @ network["output"]["kernel"] + network["output"]["bias"]
+    styles = predictor.predict(network, found, style)
+    assert jax.tree.structure(styles) == jax.tree.structure(style)
+    np.testing.assert_allclose(np.concatenate(jax.tree.leaves(styles), axis=1), flat, rtol=1e-12)
+
+
+def test_the_distance_is_least_at_the_mean_and_moves_no_prediction():
+    style, styles = tiny.parameters()["style"], [tiny.parameters(seed)["style"] for seed in (1, 2)]
+    predicted = jax.tree.map(lambda *leaves: jnp.stack(leaves), *styles)
+    mean = jax.tree.map(lambda x: x.mean(axis=0), predicted)
+    gradient = jax.grad(predictor.distance, argnums=(0, 1))
+    at_mean, _ = gradient(mean, predicted)
+    _, to_predictions = gradient(style, predicted)
+    for leaf in jax.tree.leaves((at_mean, to_predictions)):
+        np.testing.assert_allclose(leaf, 0, atol=1e-12)
+    flat = np.concatenate(jax.tree.leaves(predicted), axis=1)
+    expected = flat.var(axis=0).sum()
+    assert predictor.distance(mean, predicted) == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_inner_steps_the_loss_is_that_of_the_predicted_styles():
+    params, batch, features = case()
+    _, metrics = loss_of(0)(params)
+    styles = outer_loss.predicted_styles(problem(0), params, batch, features)
+    _, query = outer_loss.support_and_query(problem(0), batch, features)
+    _, parts = style_tasks.stylization_loss(problem(0), params["weights"], styles, query)
+    assert float(metrics["outer_loss"]) == pytest.approx(float(parts["loss"].mean()), rel=1e-12)
+    rows = np.concatenate(jax.tree.leaves(styles), axis=1)
+    assert np.abs(rows[0] - rows[1]).max() > 1e-3  # each style has its own
+
+
+def test_gradient_after_an_inner_step_equals_reverse_over_reverse():
+    params, _, _ = case()
+    exact = jax.jit(jax.grad(lambda p: loss_of(1)(p)[0]))(params)
+    oracle = jax.jit(jax.grad(lambda p: loss_of(1, bilevel.reverse)(p)[0]))(params)
+    assert relative_error(exact, oracle) < 1e-9
+    assert np.abs(exact["predictor"]["hidden"]["kernel"]).max() > 0
+
+
+def test_gradient_without_inner_steps_equals_finite_differences():
+    params, _, _ = case()
+    gradient = jax.jit(jax.grad(lambda p: loss_of(0)(p)[0]))(params)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    direction = {**nothing, "predictor": tiny.like(params["predictor"], seed=5)}
+    value = jax.jit(lambda p: loss_of(0)(p)[1]["outer_loss"])
+    expected = central_difference(value, params, direction, 1e-6)
+    slopes = jax.tree.map(
+        lambda g, d: jnp.vdot(g, d), gradient["predictor"], direction["predictor"]
+    )
+    assert float(sum(jax.tree.leaves(slopes))) == pytest.approx(float(expected), rel=1e-5)
+
+    # the neutral style learns from its distance to the predictions alone
+    _, batch, features = case()
+    styles = outer_loss.predicted_styles(problem(0), params, batch, features)
+    alone = jax.grad(predictor.distance)(params["style"], styles)
+    alone = jax.tree.map(lambda x: outer_loss.DISTANCE_WEIGHT * x, alone)
+    assert relative_error(gradient["style"], alone) < 1e-10

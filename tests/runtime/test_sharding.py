@@ -1,0 +1,100 @@
+"""Both wrappers on several virtual devices against the same step on one device."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import tiny
+from metastyle_jax import bilevel
+from metastyle_jax.errors import UserError
+from metastyle_jax.losses import objective
+from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.runtime import sharding
+
+LAYERS = ("relu1_1", "relu1_2")
+STYLES, CONTENTS, SIZE = 4, 2, 16
+
+pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+
+
+def make_step(axis: str | None):
+    goal = objective.Objective(
+        content_layers=("relu1_2",),
+        style_layers=LAYERS,
+        style_weight=10.0,
+    )
+    return functools.partial(
+        outer_step.train_step,
+        problem=style_tasks.MetaProblem(goal, estimator=bilevel.exact, rewrite=False),
+        inner_optimizer=lambda step, rates: optax.sgd(0.1),
+        # plain descent: the parameters then show the gradient itself
+        outer_optimizer=optax.sgd(1.0),
+        axis=axis,
+    )
+
+
+def make_arguments():
+    state = outer_step.init_state(tiny.parameters(residual_blocks=0), optax.sgd(1.0))
+    batch = {
+        "styles": tiny.images(STYLES, SIZE, SIZE, seed=1),
+        "support": tiny.images(CONTENTS, SIZE, SIZE, seed=2),
+        "query": tiny.images(CONTENTS, SIZE, SIZE, seed=3),
+    }
+    return state, jax.device_get(batch), tiny.feature_network(LAYERS)
+
+
+@functools.cache
+def single_device_steps():
+    """(state, metrics) of the first step and of the second."""
+    state, batch, features = make_arguments()
+    step, found = jax.jit(make_step(None)), []
+    for _ in range(2):
+        state, metrics = step(state, batch, features)
+        found.append(jax.device_get((state, metrics)))
+    return found
+
+
+@pytest.mark.parametrize("kind", sharding.KINDS)
+@pytest.mark.parametrize("count", [2, 4])
+def test_equals_the_single_device_step_and_moves_nothing(kind, count):
+    """Once its arguments are placed, a step transfers no array between host and devices."""
+    state, batch, features = make_arguments()
+    wrapped = sharding.parallelize(
+        make_step(sharding.AXIS), kind=kind, devices=jax.devices()[:count]
+    )
+    current, features = wrapped.replicate(state), wrapped.replicate(features)
+    placed = wrapped.place_batch(batch)
+    for expected, expected_metrics in single_device_steps():
+        # virtual devices on few cores can deadlock with a step still in flight
+        with jax.transfer_guard("disallow"):
+            current, metrics = jax.block_until_ready(wrapped.step(current, placed, features))
+        found, metrics = jax.device_get((current, metrics))
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), found, expected
+        )
+        for name in ("outer_loss", "outer_style", "inner_loss_0", "gradient_norm_weights"):
+            np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-9)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, found.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+    # the guard is armed: with a batch or features still on the host it refuses
+    for host in ((jax.device_get(placed), features), (placed, jax.device_get(features))):
+        with (
+            jax.transfer_guard("disallow"),
+            pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device"),
+        ):
+            wrapped.step(current, *host)
+
+
+def test_styles_must_divide():
+    with pytest.raises(UserError, match=r"batch\.styles=3 .* 2 devices"):
+        sharding.check_divisible(3, 2)
+
+
+def test_unknown_kind_names_the_known_ones():
+    with pytest.raises(UserError, match="shard_map or pmap"):
+        sharding.parallelize(lambda *args: args, kind="pjit", devices=jax.devices()[:1])
