@@ -48,8 +48,8 @@ def main() -> None:
     results = json.loads(path.read_text()) if path.exists() else {}
     starts = dict(start.split("=", 1) for start in args.start)
     trained = args.objective or next(spec for spec in starts.values() if spec != "random")
-    goal = configuration.recorded_objective(initialization.load(trained).settings)
-    features = registry.load(args.features, goal.layers)
+    objective = configuration.recorded_objective(initialization.load(trained).settings)
+    features = registry.load(args.features, objective.layers)
     contents = np.stack(
         [
             center_crop_resized(read_image(file), args.size)
@@ -63,7 +63,9 @@ def main() -> None:
                 key = f"{style.stem}/{name}/{parameters}"
                 if key in results:
                     continue
-                results[key] = curve(args, goal, features, contents, style, name, spec, parameters)
+                results[key] = curve(
+                    args, objective, features, contents, style, name, spec, parameters
+                )
                 with atomic_path(path) as temporary:
                     Path(temporary).write_text(json.dumps(results, indent=1))
     print(markdown(results, starts))
@@ -89,7 +91,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def curve(args, goal, features, contents, style, name, spec, parameters) -> dict:
+def curve(args, objective, features, contents, style, name, spec, parameters) -> dict:
     """{"loss", "content", "style": {steps: mean over contents}, "seconds": ...}"""
     noise = 0.0
     if spec == "random":
@@ -101,7 +103,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
     scratch = spec == "random" and parameters == "all"
     steps = [step for step in (SCRATCH_STEPS if scratch else STEPS) if step <= args.last]
     image = center_crop_resized(read_image(style), args.size)
-    targets = style_adaptation.make_style_targets(image, features, goal=goal)
+    targets = style_adaptation.make_style_targets(image, features, objective=objective)
     measured: dict[str, dict[int, float]] = {"loss": {}, "content": {}, "style": {}}
 
     def measure(step, params, metrics=None, seconds=0.0):
@@ -109,7 +111,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
             return
         parts = [
             style_adaptation.evaluate_batch(
-                params, chunk, targets, features, goal=goal, noise=noise
+                params, chunk, targets, features, objective=objective, noise=noise
             )
             for chunk in np.split(contents, len(contents) // EVALUATION_BATCH)
         ]
@@ -136,7 +138,7 @@ def curve(args, goal, features, contents, style, name, spec, parameters) -> dict
         ),
         features,
         style_adaptation.AdaptationSettings(
-            objective=goal,
+            objective=objective,
             steps=max(steps),
             learning_rate=args.norm_rate if parameters == "norm" else args.all_rate,
             parameters=parameters,

@@ -17,14 +17,14 @@ import torch
 from metastyle_jax import bilevel
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.features import registry
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks, subsets
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
 
 PROBLEM = pytorch_step.Problem()
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=(PROBLEM.content_layer,),
     style_layers=PROBLEM.style_layers,
     style_weight=PROBLEM.style_weight,
@@ -73,7 +73,9 @@ class Setting(NamedTuple):
 
 def make_setting(device: str, features: str) -> Setting:
     """Random parameters; the feature network pools as the PyTorch side does."""
-    return Setting(device, random_params(), registry.load(features, GOAL.layers, pooling="max"))
+    return Setting(
+        device, random_params(), registry.load(features, OBJECTIVE.layers, pooling="max")
+    )
 
 
 def random_params() -> Any:
@@ -123,7 +125,7 @@ def outer(setting: Setting, count: int, steps: int, estimator: str, form: str) -
 def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side:
     optimizer = optax.adam(OUTER_RATE)
     problem = style_tasks.MetaProblem(
-        GOAL,
+        OBJECTIVE,
         steps=steps,
         estimator=bilevel.ESTIMATORS[estimator],
         unroll=setting.device == "cpu",
@@ -166,7 +168,7 @@ def adapt(setting: Setting, subset: str, form: str) -> Side:
 
 def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> Side:
     fast, slow = subsets.split(setting.params, subset)
-    styles = style_adaptation.make_style_targets(painting[0], setting.network, goal=GOAL)
+    styles = style_adaptation.make_style_targets(painting[0], setting.network, objective=OBJECTIVE)
     arguments = (fast, optax.scale_by_adam().init(fast), contents, np.int32(0))
     keywords = {
         "learning_rate": np.float32(ADAPTATION_RATE),
@@ -179,7 +181,7 @@ def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> S
         _, opt_state, metrics = value
         return float(metrics["loss"]), _gradient(opt_state.mu)
 
-    lower = functools.partial(style_adaptation.adaptation_step.lower, goal=GOAL)
+    lower = functools.partial(style_adaptation.adaptation_step.lower, objective=OBJECTIVE)
     return _compiled(lower, arguments, keywords, result)
 
 

@@ -73,16 +73,16 @@ def spread(folder: Path, count: int, size: int) -> np.ndarray:
 def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarray):
     """(rows before and after adaptation, pictures after: style 0 with contents 0, 1, ...)."""
     init = initialization.load(workdir)
-    goal = configuration.recorded_objective(init.settings)
-    network = registry.load(args.features, goal.layers, pooling="average")
+    objective = configuration.recorded_objective(init.settings)
+    network = registry.load(args.features, objective.layers, pooling="average")
     start = jax.tree.map(jnp.asarray, init.params)
     noise = configuration.recorded_noise(init.settings)
     how = style_adaptation.AdaptationSettings(
-        goal, steps=args.steps, learning_rate=args.rate, noise=noise
+        objective, steps=args.steps, learning_rate=args.rate, noise=noise
     )
     adapted = [adapt(args, start, style, network, how) for style in styles]
     easel = painting.Easel(
-        dataclasses.replace(goal, style_weight=1.0, normalize=True),
+        dataclasses.replace(objective, style_weight=1.0, normalize=True),
         network,
         np.tile(contents, (len(styles), 1, 1, 1)),
         np.repeat(styles, len(contents), axis=0),
@@ -109,7 +109,7 @@ def adapt(args, start, style: np.ndarray, network, how) -> Any:
 
 def content_error(easel: painting.Easel, pictures: np.ndarray) -> float:
     """Relative content loss, mean over the pictures: 1 is that of a picture without features."""
-    layers = easel.goal.content_layers
+    layers = easel.objective.content_layers
     ours, wanted = (easel.network.extract(images, layers) for images in (pictures, easel.contents))
     errors = [
         np.square(ours[layer] - wanted[layer]).mean((1, 2, 3))

@@ -42,9 +42,9 @@ def main() -> None:
     else:
         init = initialization.load(args.init)
         params, recorded = jax.tree.map(jnp.asarray, init.params), init.settings
-    goal = configuration.recorded_objective(recorded)
-    network = registry.load(args.features, goal.layers)
-    problem = style_tasks.MetaProblem(goal, estimator=bilevel.first_order, unroll=True)
+    objective = configuration.recorded_objective(recorded)
+    network = registry.load(args.features, objective.layers)
+    problem = style_tasks.MetaProblem(objective, estimator=bilevel.first_order, unroll=True)
 
     @compilation.jit
     def losses(rate: jax.Array, params, batch, network):

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from metastyle_jax import bilevel
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks
 from metastyle_jax.networks import feature_network, stylization_network
 from metastyle_jax.runtime import compilation
@@ -62,9 +62,11 @@ def row(args: argparse.Namespace, name: str) -> str:
 
 def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, steps: int) -> int:
     """What XLA allocates within one outer step, beside its arguments."""
-    goal = objective.Objective()
+    objective = perceptual.Objective()
     optimizer = optax.adam(1e-5)
-    problem = style_tasks.MetaProblem(goal, steps=steps, estimator=estimator, unroll=args.unroll)
+    problem = style_tasks.MetaProblem(
+        objective, steps=steps, estimator=estimator, unroll=args.unroll
+    )
     step = functools.partial(
         outer_step.train_step,
         problem=problem,
@@ -75,7 +77,7 @@ def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, step
     def images(count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, args.size, args.size, 3), np.float32)
 
-    network = feature_network.shapes(args.architecture, goal.layers, pooling="max")
+    network = feature_network.shapes(args.architecture, objective.layers, pooling="max")
     batch = {"styles": args.styles, "support": args.contents, "query": args.contents}
     batch = {name: images(count) for name, count in batch.items()}
     state = jax.eval_shape(

@@ -76,8 +76,8 @@ def row(args: argparse.Namespace, setting: both_sides.Setting, size: int) -> str
 
 def jax_side(setting: both_sides.Setting, content: np.ndarray, style: np.ndarray) -> Any:
     """(steps) -> loss before the last of them."""
-    settings = image_optimization.OptimizationSettings(both_sides.GOAL, learning_rate=RATE)
-    targets = image_optimization.make_targets(both_sides.GOAL, setting.network, content, style)
+    settings = image_optimization.OptimizationSettings(both_sides.OBJECTIVE, learning_rate=RATE)
+    targets = image_optimization.make_targets(both_sides.OBJECTIVE, setting.network, content, style)
     state = image_optimization.start(content, settings)
     loss = float("nan")
 

@@ -16,7 +16,7 @@ import optax
 
 from metastyle_jax import bilevel
 from metastyle_jax.features import registry
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
@@ -50,8 +50,8 @@ def measure(
     args: argparse.Namespace, estimator: bilevel.Estimator, unroll: bool
 ) -> tuple[float, float, int]:
     """(median seconds of a step, seconds of its compilation, temporary bytes)."""
-    goal = objective.Objective()
-    network = registry.load(args.features, goal.layers)
+    objective = perceptual.Objective()
+    network = registry.load(args.features, objective.layers)
     random = np.random.default_rng(0)
     counts = {"styles": args.styles, "support": args.contents, "query": args.contents}
     batch = {
@@ -62,7 +62,9 @@ def measure(
     state = outer_step.init_state(stylization_network.init(jax.random.key(0)), optimizer)
     step = functools.partial(
         outer_step.train_step,
-        problem=style_tasks.MetaProblem(goal, steps=args.steps, estimator=estimator, unroll=unroll),
+        problem=style_tasks.MetaProblem(
+            objective, steps=args.steps, estimator=estimator, unroll=unroll
+        ),
         inner_optimizer=lambda step, rates: optax.sgd(1e-5),
         outer_optimizer=optimizer,
     )

@@ -113,10 +113,10 @@ def measure_ours(squares: Path) -> dict[str, Any]:
         "seconds": statistics.median(seconds[1:]),
         "peak megabytes": peak_megabytes(),
     }
-    goal = configuration.recorded_objective(init.settings)
+    objective = configuration.recorded_objective(init.settings)
     spec, pooling = configuration.recorded_features(init.settings)
-    network = registry.load(spec, goal.layers, pooling=pooling)
-    how = style_adaptation.AdaptationSettings(goal, steps=STEPS, learning_rate=1e-2)
+    network = registry.load(spec, objective.layers, pooling=pooling)
+    how = style_adaptation.AdaptationSettings(objective, steps=STEPS, learning_rate=1e-2)
     source = FolderSource(squares / "contents", "content folder")
     size = read_image(contents[0]).shape[0]
     style = read_image(min((squares / "styles").glob("*.png")))

@@ -55,12 +55,12 @@ def main() -> None:
 
 
 def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
-    goal = configuration.recorded_objective(init.settings)
+    objective = configuration.recorded_objective(init.settings)
     spec, pooling = configuration.recorded_features(init.settings)
-    network = registry.load(spec, goal.layers, pooling=pooling)
+    network = registry.load(spec, objective.layers, pooling=pooling)
     noise = configuration.recorded_noise(init.settings)
     how = style_adaptation.AdaptationSettings(
-        goal, steps=args.steps, learning_rate=args.learning_rate, noise=noise
+        objective, steps=args.steps, learning_rate=args.learning_rate, noise=noise
     )
     described = {
         "init": init.name,
@@ -71,7 +71,7 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
         configuration.NOISE: noise,
         "adaptation.style_size": args.style_size,
         **configuration.record_features(network),
-        **configuration.record_objective(goal),
+        **configuration.record_objective(objective),
     }
     if _is_current(pack.style_file, init.digest, described):
         return

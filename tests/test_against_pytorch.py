@@ -13,12 +13,12 @@ import pytest
 import tiny
 from derivatives import relative_error
 from metastyle_jax import bilevel
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, style_tasks
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     style_layers=("relu1_2", "relu2_2"),
     style_weight=2.0,
     normalize=True,
@@ -41,7 +41,7 @@ def case(step):
     params = tiny.parameters()
     names = ("styles", "support", "query")
     batch = {name: tiny.images(2, 16, 20, seed=seed) for seed, name in enumerate(names)}
-    network = tiny.feature_network(GOAL.layers)
+    network = tiny.feature_network(OBJECTIVE.layers)
     place = step.Placement(dtype=torch.float64)
     tensors = {name: place.parameters(tree) for name, tree in params.items()}
     images = {name: place.images(array) for name, array in batch.items()}
@@ -51,7 +51,9 @@ def case(step):
 @functools.cache
 def outer_gradient(estimator: str):
     """(params, batch, feature network) -> (outer loss, its gradient) by this project."""
-    problem = style_tasks.MetaProblem(GOAL, estimator=bilevel.ESTIMATORS[estimator], unroll=True)
+    problem = style_tasks.MetaProblem(
+        OBJECTIVE, estimator=bilevel.ESTIMATORS[estimator], unroll=True
+    )
 
     def loss_fn(params, batch, network):
         return outer_loss.meta_loss(problem, params, batch, network, optax.sgd(RATE))[0]
@@ -61,7 +63,7 @@ def outer_gradient(estimator: str):
 
 def adaptation_loss(params, batch, network):
     """The loss that `style_adaptation.adaptation_step` descends, of the first style."""
-    targets = style_tasks.make_targets(style_tasks.MetaProblem(GOAL), network, batch)
+    targets = style_tasks.make_targets(style_tasks.MetaProblem(OBJECTIVE), network, batch)
     data = {
         "contents": batch["support"],
         "content_targets": targets["support"],
@@ -69,13 +71,13 @@ def adaptation_loss(params, batch, network):
         "feature_network": network,
     }
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-    problem = style_tasks.MetaProblem(GOAL)
+    problem = style_tasks.MetaProblem(OBJECTIVE)
     return style_tasks.stylization_loss(problem, params["weights"], style, data)[0]
 
 
 def problem(step):
-    layers = GOAL.style_layers
-    return step.Problem(style_layers=layers, style_weight=GOAL.style_weight, rate=RATE)
+    layers = OBJECTIVE.style_layers
+    return step.Problem(style_layers=layers, style_weight=OBJECTIVE.style_weight, rate=RATE)
 
 
 @pytest.mark.parametrize("inner", ["second_order", "functional", "first_order"])

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import style_tasks, subsets
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -38,7 +38,7 @@ class AdaptationSettings:
       dtype: of the transformer's convolutions; None for float32.
     """
 
-    objective: objective.Objective
+    objective: perceptual.Objective
     steps: int = 100
     learning_rate: float = 1e-3
     parameters: str = "norm"
@@ -92,7 +92,7 @@ def adapt(
     Raises:
       UserError: the loss is not finite.
     """
-    targets = make_style_targets(style_image, network, goal=settings.objective)
+    targets = make_style_targets(style_image, network, objective=settings.objective)
     fast, slow = subsets.split(params, settings.parameters)
     opt_state = _ADAM.init(fast)
     take_step = functools.partial(
@@ -101,7 +101,7 @@ def adapt(
         slow=slow,
         style_targets=targets,
         network=network,
-        goal=settings.objective,
+        objective=settings.objective,
         noise=settings.noise,
         dtype=settings.dtype,
     )
@@ -126,12 +126,12 @@ def adapt(
     return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="objective")
 def make_style_targets(
-    style_image: jax.Array, network: FeatureNetwork, *, goal: objective.Objective
-) -> objective.Targets:
+    style_image: jax.Array, network: FeatureNetwork, *, objective: perceptual.Objective
+) -> perceptual.Targets:
     """Targets of one style image (H, W, 3) in [0, 1], leaves (1, ...)."""
-    return objective.style_targets(goal, network, style_image[None])
+    return perceptual.style_targets(objective, network, style_image[None])
 
 
 def balance(
@@ -139,7 +139,7 @@ def balance(
     style_image: np.ndarray,
     contents: np.ndarray,
     network: FeatureNetwork,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
 ) -> float:
     """The style weight at which content and style pull on the outputs of `params` equally.
 
@@ -148,30 +148,30 @@ def balance(
       style_image: (H, W, 3) in [0, 1].
       contents: (B, H, W, 3) in [0, 1], over which the mean is taken.
       network: the feature network.
-      goal: its style weight does not matter.
+      objective: its style weight does not matter.
     """
-    unit = dataclasses.replace(goal, style_weight=1.0)
-    targets = make_style_targets(style_image, network, goal=unit)
-    return float(_balance(params, contents, targets, network, goal=unit))
+    unit = dataclasses.replace(objective, style_weight=1.0)
+    targets = make_style_targets(style_image, network, objective=unit)
+    return float(_balance(params, contents, targets, network, objective=unit))
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="objective")
 def _balance(
     params: stylization_network.Params,
     contents: jax.Array,
-    style_targets: objective.Targets,
+    style_targets: perceptual.Targets,
     network: FeatureNetwork,
     *,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
 ) -> jax.Array:
     outputs = stylization_network.stylize(params["weights"], params["style"], contents)
-    content_targets = objective.content_targets(goal, network, contents)
-    targets = objective.fold_targets(content_targets, style_targets, (1, contents.shape[0]))
+    content_targets = perceptual.content_targets(objective, network, contents)
+    targets = perceptual.fold_targets(content_targets, style_targets, (1, contents.shape[0]))
     key = jax.random.key(0)
-    return objective.balance(goal, network, outputs, *targets, key).mean()
+    return perceptual.balance(objective, network, outputs, *targets, key).mean()
 
 
-@functools.partial(compilation.jit, static_argnames=("goal", "noise", "dtype"))
+@functools.partial(compilation.jit, static_argnames=("objective", "noise", "dtype"))
 def adaptation_step(
     fast: Any,
     opt_state: Any,
@@ -180,9 +180,9 @@ def adaptation_step(
     *,
     learning_rate: jax.Array,
     slow: Any,
-    style_targets: objective.Targets,
+    style_targets: perceptual.Targets,
     network: FeatureNetwork,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
     noise: float = 0.0,
     dtype: str | None = None,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
@@ -190,8 +190,8 @@ def adaptation_step(
 
     `step`, () int32, decides what noise and a style loss that is random draw.
     """
-    data = _data(contents, style_targets, network, goal, step, noise)
-    problem = style_tasks.MetaProblem(goal, dtype=dtype)
+    data = _data(contents, style_targets, network, objective, step, noise)
+    problem = style_tasks.MetaProblem(objective, dtype=dtype)
 
     def loss_fn(fast: Any):
         params = subsets.join(fast, slow)
@@ -207,9 +207,9 @@ def adaptation_step(
 
 def _data(
     contents: jax.Array,
-    style_targets: objective.Targets,
+    style_targets: perceptual.Targets,
     network: FeatureNetwork,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
     step: jax.Array,
     noise: float,
 ) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _data(
     key = jax.random.fold_in(jax.random.key(0), step)
     return {
         "contents": add_noise(jax.random.fold_in(key, 1), contents, noise),
-        "content_targets": objective.content_targets(goal, network, contents),
+        "content_targets": perceptual.content_targets(objective, network, contents),
         "style_targets": style_targets,
         "feature_network": network,
         "key": key,
@@ -238,20 +238,20 @@ def _checked(
     return values
 
 
-@functools.partial(compilation.jit, static_argnames=("goal", "noise"))
+@functools.partial(compilation.jit, static_argnames=("objective", "noise"))
 def evaluate_batch(
     params: stylization_network.Params,
     contents: jax.Array,
-    style_targets: objective.Targets,
+    style_targets: perceptual.Targets,
     network: FeatureNetwork,
     *,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
     noise: float = 0.0,
 ) -> dict[str, jax.Array]:
     """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
-    data = _data(contents, style_targets, network, goal, np.int32(0), noise)
+    data = _data(contents, style_targets, network, objective, np.int32(0), noise)
     style = jax.tree.map(lambda leaf: leaf[None], params["style"])
     _, parts = style_tasks.stylization_loss(
-        style_tasks.MetaProblem(goal), params["weights"], style, data
+        style_tasks.MetaProblem(objective), params["weights"], style, data
     )
     return {name: part[0] for name, part in parts.items()}

@@ -23,7 +23,7 @@ from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError, check_failures
 from metastyle_jax.features import registry
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import interrupts
 from metastyle_jax.settings import configuration
@@ -65,16 +65,16 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     init = initialization.load(args.init)
     if args.noise is None:
         args.noise = configuration.recorded_noise(init.settings)
-    goal, network = _objective(args, init)
+    objective, network = _objective(args, init)
     crops = _centre_crops(contents, args.size)
-    task = Task(args, style_path, style, contents, crops, init, network, goal)
-    return task._replace(goal=_balanced(task))
+    task = Task(args, style_path, style, contents, crops, init, network, objective)
+    return task._replace(objective=_balanced(task))
 
 
 def _adapt(task: Task, stop: interrupts.StopRequests) -> Adapted:
     args, network = task.args, task.network
     how = style_adaptation.AdaptationSettings(
-        objective=task.goal,
+        objective=task.objective,
         steps=args.steps,
         learning_rate=args.learning_rate,
         parameters=args.parameters,
@@ -172,43 +172,43 @@ def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
 
 def _objective(
     args: argparse.Namespace, init: initialization.Initialization
-) -> tuple[objective.Objective, FeatureNetwork]:
+) -> tuple[perceptual.Objective, FeatureNetwork]:
     """The objective and the feature network of the training, changed by the flags."""
-    goal = configuration.recorded_objective(init.settings)
+    objective = configuration.recorded_objective(init.settings)
     for name in ("content_weight", "style_weight"):
         if getattr(args, name) is not None:
-            goal = dataclasses.replace(goal, **{name: getattr(args, name)})
+            objective = dataclasses.replace(objective, **{name: getattr(args, name)})
     if args.style_loss is not None:
         try:
-            goal = dataclasses.replace(goal, style_loss=fusion.parse(args.style_loss))
+            objective = dataclasses.replace(objective, style_loss=fusion.parse(args.style_loss))
         except ValueError as error:
             raise UserError(f"--style-loss: {error}") from error
     spec, pooling = configuration.recorded_features(init.settings, args.features or "")
-    return goal, registry.load(spec, goal.layers, pooling=pooling)
+    return objective, registry.load(spec, objective.layers, pooling=pooling)
 
 
-def _balanced(task: Task) -> objective.Objective:
-    """`goal` with the style weight of --gamma; another loss keeps the gamma of the trained one."""
-    args, goal = task.args, task.goal
+def _balanced(task: Task) -> perceptual.Objective:
+    """The objective with the weight of --gamma; another loss keeps the gamma of the trained one."""
+    args, objective = task.args, task.objective
     trained = configuration.recorded_objective(task.init.settings)
     if args.gamma is None and (
-        args.style_weight is not None or goal.style_loss == trained.style_loss
+        args.style_weight is not None or objective.style_loss == trained.style_loss
     ):
-        return goal
+        return objective
     params = jax.tree.map(jnp.asarray, task.init.params)
 
-    def balance(goal: objective.Objective) -> float:
+    def balance(objective: perceptual.Objective) -> float:
         return style_adaptation.balance(
-            params, task.style, task.crops[:BALANCED], task.network, goal
+            params, task.style, task.crops[:BALANCED], task.network, objective
         )
 
     gamma = args.gamma
     if gamma is None:
-        before = dataclasses.replace(goal, style_loss=trained.style_loss)
+        before = dataclasses.replace(objective, style_loss=trained.style_loss)
         gamma = trained.style_weight / balance(before)
-    weight = gamma * balance(goal)
-    print(f"style weight {weight:.4g}: gamma {gamma:.4g} with {goal.style_loss.name}")
-    return dataclasses.replace(goal, style_weight=weight)
+    weight = gamma * balance(objective)
+    print(f"style weight {weight:.4g}: gamma {gamma:.4g} with {objective.style_loss.name}")
+    return dataclasses.replace(objective, style_weight=weight)
 
 
 def _centre_crops(contents: list[Path], size: int) -> np.ndarray:
@@ -257,11 +257,11 @@ def _print_progress(
 
 def _losses(task: Task, params: Any) -> dict[str, float]:
     """Mean loss over the crops: the same pictures before and after."""
-    goal, network = task.goal, task.network
-    targets = style_adaptation.make_style_targets(task.style, network, goal=goal)
+    objective, network = task.objective, task.network
+    targets = style_adaptation.make_style_targets(task.style, network, objective=objective)
     parts = [
         style_adaptation.evaluate_batch(
-            params, crop[None], targets, network, goal=goal, noise=task.args.noise
+            params, crop[None], targets, network, objective=objective, noise=task.args.noise
         )
         for crop in task.crops
     ]

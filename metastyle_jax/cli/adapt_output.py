@@ -15,7 +15,7 @@ import numpy as np
 
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.data.images import read_image, write_png
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import configuration
@@ -37,7 +37,7 @@ class Task(NamedTuple):
       contents: pictures to stylise.
       crops: of the first ones, which losses are measured on, (N, size, size, 3) in [0, 1].
       init: where it starts.
-      network, goal: what it minimises.
+      network, objective: what it minimises.
     """
 
     args: argparse.Namespace
@@ -47,7 +47,7 @@ class Task(NamedTuple):
     crops: np.ndarray
     init: initialization.Initialization
     network: FeatureNetwork
-    goal: objective.Objective
+    objective: perceptual.Objective
 
 
 class Adapted(NamedTuple):
@@ -100,7 +100,7 @@ def write_style(out: Path, adapted: Adapted) -> Path:
         "adaptation.learning_rate": args.learning_rate,
         configuration.NOISE: args.noise,
         **configuration.record_features(task.network),
-        **configuration.record_objective(task.goal),
+        **configuration.record_objective(task.objective),
     }
     command = shlex.join(["adapt.py", *sys.argv[1:]])
     params = jax.device_get(adapted.result.params)
@@ -155,8 +155,8 @@ def write_report(out: Path, adapted: Adapted, failures: Sequence[str]) -> dict[s
         "failures": list(failures),
         "learning_rate": args.learning_rate,
         "noise": args.noise,
-        "style_loss": task.goal.style_loss.name,
-        "style_weight": task.goal.style_weight,
+        "style_loss": task.objective.style_loss.name,
+        "style_weight": task.objective.style_weight,
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         **{f"{part}_before": value for part, value in adapted.before.items()},

@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> None:
     scene = open_scene(config, args.init, batches=args.batches)
     rows = []
     for name in names:
-        goal = configuration.make_objective(
+        objective = configuration.make_objective(
             configuration.changed(config, {"objective.style_loss": name})
         )
         found = [
-            style_adaptation.balance(scene.params, style, batch["support"], scene.network, goal)
+            style_adaptation.balance(
+                scene.params, style, batch["support"], scene.network, objective
+            )
             for batch in scene.batches
             for style in batch["styles"]
         ]

@@ -17,7 +17,7 @@ from metastyle_jax.data import given
 from metastyle_jax.data.images import inspect_image, write_png
 from metastyle_jax.errors import UserError, check_failures
 from metastyle_jax.features import registry
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.pixels import image_optimization, optimization_pairs, optimization_run
 from metastyle_jax.pixels.optimization_pairs import Pair
@@ -44,26 +44,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       UserError: a flag cannot be used, or none of the pictures.
       KeyboardInterrupt: on Ctrl-C, after what was reached has been saved for --resume.
     """
-    goal = optimize_flags.make_objective(args)
-    optimize_flags.check(args, goal)
+    objective = optimize_flags.make_objective(args)
+    optimize_flags.check(args, objective)
     out = args.out.expanduser()
     pairs = _find_pairs(args, out)
     start = None if args.start in optimize_flags.NAMED_STARTS else given.one_file(args.start)
     _refuse_overwriting(args, out, pairs, start)
     smallest = min(args.sizes)
-    optimization_pairs.check_sizes(pairs, goal, smallest, round(smallest * args.style_scale))
-    schedule = _schedule(args, goal, args.start if start is None else read_content(start))
+    optimization_pairs.check_sizes(pairs, objective, smallest, round(smallest * args.style_scale))
+    schedule = _schedule(args, objective, args.start if start is None else read_content(start))
     pictures = optimization_pairs.read_pictures(pairs)
     pairs, failures = optimization_pairs.usable_pairs(
         pairs, pictures, functools.partial(_pair_files, args, out)
     )
     if not pairs:
         check_failures(failures, 0, "optimized")
-    network = registry.load(args.features, goal.layers, pooling=args.pooling)
+    network = registry.load(args.features, objective.layers, pooling=args.pooling)
     with folder_lock.locked(out):
         prepare_folder(out)
         made, rows = _optimize(args, schedule, pairs, pictures.images, network, out, failures)
-        result = {"loss": goal.style_loss.name, "gamma": args.gamma, "pictures": rows}
+        result = {"loss": objective.style_loss.name, "gamma": args.gamma, "pictures": rows}
         _write_results(out, result, pairs, pictures.images, made)
     check_failures(failures, len(made), "optimized")
     return result
@@ -142,10 +142,10 @@ def _optimize(
 
 
 def _schedule(
-    args: argparse.Namespace, goal: objective.Objective, start: str | np.ndarray
+    args: argparse.Namespace, objective: perceptual.Objective, start: str | np.ndarray
 ) -> optimization_run.Schedule:
     settings = image_optimization.OptimizationSettings(
-        goal,
+        objective,
         optimizer=args.optimizer,
         learning_rate=args.learning_rate or optimize_flags.DEFAULT_RATES[args.optimizer],
         seed=args.seed,

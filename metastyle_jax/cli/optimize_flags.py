@@ -8,7 +8,7 @@ from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.errors import UserError
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.settings import ranges
@@ -72,7 +72,7 @@ def _floats(text: str) -> tuple[float, ...]:
 _ints.__name__ = _floats.__name__ = "list of numbers"
 
 
-def make_objective(args: argparse.Namespace) -> objective.Objective:
+def make_objective(args: argparse.Namespace) -> perceptual.Objective:
     """The objective that the flags describe, with weight 1 for content and style.
 
     Raises:
@@ -82,7 +82,7 @@ def make_objective(args: argparse.Namespace) -> objective.Objective:
         style_loss = fusion.parse(args.loss)
     except ValueError as error:
         raise UserError(f"--loss: {error}") from error
-    return objective.Objective(
+    return perceptual.Objective(
         content_layers=args.content_layers,
         style_layers=args.style_layers,
         style_weight=1.0,
@@ -106,23 +106,23 @@ _RANGES = {
 }
 
 
-def check(args: argparse.Namespace, goal: objective.Objective) -> None:
-    """Refuse flags that no run could use; `goal` is what `make_objective` made of them.
+def check(args: argparse.Namespace, objective: perceptual.Objective) -> None:
+    """Refuse flags that no run could use; `objective` is what `make_objective` made of them.
 
     Raises:
       UserError: naming the flag.
     """
-    for flag, layers in (("style", goal.style_layers), ("content", goal.content_layers)):
+    for flag, layers in (("style", objective.style_layers), ("content", objective.content_layers)):
         try:
             vgg.needed_convs(args.features.partition(":")[0], layers)
         except ValueError as error:
             where = "features" if "unknown feature" in str(error) else f"{flag}-layers"
             raise UserError(f"--{where}: {error}") from error
-    weights = goal.style_layer_weights
-    if weights and (len(weights) != len(goal.style_layers) or not min(weights) > 0):
+    weights = objective.style_layer_weights
+    if weights and (len(weights) != len(objective.style_layers) or not min(weights) > 0):
         raise UserError(
             f"--style-layer-weights={','.join(map(str, weights))} needs a positive number for each "
-            f"of the {len(goal.style_layers)} layers"
+            f"of the {len(objective.style_layers)} layers"
         )
     ranges.check_flags(args, _RANGES)
     if not args.sizes:

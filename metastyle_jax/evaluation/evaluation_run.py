@@ -103,7 +103,7 @@ def _shared_settings(judged: Gallery) -> dict[str, Any]:
     for name in OF_CANDIDATES:
         del described[name]
     first = judged.candidates[0]
-    described["objective"] = configuration.record_objective(first.goal)
+    described["objective"] = configuration.record_objective(first.objective)
     described["network"] = stylization_network.architecture(first.init.params["weights"])
     for name, network in (("features", first.network), ("judge", judged.by.network)):
         described[f"{name} pooling"] = network.pooling
@@ -118,7 +118,7 @@ def _heading(judged: Gallery) -> str:
     return (
         f"{', '.join(evaluation.init)}, adapted with {first.network.spec} (Adam: {rates}), judged "
         f"by {by.network.spec} (errors relative to the targets, style weight "
-        f"{by.goal.style_weight:g}); {len(judged.styles.names)} styles x "
+        f"{by.objective.style_weight:g}); {len(judged.styles.names)} styles x "
         f"{len(judged.contents.names)} contents of {evaluation.size} px (scale "
         f"{evaluation.scale:g}), {evaluation.batch} contents per step; the pixels of "
         f"{evaluation.pixel_contents} contents.{lpips} All settings: `measurements.json`."

@@ -14,7 +14,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import judging, lpips
 from metastyle_jax.evaluation.judging import Judge
 from metastyle_jax.features import registry
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import configuration, ranges
 from metastyle_jax.storage import initialization, overwriting
@@ -100,12 +100,12 @@ class Candidate(NamedTuple):
     Attributes:
       name: short, of its file or folder.
       init: where adaptation starts.
-      goal, network: what it minimises: as in its training.
+      objective, network: what it minimises: as in its training.
     """
 
     name: str
     init: initialization.Initialization
-    goal: objective.Objective
+    objective: perceptual.Objective
     network: FeatureNetwork
 
 
@@ -155,7 +155,7 @@ def load(evaluation: Evaluation, out: Path) -> Gallery:
         if named.count(name) > 1:
             raise UserError(f"--init names two initialisations {name}: rename one")
     first = candidates[0]
-    own = Judge(_relative(first.goal), first.network)
+    own = Judge(_relative(first.objective), first.network)
     styles = squares(evaluation.styles, evaluation.style_count, evaluation.size, evaluation.scale)
     contents = squares(
         evaluation.contents, evaluation.content_count, evaluation.size, evaluation.scale
@@ -233,16 +233,18 @@ def _lpips(evaluation: Evaluation) -> lpips.Weights | None:
 
 def _candidate(spec: str) -> Candidate:
     init = initialization.load(spec)
-    goal = configuration.recorded_objective(init.settings)
+    objective = configuration.recorded_objective(init.settings)
     trained_with, pooling = configuration.recorded_features(init.settings)
-    network = registry.load(trained_with, goal.layers, pooling=pooling)
-    return Candidate(Path(spec).stem, init, goal, network)
+    network = registry.load(trained_with, objective.layers, pooling=pooling)
+    return Candidate(Path(spec).stem, init, objective, network)
 
 
-def _relative(goal: objective.Objective) -> objective.Objective:
+def _relative(objective: perceptual.Objective) -> perceptual.Objective:
     """The training's own; a raw loss has another size for every network and style."""
-    weight = goal.style_weight if goal.normalize else configuration.NORMALIZED.style_weight
-    return dataclasses.replace(goal, normalize=True, style_weight=weight)
+    weight = (
+        objective.style_weight if objective.normalize else configuration.NORMALIZED.style_weight
+    )
+    return dataclasses.replace(objective, normalize=True, style_weight=weight)
 
 
 def _compared(evaluation: Evaluation, styles: list[str], contents: list[str]) -> dict[str, Path]:

@@ -13,7 +13,7 @@ import numpy as np
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.evaluation import lattice, lpips, similarity
 from metastyle_jax.features import registry
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
 
@@ -27,12 +27,12 @@ class Judge(NamedTuple):
     """Who judges.
 
     Attributes:
-      goal: losses and their weights; relative losses compare best over styles.
+      objective: losses and their weights; relative losses compare best over styles.
       network: its feature network.
       lpips: weights of LPIPS, see `evaluation.lpips`; None for no LPIPS.
     """
 
-    goal: objective.Objective
+    objective: perceptual.Objective
     network: FeatureNetwork
     lpips: lpips.Weights | None = None
 
@@ -47,13 +47,13 @@ def relative(spec: str, style_weight: float) -> Judge:
     Raises:
       UserError: the network cannot be loaded.
     """
-    goal = objective.Objective(
+    objective = perceptual.Objective(
         content_layers=(CONTENT_LAYER,),
         style_layers=registry.usable_layers(spec, STYLE_LAYERS),
         style_weight=style_weight,
         normalize=True,
     )
-    return Judge(goal, registry.load(spec, goal.layers))
+    return Judge(objective, registry.load(spec, objective.layers))
 
 
 def judge(
@@ -71,12 +71,12 @@ def judge(
       without weights; "lpips" and "ssim" of outputs against contents; "lattice" of the outputs.
       NaN for what is not measured: LPIPS where there is none or pictures are too small for it.
     """
-    targets = style_adaptation.make_style_targets(style, by.network, goal=by.goal)
+    targets = style_adaptation.make_style_targets(style, by.network, objective=by.objective)
     with_lpips = by.lpips is not None and min(outputs.shape[1:3]) >= lpips.SMALLEST
     rows: list[Mapping[str, np.ndarray]] = []
     for begin in range(0, len(outputs), CHUNK):
         ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
-        row = dict(_judge(ours, wanted, targets, by.network, goal=by.goal))
+        row = dict(_judge(ours, wanted, targets, by.network, objective=by.objective))
         row["lattice"] = lattice.lattice(ours)
         absent = np.full(len(ours), ABSENT)
         row["lpips"] = lpips.distance(by.lpips, ours, wanted) if with_lpips else absent
@@ -84,26 +84,26 @@ def judge(
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="objective")
 def _judge(
     outputs: jax.Array,
     contents: jax.Array,
-    style_targets: objective.Targets,
+    style_targets: perceptual.Targets,
     network: FeatureNetwork,
     *,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
 ) -> dict[str, Any]:
     """Each (N,)."""
     styles = jax.tree.map(lambda x: jnp.repeat(x, len(outputs), axis=0), style_targets)
-    seen = network.extract(outputs, goal.layers)
-    content_targets = objective.content_targets(goal, network, contents)
-    content = objective.content_error(goal, seen, content_targets)
-    shares = objective.style_errors(goal, seen, styles, jax.random.key(0))
+    seen = network.extract(outputs, objective.layers)
+    content_targets = perceptual.content_targets(objective, network, contents)
+    content = perceptual.content_error(objective, seen, content_targets)
+    shares = perceptual.style_errors(objective, seen, styles, jax.random.key(0))
     style = sum(shares.values())
     return {
         "loss": content + style,
         "content": content,
         "style": style,
-        **{f"style {layer}": share / goal.style_weight for layer, share in shares.items()},
+        **{f"style {layer}": share / objective.style_weight for layer, share in shares.items()},
         "ssim": similarity.ssim(outputs, contents),
     }

@@ -56,7 +56,7 @@ def adapt_candidate(
 ) -> list[Row]:
     """Adaptation of the 3,200 parameters of the style ("norm"), or of all of them."""
     how = style_adaptation.AdaptationSettings(
-        candidate.goal,
+        candidate.objective,
         steps=max(gallery.evaluation.at),
         learning_rate=gallery.evaluation.rate(moves),
         parameters=moves,
@@ -72,7 +72,7 @@ def from_scratch(gallery: Gallery, number: int) -> list[Row]:
     first, at = gallery.candidates[0], gallery.evaluation.scratch_at
     params = _untrained(gallery)
     how = style_adaptation.AdaptationSettings(
-        first.goal, steps=max(at), learning_rate=SCRATCH_RATE, parameters="all"
+        first.objective, steps=max(at), learning_rate=SCRATCH_RATE, parameters="all"
     )
     return _adapt(gallery, number, evaluation_report.SCRATCH, first, params, how, at)
 
@@ -127,10 +127,10 @@ def optimize_pixels(gallery: Gallery, number: int) -> list[Row]:
     contents = gallery.contents.images[: evaluation.pixel_contents]
     style = gallery.styles.images[number]
     targets = image_optimization.make_targets(
-        first.goal, first.network, contents, [style] * len(contents)
+        first.objective, first.network, contents, [style] * len(contents)
     )
     how = image_optimization.OptimizationSettings(
-        first.goal, steps=evaluation.pixel_steps, learning_rate=PIXEL_RATE
+        first.objective, steps=evaluation.pixel_steps, learning_rate=PIXEL_RATE
     )
     seconds = 0.0
 

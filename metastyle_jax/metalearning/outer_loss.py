@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax import bilevel
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import style_tasks
 from metastyle_jax.networks import input_noise, predictor, stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -60,7 +60,7 @@ def meta_loss(
 
     start = predicted_styles(problem, params, batch, network)
 
-    def query_loss(weights: Any, style: Any, style_targets: objective.Targets):
+    def query_loss(weights: Any, style: Any, style_targets: perceptual.Targets):
         data = {**query, "style_targets": style_targets}
         return style_tasks.stylization_loss(problem, weights, style, data)[1]
 
@@ -96,8 +96,8 @@ def predicted_styles(
     """Where the styles of the batch start by the predictor, leaves (S, C); None without one."""
     if "predictor" not in params:
         return None
-    goal = problem.objective
-    seen = network.extract(batch["styles"], goal.style_layers)
+    objective = problem.objective
+    seen = network.extract(batch["styles"], objective.style_layers)
     statistics = jax.lax.stop_gradient(predictor.statistics(seen))
     return predictor.predict(params["predictor"], statistics, params["style"])
 
@@ -119,10 +119,10 @@ def preview(
         stylization_network.stylize, dtype=problem.dtype, rewrite=problem.rewrite
     )
 
-    def outputs(weights: Any, style: Any, style_targets: objective.Targets) -> jax.Array:
+    def outputs(weights: Any, style: Any, style_targets: perceptual.Targets) -> jax.Array:
         del style_targets
         count = jax.tree.leaves(style)[0].shape[0]
-        contents = objective.tile_contents(content, count)
+        contents = perceptual.tile_contents(content, count)
         return stylize(weights, style, contents)
 
     before = stylize(params["weights"], params["style"], content)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax import bilevel
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import subsets
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -44,7 +44,7 @@ class MetaProblem:
       dtype, rewrite: of the transformer, see `stylization_network.stylize`.
     """
 
-    objective: objective.Objective
+    objective: perceptual.Objective
     subset: str = "norm"
     steps: int = 1
     random_steps: bool = False
@@ -58,7 +58,7 @@ class MetaProblem:
     rewrite: bool = True
 
 
-Finish = Callable[[Any, Any, objective.Targets], Any]
+Finish = Callable[[Any, Any, perceptual.Targets], Any]
 
 
 def make_targets(
@@ -66,20 +66,20 @@ def make_targets(
     network: FeatureNetwork,
     batch: Batch,
     style_factor: jax.Array | float = 1.0,
-) -> dict[str, objective.Targets]:
+) -> dict[str, perceptual.Targets]:
     """Targets of "styles" (S, H, W, 3), "support" and "query" (B, H, W, 3), as constants.
 
     `style_factor` multiplies the weight of the style.
     """
-    goal = problem.objective
-    styles = objective.style_targets(goal, network, batch["styles"])
+    objective = problem.objective
+    styles = perceptual.style_targets(objective, network, batch["styles"])
     targets = {
         "styles": {
             layer: {**target, "scale": target["scale"] * style_factor}
             for layer, target in styles.items()
         },
-        "support": objective.content_targets(goal, network, batch["support"]),
-        "query": objective.content_targets(goal, network, batch["query"]),
+        "support": perceptual.content_targets(objective, network, batch["support"]),
+        "query": perceptual.content_targets(objective, network, batch["query"]),
     }
     return jax.lax.stop_gradient(targets)
 
@@ -104,12 +104,12 @@ def stylization_loss(
     outputs = stylization_network.stylize(
         weights,
         stylization_network.repeat_style(style, b),
-        objective.tile_contents(contents, s),
+        perceptual.tile_contents(contents, s),
         dtype=problem.dtype,
         rewrite=problem.rewrite,
     )
-    targets = objective.fold_targets(data["content_targets"], data["style_targets"], (s, b))
-    total, parts = objective.perceptual_loss(
+    targets = perceptual.fold_targets(data["content_targets"], data["style_targets"], (s, b))
+    total, parts = perceptual.perceptual_loss(
         problem.objective, data["feature_network"], outputs, *targets, data.get("key")
     )
     parts = {"loss": total, **parts}
@@ -178,7 +178,7 @@ def adapt_styles(
         return result, {"loss": loss, "gradient_norm": norm}
 
     # one style after the other: a kernel per style would turn into grouped convolutions
-    def adapt_one(style_targets: objective.Targets):
+    def adapt_one(style_targets: perceptual.Targets):
         return run(fast, slow, {**support, "style_targets": style_targets})
 
     one_each = jax.tree.map(lambda x: x[:, None], support["style_targets"])
@@ -226,7 +226,7 @@ def _adapt(
     return result, inner
 
 
-def _join(fast: Any, slow: Any, style_targets: objective.Targets) -> tuple[Any, Any]:
+def _join(fast: Any, slow: Any, style_targets: perceptual.Targets) -> tuple[Any, Any]:
     """(weights, style with a row for each of the S styles of the targets)."""
     count = jax.tree.leaves(style_targets)[0].shape[0]
     params = subsets.join(fast, slow)

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
 
@@ -40,7 +40,7 @@ class OptimizationSettings:
       seed: of what a random style loss draws.
     """
 
-    objective: objective.Objective
+    objective: perceptual.Objective
     steps: int = 500
     optimizer: str = "adam"
     learning_rate: float = 0.02
@@ -49,10 +49,10 @@ class OptimizationSettings:
 
 
 class Targets(NamedTuple):
-    """Of N pictures: `objective.content_targets` and `objective.style_targets`, leaves (N, ...)."""
+    """Of N pictures: `perceptual.content_targets`, `perceptual.style_targets`, leaves (N, ...)."""
 
-    contents: objective.Targets
-    styles: objective.Targets
+    contents: perceptual.Targets
+    styles: perceptual.Targets
 
 
 class State(NamedTuple):
@@ -74,7 +74,7 @@ OnCall = Callable[[State, Metrics, float], None]
 
 
 def make_targets(
-    goal: objective.Objective,
+    objective: perceptual.Objective,
     network: FeatureNetwork,
     contents: Sequence[np.ndarray],
     styles: Sequence[np.ndarray],
@@ -82,25 +82,27 @@ def make_targets(
     """Targets of N pairs.
 
     Args:
-      goal: what is compared.
+      objective: what is compared.
       network: the feature network.
       contents: N pictures (H, W, 3) in [0, 1] of one size.
       styles: N pictures (h, w, 3) in [0, 1]; of any sizes, but of one size for losses that keep
         the features themselves ("gaussian", "sliced_wasserstein").
     """
-    made = [_style_targets(style[None], network, goal=goal) for style in styles]
+    made = [_style_targets(style[None], network, objective=objective) for style in styles]
     joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *made)
-    return Targets(_content_targets(np.stack(contents), network, goal=goal), joined)
+    return Targets(_content_targets(np.stack(contents), network, objective=objective), joined)
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
-def _content_targets(images: jax.Array, network: FeatureNetwork, *, goal: objective.Objective):
-    return objective.content_targets(goal, network, images)
+@functools.partial(compilation.jit, static_argnames="objective")
+def _content_targets(
+    images: jax.Array, network: FeatureNetwork, *, objective: perceptual.Objective
+):
+    return perceptual.content_targets(objective, network, images)
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
-def _style_targets(images: jax.Array, network: FeatureNetwork, *, goal: objective.Objective):
-    return objective.style_targets(goal, network, images)
+@functools.partial(compilation.jit, static_argnames="objective")
+def _style_targets(images: jax.Array, network: FeatureNetwork, *, objective: perceptual.Objective):
+    return perceptual.style_targets(objective, network, images)
 
 
 def weigh(
@@ -133,31 +135,31 @@ def noise(shape: Sequence[int], seed: int) -> np.ndarray:
 
 
 def balance(
-    goal: objective.Objective,
+    objective: perceptual.Objective,
     network: FeatureNetwork,
     contents: np.ndarray,
     targets: Targets,
     *,
     seed: int = 0,
 ) -> np.ndarray:
-    """`objective.balance` of N pairs, (N,), where gamma is to mean the same for every start.
+    """`perceptual.balance` of N pairs, (N,), where gamma is to mean the same for every start.
 
     Measured on each content half hidden in noise: at the content itself its gradient vanishes.
     """
     hidden = (contents + noise(contents.shape, seed)) / 2
-    return np.asarray(_balance(hidden, targets, network, np.int32(seed), goal=goal))
+    return np.asarray(_balance(hidden, targets, network, np.int32(seed), objective=objective))
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="objective")
 def _balance(
     images: jax.Array,
     targets: Targets,
     network: FeatureNetwork,
     seed: jax.Array,
     *,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
 ) -> jax.Array:
-    return objective.balance(goal, network, images, *targets, jax.random.key(seed))
+    return perceptual.balance(objective, network, images, *targets, jax.random.key(seed))
 
 
 def start(images: np.ndarray, settings: OptimizationSettings) -> State:
@@ -252,7 +254,9 @@ def optimization_step(
     key = jax.random.fold_in(jax.random.key(settings.seed), drawn)
 
     def loss_fn(images: jax.Array):
-        total, parts = objective.perceptual_loss(settings.objective, network, images, *targets, key)
+        total, parts = perceptual.perceptual_loss(
+            settings.objective, network, images, *targets, key
+        )
         return total.sum(), {"loss": total, **parts}
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(images)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.storage.atomic import check_name
 from metastyle_jax.stylization import picture_files
 
@@ -97,21 +97,21 @@ def usable_pairs(
 
 
 def check_sizes(
-    pairs: Sequence[Pair], goal: objective.Objective, content_size: int, style_size: int
+    pairs: Sequence[Pair], objective: perceptual.Objective, content_size: int, style_size: int
 ) -> None:
     """Refuse sizes at which a layer of the losses would have no pixel.
 
     Args:
       pairs: whose pictures will be resized.
-      goal: the losses.
+      objective: the losses.
       content_size, style_size: least short sides in pixels.
 
     Raises:
       UserError: naming a picture, its size and the layer.
     """
     for path, size, layers in (
-        *((pair.content, content_size, goal.layers) for pair in pairs),
-        *((pair.style, style_size, goal.style_layers) for pair in pairs),
+        *((pair.content, content_size, objective.layers) for pair in pairs),
+        *((pair.style, style_size, objective.style_layers) for pair in pairs),
     ):
         deepest = max(layers, key=lambda layer: layer[4], default="relu1_1")
         if size >> (int(deepest[4]) - 1) < 1:
@@ -124,7 +124,7 @@ def check_sizes(
 def group(
     pairs: Sequence[Pair],
     images: Mapping[Path, np.ndarray],
-    goal: objective.Objective,
+    objective: perceptual.Objective,
     most: int,
 ) -> Iterator[list[Pair]]:
     """Pairs that one program can take: of one proportion; styles too where features are kept.
@@ -132,14 +132,14 @@ def group(
     Args:
       pairs: all of them.
       images: (H, W, 3) of each of their files.
-      goal: the losses.
+      objective: the losses.
       most: pairs of a group.
     """
     groups: dict[Any, list[Pair]] = {}
     for pair in pairs:
         content, style = (images[path].shape for path in (pair.content, pair.style))
         proportions = content[0] / content[1], style[0] / style[1]
-        key = proportions if goal.style_loss.random else proportions[0]
+        key = proportions if objective.style_loss.random else proportions[0]
         groups.setdefault(key, []).append(pair)
     for found in groups.values():
         yield from (found[i : i + most] for i in range(0, len(found), most))

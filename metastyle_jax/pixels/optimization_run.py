@@ -142,9 +142,9 @@ class _Size:
     def run(
         self, contents: np.ndarray, styles: Sequence[np.ndarray], network: FeatureNetwork
     ) -> image_optimization.State:
-        goal, seed = self._settings.objective, self._settings.seed
-        targets = image_optimization.make_targets(goal, network, contents, styles)
-        balance = image_optimization.balance(goal, network, contents, targets, seed=seed)
+        objective, seed = self._settings.objective, self._settings.seed
+        targets = image_optimization.make_targets(objective, network, contents, styles)
+        balance = image_optimization.balance(objective, network, contents, targets, seed=seed)
         for row, factor in zip(self._report, balance, strict=True):
             row["balance"] = float(factor)
         targets = image_optimization.weigh(targets, styles=self._schedule.gamma * balance)

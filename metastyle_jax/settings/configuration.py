@@ -13,7 +13,7 @@ import optax
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import learned_rates
 from metastyle_jax.errors import UserError
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks, subsets
 from metastyle_jax.networks import predictor, stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -185,9 +185,9 @@ def _check_subset(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.inner.subset: {error}") from error
 
 
-def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
+def make_objective(config: ml_collections.ConfigDict) -> perceptual.Objective:
     """The objective that a configuration describes."""
-    return objective.Objective(
+    return perceptual.Objective(
         content_layers=tuple(config.objective.content_layers),
         style_layers=tuple(config.objective.style_layers),
         content_weight=config.objective.content_weight,
@@ -199,21 +199,21 @@ def make_objective(config: ml_collections.ConfigDict) -> objective.Objective:
     )
 
 
-def record_objective(goal: objective.Objective) -> dict[str, Any]:
+def record_objective(objective: perceptual.Objective) -> dict[str, Any]:
     """The settings of an objective by dotted name, as `flatten` has them."""
     return {
-        "objective.style_loss": goal.style_loss.name,
-        **{f"objective.{name}": _plain(getattr(goal, name)) for name in _OBJECTIVE},
+        "objective.style_loss": objective.style_loss.name,
+        **{f"objective.{name}": _plain(getattr(objective, name)) for name in _OBJECTIVE},
     }
 
 
-def recorded_objective(recorded: Mapping[str, Any]) -> objective.Objective:
+def recorded_objective(recorded: Mapping[str, Any]) -> perceptual.Objective:
     """The objective that settings by dotted name describe; what they lack is `NORMALIZED`."""
     found = {
         name: recorded.get(f"objective.{name}", getattr(NORMALIZED, name)) for name in _OBJECTIVE
     }
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
-    return objective.Objective(
+    return perceptual.Objective(
         style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
         **values,
     )
@@ -272,7 +272,7 @@ _OBJECTIVE = (
 
 # for parameters whose training nobody recorded
 EMBEDDED_FEATURES = "compact"
-NORMALIZED = objective.Objective(
+NORMALIZED = perceptual.Objective(
     style_layers=("relu1_2", "relu2_2", "relu3_3"),
     style_weight=5.0,
     normalize=True,

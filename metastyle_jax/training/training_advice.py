@@ -103,8 +103,8 @@ class Signs:
         return bool(norms) and not any(norms)
 
     def _about_gradients(self) -> str:
-        goal = self._config.objective
-        if not goal.content_weight and not goal.style_weight:
+        objective = self._config.objective
+        if not objective.content_weight and not objective.style_weight:
             return (
                 "all gradients are exactly 0, so that nothing is learned: "
                 "config.objective.content_weight and style_weight are both 0"

@@ -12,10 +12,10 @@ import pytest
 
 import tiny
 from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks import stylization_network
 
-GOAL = objective.Objective(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2"))
+OBJECTIVE = perceptual.Objective(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2"))
 
 
 def written_out(params, style_image, contents, features, settings, moves):
@@ -23,16 +23,16 @@ def written_out(params, style_image, contents, features, settings, moves):
 
     The last convolution at a tenth of the rate.
     """
-    targets = objective.style_targets(settings.objective, features, style_image[None])
+    targets = perceptual.style_targets(settings.objective, features, style_image[None])
 
     def loss_fn(fast):
         now = {**params, **fast}
         outputs = stylization_network.stylize(now["weights"], now["style"], contents)
-        wanted = objective.content_targets(settings.objective, features, contents)
+        wanted = perceptual.content_targets(settings.objective, features, contents)
         total = 0.0
         for i in range(len(contents)):
             one = jax.tree.map(lambda leaf: leaf[i : i + 1], wanted)  # noqa: B023
-            total += objective.perceptual_loss(
+            total += perceptual.perceptual_loss(
                 settings.objective, features, outputs[i : i + 1], one, targets
             )[0].sum()
         return total / len(contents)
@@ -57,10 +57,10 @@ def test_equals_adam_written_out(
     float64, standard_promotion, quick_compile, parameters, moves
 ) -> None:
     params = tiny.parameters()
-    features = tiny.feature_network(GOAL.layers)
+    features = tiny.feature_network(OBJECTIVE.layers)
     style_image, contents = tiny.images(1, 24, 32, seed=1)[0], tiny.images(2, 16, 16, seed=2)
     settings = style_adaptation.AdaptationSettings(
-        objective=GOAL, steps=3, learning_rate=2**-7, parameters=parameters
+        objective=OBJECTIVE, steps=3, learning_rate=2**-7, parameters=parameters
     )
     result = style_adaptation.adapt(
         params, style_image, itertools.repeat(contents), features, settings

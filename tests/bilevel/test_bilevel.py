@@ -107,7 +107,7 @@ def quadratic(size: int = 4):
 
 def quadratic_gradient(estimator, steps: int, rate: float = 0.3, tasks: int = 1):
     """(actual cotangents of fast and slow, adapted, everything of the problem as NumPy)."""
-    inner, hessian, fast, slow, goal = quadratic()
+    inner, hessian, fast, slow, objective = quadratic()
 
     def outer(fast, slow):
         adapted, _ = bilevel.inner_loop(
@@ -120,11 +120,11 @@ def quadratic_gradient(estimator, steps: int, rate: float = 0.3, tasks: int = 1)
             estimator=estimator,
             tasks=tasks,
         )
-        return jnp.square(adapted - goal).sum() / 2, adapted
+        return jnp.square(adapted - objective).sum() / 2, adapted
 
     gradient = jax.jit(jax.grad(outer, argnums=(0, 1), has_aux=True))
     actual, adapted = gradient(fast, slow)
-    return actual, np.asarray(adapted), *map(np.asarray, (hessian, fast, slow, goal))
+    return actual, np.asarray(adapted), *map(np.asarray, (hessian, fast, slow, objective))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -133,7 +133,7 @@ def test_quadratic_meta_gradient_is_a_product_of_identity_minus_rate_times_hessi
     estimator, steps
 ):
     rate = 0.3
-    actual, reached, hessian, fast, slow, goal = quadratic_gradient(
+    actual, reached, hessian, fast, slow, objective = quadratic_gradient(
         bilevel.ESTIMATORS[estimator], steps, rate
     )
     contraction = np.eye(4) - rate * hessian
@@ -142,7 +142,7 @@ def test_quadratic_meta_gradient_is_a_product_of_identity_minus_rate_times_hessi
         adapted = contraction @ adapted + rate * slow
     np.testing.assert_allclose(reached, adapted, rtol=1e-12)
     powers = [np.linalg.matrix_power(contraction, t) for t in range(steps + 1)]
-    difference = adapted - goal
+    difference = adapted - objective
     np.testing.assert_allclose(actual[0], powers[steps] @ difference, rtol=1e-12)
     np.testing.assert_allclose(actual[1], rate * sum(powers[:steps]) @ difference, rtol=1e-12)
 
@@ -377,9 +377,9 @@ def test_clipping_by_task_has_finite_derivatives_where_the_gradient_is_zero():
 def test_truncated_multiplies_the_last_jacobians_only():
     rate, steps, last = 0.3, 4, 2
     estimator = functools.partial(bilevel.truncated, last=last)
-    actual, adapted, hessian, _, _, goal = quadratic_gradient(estimator, steps, rate)
+    actual, adapted, hessian, _, _, objective = quadratic_gradient(estimator, steps, rate)
     powers = [np.linalg.matrix_power(np.eye(4) - rate * hessian, t) for t in range(last + 1)]
-    difference = adapted - goal
+    difference = adapted - objective
     np.testing.assert_allclose(actual[0], powers[last] @ difference, rtol=1e-12)
     np.testing.assert_allclose(actual[1], rate * sum(powers[:last]) @ difference, rtol=1e-12)
 
@@ -395,13 +395,13 @@ def test_truncated_to_all_steps_is_exact_and_to_none_first_order(steps):
 
 def test_ablations_keep_one_product_each():
     rate, steps = 0.3, 3
-    exact, adapted, _, _, _, goal = quadratic_gradient(bilevel.exact, steps, rate)
+    exact, adapted, _, _, _, objective = quadratic_gradient(bilevel.exact, steps, rate)
     hessian_only = quadratic_gradient(bilevel.hessian_only, steps, rate)[0]
     mixed_only = quadratic_gradient(bilevel.mixed_only, steps, rate)[0]
     np.testing.assert_allclose(hessian_only[0], exact[0], rtol=1e-12)
     np.testing.assert_array_equal(hessian_only[1], 0)
-    np.testing.assert_allclose(mixed_only[0], adapted - goal, rtol=1e-12)
-    np.testing.assert_allclose(mixed_only[1], steps * rate * (adapted - goal), rtol=1e-12)
+    np.testing.assert_allclose(mixed_only[0], adapted - objective, rtol=1e-12)
+    np.testing.assert_allclose(mixed_only[1], steps * rate * (adapted - objective), rtol=1e-12)
 
 
 def test_reptile_is_start_minus_end_over_the_number_of_tasks():
@@ -414,10 +414,10 @@ def test_reptile_is_start_minus_end_over_the_number_of_tasks():
 def test_implicit_equals_the_exact_linear_solve(damping):
     """Run to the solution of the proximal problem, where its gradient is that of the solution."""
     estimator = functools.partial(bilevel.implicit, damping=damping, solver_steps=50)
-    actual, adapted, hessian, fast, slow, goal = quadratic_gradient(estimator, 300, rate=0.1)
+    actual, adapted, hessian, fast, slow, objective = quadratic_gradient(estimator, 300, rate=0.1)
     system = np.eye(4) + hessian / damping
     np.testing.assert_allclose(adapted, np.linalg.solve(system, fast + slow / damping), rtol=1e-10)
-    expected = np.linalg.solve(system, adapted - goal)
+    expected = np.linalg.solve(system, adapted - objective)
     np.testing.assert_allclose(actual[0], expected, rtol=1e-8)
     np.testing.assert_allclose(actual[1], expected / damping, rtol=1e-8)
 

@@ -19,18 +19,18 @@ from configs import default
 from derivatives import central_difference, flat, promoting, relative_error
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import learned_rates
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, outer_step, style_tasks, subsets
 from metastyle_jax.settings import configuration
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=("relu1_2",),
     style_layers=("relu1_1",),
     style_weight=10.0,
 )
-PROBLEM = style_tasks.MetaProblem(GOAL, steps=2, unroll=True, rewrite=False)
+PROBLEM = style_tasks.MetaProblem(OBJECTIVE, steps=2, unroll=True, rewrite=False)
 RATE = 0.02
 PATTERNS = "style/up*,style/conv1_norm/scale"
 
@@ -47,7 +47,7 @@ def make_case(subset: str = "norm", kind: str = "", steps: int = 2):
         "support": tiny.images(1, 16, 16, seed=2),
         "query": tiny.images(1, 16, 16, seed=3),
     }
-    return params, batch, tiny.feature_network(GOAL.layers, pooling="average")
+    return params, batch, tiny.feature_network(OBJECTIVE.layers, pooling="average")
 
 
 def adapted_loss(

@@ -20,7 +20,7 @@ import tiny
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.cli import adapt as adapt_command
 from metastyle_jax.cli import adapt_output
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.storage import folder_lock, style_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,13 +43,13 @@ def failed(capfd, code: int, *arguments: str) -> str:
 
 
 def test_an_adaptation_that_is_stopped_has_taken_whole_steps(quick_compile, standard_promotion):
-    goal = objective.Objective(content_layers=("relu1_2",), style_layers=("relu1_1",))
-    network = tiny.feature_network(goal.layers, dtype=np.float32)
+    objective = perceptual.Objective(content_layers=("relu1_2",), style_layers=("relu1_1",))
+    network = tiny.feature_network(objective.layers, dtype=np.float32)
     style, contents = (np.asarray(tiny.images(1, 16, 16, seed=s), np.float32) for s in (1, 2))
 
     def adapt(steps: int, stop_after: int) -> style_adaptation.Adaptation:
         asked = itertools.count(1)
-        how = style_adaptation.AdaptationSettings(goal, steps=steps)
+        how = style_adaptation.AdaptationSettings(objective, steps=steps)
         return style_adaptation.adapt(
             tiny.parameters(),
             style[0],

@@ -16,12 +16,12 @@ from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.evaluation import blind_sheet, evaluation_report, gallery, judging, methods
 from metastyle_jax.features import package
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.storage import style_file
 from metastyle_jax.stylization.picture_files import stylize_image
 
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=("relu2_1",),
     style_layers=("relu1_2", "relu2_1"),
     style_weight=3.0,
@@ -40,8 +40,8 @@ def images(count: int, seed: int) -> np.ndarray:
     return np.asarray(tiny.images(count, 20, 24, seed=seed), np.float32)
 
 
-def judge(goal=GOAL) -> judging.Judge:
-    return judging.Judge(goal, tiny.feature_network(goal.layers, dtype=np.float32))
+def judge(objective=OBJECTIVE) -> judging.Judge:
+    return judging.Judge(objective, tiny.feature_network(objective.layers, dtype=np.float32))
 
 
 def mean_of(found: dict[str, np.ndarray]) -> dict[str, float]:
@@ -51,39 +51,39 @@ def mean_of(found: dict[str, np.ndarray]) -> dict[str, float]:
 def test_a_judge_with_features_of_its_own_does_not_depend_on_the_training():
     by = judging.relative("compact", 3.5)
     # as far as the embedded features reach
-    assert by.goal.style_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    assert by.goal.content_layers == ("relu3_3",)
-    assert (by.network.pooling, by.goal.style_weight) == ("average", 3.5)
-    assert by.goal.normalize
+    assert by.objective.style_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    assert by.objective.content_layers == ("relu3_3",)
+    assert (by.network.pooling, by.objective.style_weight) == ("average", 3.5)
+    assert by.objective.normalize
 
 
 @pytest.mark.parametrize("loss", ["gram", "gaussian(1)"])
 def test_the_judge_finds_the_losses_of_the_objective(quick_compile, loss):
-    by = judge(dataclasses.replace(GOAL, style_loss=fusion.parse(loss)))
+    by = judge(dataclasses.replace(OBJECTIVE, style_loss=fusion.parse(loss)))
     outputs, contents, style = images(5, 0), images(5, 1), images(1, 2)[0]
     found = mean_of(judging.judge(by, outputs, contents, style))
     expected = {"content": [], "style": [], "style relu1_2": [], "style relu2_1": []}
     for output, content in zip(outputs, contents, strict=True):
         for name in expected:
-            layers = (name.removeprefix("style "),) if " " in name else GOAL.style_layers
+            layers = (name.removeprefix("style "),) if " " in name else OBJECTIVE.style_layers
             # random losses draw by the number of a layer
-            goal = dataclasses.replace(by.goal, style_layers=layers)
+            objective = dataclasses.replace(by.objective, style_layers=layers)
             if loss != "gram" and " " in name:
                 continue
             targets = (
-                objective.content_targets(goal, by.network, content[None]),
-                objective.style_targets(goal, by.network, style[None]),
+                perceptual.content_targets(objective, by.network, content[None]),
+                perceptual.style_targets(objective, by.network, style[None]),
             )
-            parts = objective.perceptual_loss(
-                goal, by.network, output[None], *targets, jax.random.key(0)
+            parts = perceptual.perceptual_loss(
+                objective, by.network, output[None], *targets, jax.random.key(0)
             )[1]
             expected[name].append(float(parts[name.partition(" ")[0]][0]))
     for name, values in expected.items():
         if values:
             # errors of layers have no weight
-            weight = by.goal.style_weight if " " in name else 1
+            weight = by.objective.style_weight if " " in name else 1
             assert weight * found[name] == pytest.approx(np.mean(values), rel=1e-4)
-    total = by.goal.style_weight * (found["style relu1_2"] + found["style relu2_1"])
+    total = by.objective.style_weight * (found["style relu1_2"] + found["style relu2_1"])
     assert total == pytest.approx(found["style"], rel=1e-4)
     assert np.isnan(found["lpips"]) and 0 < found["ssim"] < 1
 
@@ -224,8 +224,8 @@ def test_a_strange_judge_does_not_replace_the_training_s_own(folders, quick_comp
         size=32,
     )
     found = gallery.load(asked, folders / "out")
-    assert (found.by.goal.style_weight, found.own.goal.style_weight) == (7.0, 5.0)
-    assert found.own.goal.style_layers == found.candidates[0].goal.style_layers
+    assert (found.by.objective.style_weight, found.own.objective.style_weight) == (7.0, 5.0)
+    assert found.own.objective.style_layers == found.candidates[0].objective.style_layers
     row = methods.controls(found, 0)[0]
     contents, style = found.contents.images, found.styles.images[0]
     for by, name in ((found.by, "loss"), (found.own, "own loss")):

@@ -12,7 +12,7 @@ import pytest
 
 from metastyle_jax.data import images, resizing
 from metastyle_jax.features import registry
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.storage import safetensors_file
 
@@ -62,14 +62,14 @@ def test_most_channels_live_on_some_sample(network, kind, pooling):
 
 
 def test_style_ignores_where_things_are(network):
-    settings = objective.Objective(style_layers=LAYERS, style_weight=1.0, normalize=True)
+    settings = perceptual.Objective(style_layers=LAYERS, style_weight=1.0, normalize=True)
     styles = pictures("styles")
-    targets = objective.style_targets(settings, network, styles)
+    targets = perceptual.style_targets(settings, network, styles)
 
     @jax.jit
     def style_error(outputs):
-        contents = objective.content_targets(settings, network, outputs)
-        parts = objective.perceptual_loss(settings, network, outputs, contents, targets)[1]
+        contents = perceptual.content_targets(settings, network, outputs)
+        parts = perceptual.perceptual_loss(settings, network, outputs, contents, targets)[1]
         return parts["style"]
 
     np.testing.assert_allclose(style_error(styles), 0, atol=1e-6)

@@ -19,21 +19,21 @@ import pytest
 import tiny
 from derivatives import central_difference, flat, promoting, relative_error
 from metastyle_jax import bilevel
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, outer_step, style_tasks
 from metastyle_jax.networks import stylization_network
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=("relu2_2",),
     style_layers=("relu1_2", "relu2_2"),
     style_weight=20.0,
 )
 # the two inner subsets, each with another pooling and number of steps
 PROBLEMS = {
-    "norm": style_tasks.MetaProblem(objective=GOAL, subset="norm", steps=2),
-    "all": style_tasks.MetaProblem(objective=GOAL, subset="all", steps=1),
+    "norm": style_tasks.MetaProblem(objective=OBJECTIVE, subset="norm", steps=2),
+    "all": style_tasks.MetaProblem(objective=OBJECTIVE, subset="all", steps=1),
 }
 POOLING = {"norm": "average", "all": "max"}
 RATE = 0.05
@@ -49,7 +49,7 @@ def case(subset: str = "norm") -> tuple[Any, dict[str, jax.Array], Any]:
         "support": tiny.images(2, 16, 16, seed=2),
         "query": tiny.images(2, 16, 16, seed=3),
     }
-    return params, batch, tiny.feature_network(GOAL.layers, pooling=POOLING[subset])
+    return params, batch, tiny.feature_network(OBJECTIVE.layers, pooling=POOLING[subset])
 
 
 @functools.cache
@@ -130,9 +130,9 @@ def test_meta_gradient_equals_that_of_an_independent_pytorch_step(torch_referenc
         subset=subset,
         steps=problem.steps,
         rate=RATE,
-        content_layers=GOAL.content_layers,
-        style_layers=GOAL.style_layers,
-        style_weight=GOAL.style_weight,
+        content_layers=OBJECTIVE.content_layers,
+        style_layers=OBJECTIVE.style_layers,
+        style_weight=OBJECTIVE.style_weight,
     )
     assert float(loss) == pytest.approx(expected_loss, rel=1e-10)
     for part in ("weights", "style"):
@@ -259,7 +259,7 @@ def test_style_factor_multiplies_the_scale_of_style_targets_only():
         lambda factor: style_tasks.make_targets(PROBLEMS["norm"], network, batch, factor)
     )
     whole, part = make(1.0), make(0.25)
-    for layer in GOAL.style_layers:
+    for layer in OBJECTIVE.style_layers:
         np.testing.assert_array_equal(part["styles"][layer]["scale"], [0.25, 0.25])
         part["styles"][layer]["scale"] = whole["styles"][layer]["scale"]
     np.testing.assert_array_equal(flat(part), flat(whole))

@@ -11,12 +11,12 @@ import pytest
 
 import tiny
 from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, outer_step, style_tasks
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.input_noise import LONGEST, add_noise
 
-GOAL = objective.Objective(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2"))
+OBJECTIVE = perceptual.Objective(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2"))
 
 
 def noise_alone(count: int, height: int, width: int, deviation: float = 0.05) -> np.ndarray:
@@ -56,21 +56,23 @@ def test_stays_within_pictures_and_none_is_none():
 
 
 def test_adaptation_compares_drawings_of_noisy_contents_with_clean_contents(float64):
-    params, features = tiny.parameters(residual_blocks=0), tiny.feature_network(GOAL.layers)
+    params, features = tiny.parameters(residual_blocks=0), tiny.feature_network(OBJECTIVE.layers)
     style, contents = tiny.images(1, 16, 16, seed=1), tiny.images(2, 16, 16, seed=2)
-    targets = objective.style_targets(GOAL, features, style)
+    targets = perceptual.style_targets(OBJECTIVE, features, style)
 
     def measured(noise: float) -> float:
         parts = style_adaptation.evaluate_batch(
-            params, contents, targets, features, goal=GOAL, noise=noise
+            params, contents, targets, features, objective=OBJECTIVE, noise=noise
         )
         return float(parts["loss"])
 
     def written_out(drawn_from: jax.Array) -> float:
         outputs = stylization_network.stylize(params["weights"], params["style"], drawn_from)
-        wanted = objective.content_targets(GOAL, features, contents)
+        wanted = perceptual.content_targets(OBJECTIVE, features, contents)
         tiled = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), targets)
-        return float(objective.perceptual_loss(GOAL, features, outputs, wanted, tiled)[0].mean())
+        return float(
+            perceptual.perceptual_loss(OBJECTIVE, features, outputs, wanted, tiled)[0].mean()
+        )
 
     assert measured(0.0) == pytest.approx(written_out(contents), rel=1e-12)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 1)
@@ -80,9 +82,9 @@ def test_adaptation_compares_drawings_of_noisy_contents_with_clean_contents(floa
 
 
 def test_training_draws_new_noise_in_each_step_and_for_support_and_query():
-    problem = style_tasks.MetaProblem(GOAL, noise=0.05)
+    problem = style_tasks.MetaProblem(OBJECTIVE, noise=0.05)
     batch = {name: jnp.asarray(tiny.images(2, 16, 16)) for name in ("styles", "support", "query")}
-    features = tiny.feature_network(GOAL.layers)
+    features = tiny.feature_network(OBJECTIVE.layers)
 
     def drawn(problem: style_tasks.MetaProblem, step: int) -> list[np.ndarray]:
         key = outer_step.draws_key(problem, jnp.int32(step))
@@ -91,7 +93,7 @@ def test_training_draws_new_noise_in_each_step_and_for_support_and_query():
             jax.tree.map(np.testing.assert_array_equal, data["content_targets"], clean)
         return [np.asarray(data["contents"]) for data in both]
 
-    clean = objective.content_targets(GOAL, features, batch["support"])
+    clean = perceptual.content_targets(OBJECTIVE, features, batch["support"])
     first, again, second = drawn(problem, 3), drawn(problem, 3), drawn(problem, 4)
     np.testing.assert_array_equal(first, again)
     different = [(first[0], first[1]), (first[0], second[0]), (first[1], second[1])]

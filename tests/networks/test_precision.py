@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import tiny
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks
 
 LAYERS = ("relu1_2", "relu2_2")
@@ -51,7 +51,7 @@ def summed(equation) -> int:
 
 def test_sums_are_float32_and_so_is_all_that_is_kept(standard_promotion):
     optimizer = optax.adam(1e-3)
-    goal = objective.Objective(
+    objective = perceptual.Objective(
         content_layers=("relu2_2",),
         style_layers=LAYERS,
         style_weight=1.0,
@@ -60,7 +60,7 @@ def test_sums_are_float32_and_so_is_all_that_is_kept(standard_promotion):
     )
     step = functools.partial(
         outer_step.train_step,
-        problem=style_tasks.MetaProblem(goal, steps=1, unroll=True, dtype="bfloat16"),
+        problem=style_tasks.MetaProblem(objective, steps=1, unroll=True, dtype="bfloat16"),
         inner_optimizer=lambda step, rates: optax.sgd(0.1),
         outer_optimizer=optimizer,
     )

@@ -13,13 +13,13 @@ import pytest
 import tiny
 from derivatives import central_difference, relative_error
 from metastyle_jax import bilevel
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, style_tasks
 from metastyle_jax.networks import predictor
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=("relu1_2",),
     style_layers=("relu1_1", "relu1_2"),
     style_weight=20.0,
@@ -29,7 +29,7 @@ INPUTS = 2 * (24 + 24)
 
 
 def problem(steps: int, estimator=bilevel.exact) -> style_tasks.MetaProblem:
-    return style_tasks.MetaProblem(GOAL, steps=steps, estimator=estimator, rewrite=False)
+    return style_tasks.MetaProblem(OBJECTIVE, steps=steps, estimator=estimator, rewrite=False)
 
 
 def case() -> tuple[Any, dict[str, jax.Array], Any]:
@@ -43,7 +43,7 @@ def case() -> tuple[Any, dict[str, jax.Array], Any]:
         "support": tiny.images(1, 16, 16, seed=2),
         "query": tiny.images(1, 16, 16, seed=3),
     }
-    return params, batch, tiny.feature_network(GOAL.layers, pooling="average")
+    return params, batch, tiny.feature_network(OBJECTIVE.layers, pooling="average")
 
 
 def loss_of(steps: int, estimator=bilevel.exact):

@@ -14,13 +14,13 @@ import tiny
 from metastyle_jax.cli import commands
 from metastyle_jax.data.images import read_image
 from metastyle_jax.errors import exit_cleanly
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.pixels import image_optimization, optimization_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "standard_promotion")
 
 LAYERS = ("relu1_2", "relu2_1")
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=("relu2_1",),
     style_layers=LAYERS,
     style_weight=1.0,
@@ -37,8 +37,8 @@ def network():
 
 
 def settings(**changes) -> image_optimization.OptimizationSettings:
-    goal = dataclasses.replace(GOAL, style_loss=fusion.parse(changes.pop("loss", "gram")))
-    return image_optimization.OptimizationSettings(goal, **{"steps": 8, **changes})
+    objective = dataclasses.replace(OBJECTIVE, style_loss=fusion.parse(changes.pop("loss", "gram")))
+    return image_optimization.OptimizationSettings(objective, **{"steps": 8, **changes})
 
 
 def run(how, contents, styles, **options):
@@ -98,35 +98,35 @@ def test_random_losses_draw_anew_at_every_step_but_not_for_lbfgs():
 
 def test_weights_are_per_picture_and_per_layer():
     contents, styles = images(2, 16, 16), list(images(2, 16, 16, seed=1))
-    targets = image_optimization.make_targets(GOAL, network(), contents, styles)
+    targets = image_optimization.make_targets(OBJECTIVE, network(), contents, styles)
     weighed = image_optimization.weigh(
         targets,
         contents=np.asarray([0.0, 2.0]),
         styles={"relu1_2": np.asarray([3.0, 0.0]), "relu2_1": 0},
     )
     outputs = images(2, 16, 16, seed=2)
-    _, plain = objective.perceptual_loss(GOAL, network(), outputs, *targets)
-    _, parts = objective.perceptual_loss(GOAL, network(), outputs, *weighed)
+    _, plain = perceptual.perceptual_loss(OBJECTIVE, network(), outputs, *targets)
+    _, parts = perceptual.perceptual_loss(OBJECTIVE, network(), outputs, *weighed)
     np.testing.assert_allclose(parts["content"], [0, 2 * plain["content"][1]], rtol=1e-6)
-    first = dataclasses.replace(GOAL, style_layers=("relu1_2",))
-    _, only = objective.perceptual_loss(first, network(), outputs, *targets)
+    first = dataclasses.replace(OBJECTIVE, style_layers=("relu1_2",))
+    _, only = perceptual.perceptual_loss(first, network(), outputs, *targets)
     np.testing.assert_allclose(parts["style"], [3 * only["style"][0], 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["poly(0.5)", "gaussian(1)"])
 def test_balanced_gradients_are_equal(loss):
     contents, styles = images(2, 16, 16), list(images(2, 16, 16, seed=1))
-    goal = dataclasses.replace(GOAL, style_loss=fusion.parse(loss))
-    targets = image_optimization.make_targets(goal, network(), contents, styles)
-    beta = image_optimization.balance(goal, network(), contents, targets, seed=4)
+    objective = dataclasses.replace(OBJECTIVE, style_loss=fusion.parse(loss))
+    targets = image_optimization.make_targets(objective, network(), contents, styles)
+    beta = image_optimization.balance(objective, network(), contents, targets, seed=4)
     balanced = image_optimization.weigh(targets, styles=beta)
     hidden = (contents + image_optimization.noise(contents.shape, 4)) / 2
 
     def slope(part):
         return jax.grad(
-            lambda x: objective.perceptual_loss(goal, network(), x, *balanced, jax.random.key(4))[
-                1
-            ][part].sum()
+            lambda x: perceptual.perceptual_loss(
+                objective, network(), x, *balanced, jax.random.key(4)
+            )[1][part].sum()
         )(hidden)
 
     norms = [np.linalg.norm(slope(part).reshape(2, -1), axis=1) for part in ("content", "style")]

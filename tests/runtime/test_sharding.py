@@ -12,7 +12,7 @@ import pytest
 import tiny
 from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
-from metastyle_jax.losses import objective
+from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks
 from metastyle_jax.runtime import sharding
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 
 def make_step(axis: str | None):
-    goal = objective.Objective(
+    objective = perceptual.Objective(
         content_layers=("relu1_2",),
         style_layers=LAYERS,
         style_weight=10.0,
     )
     return functools.partial(
         outer_step.train_step,
-        problem=style_tasks.MetaProblem(goal, estimator=bilevel.exact, rewrite=False),
+        problem=style_tasks.MetaProblem(objective, estimator=bilevel.exact, rewrite=False),
         inner_optimizer=lambda step, rates: optax.sgd(0.1),
         # plain descent: the parameters then show the gradient itself
         outer_optimizer=optax.sgd(1.0),

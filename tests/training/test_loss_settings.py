@@ -20,7 +20,7 @@ from metastyle_jax.cli import adapt as adapt_command
 from metastyle_jax.cli import adapt_flags, commands, configuration_flags
 from metastyle_jax.cli.adapt_output import Task
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.metalearning import outer_step, style_tasks
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.settings import configuration, resuming
@@ -36,12 +36,12 @@ def config_with(**changes):
 
 def test_a_configuration_names_loss_and_layer_weights():
     config = config_with(style_loss="0.5*bn + poly(2)", style_layer_weights=(1.0, 2.0, 3.0))
-    goal = configuration.make_objective(config)
-    assert goal.style_loss == fusion.parse("0.5*bn+poly(2)")
-    assert goal.style_layer_weights == (1.0, 2.0, 3.0)
-    recorded = {"features.network": "compact", **configuration.record_objective(goal)}
+    objective = configuration.make_objective(config)
+    assert objective.style_loss == fusion.parse("0.5*bn+poly(2)")
+    assert objective.style_layer_weights == (1.0, 2.0, 3.0)
+    recorded = {"features.network": "compact", **configuration.record_objective(objective)}
     json.dumps(recorded)
-    assert configuration.recorded_objective(recorded) == goal
+    assert configuration.recorded_objective(recorded) == objective
 
 
 def test_pooling_belongs_to_the_feature_network():
@@ -80,14 +80,14 @@ def test_mistakes_name_the_setting(changes, fragments):
 
 
 def problem(loss: str, estimator) -> style_tasks.MetaProblem:
-    goal = objective.Objective(
+    objective = perceptual.Objective(
         content_layers=("relu1_2",),
         style_layers=LAYERS,
         style_weight=1.0,
         style_loss=fusion.parse(loss),
         normalize=True,
     )
-    return style_tasks.MetaProblem(goal, steps=1, estimator=estimator)
+    return style_tasks.MetaProblem(objective, steps=1, estimator=estimator)
 
 
 def meta_gradient(loss: str, estimator):
@@ -126,21 +126,21 @@ def test_random_losses_draw_anew_at_every_outer_step(float64, quick_compile):
 
 
 def test_balanced_adaptation_pulls_equally(quick_compile):
-    goal = problem("gaussian(1)", bilevel.exact).objective
+    objective = problem("gaussian(1)", bilevel.exact).objective
     network = tiny.feature_network(LAYERS, dtype=np.float32)
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters())
     image, content = (np.asarray(tiny.images(1, 16, 16, seed=s), np.float32) for s in (0, 1))
-    weight = style_adaptation.balance(params, image[0], content, network, goal)
-    goal = dataclasses.replace(goal, style_weight=weight)
+    weight = style_adaptation.balance(params, image[0], content, network, objective)
+    objective = dataclasses.replace(objective, style_weight=weight)
     targets = (
-        objective.content_targets(goal, network, content),
-        objective.style_targets(goal, network, image),
+        perceptual.content_targets(objective, network, content),
+        perceptual.style_targets(objective, network, image),
     )
     outputs = stylization_network.stylize(params["weights"], params["style"], content)
 
     def norm(part):
-        loss_fn = lambda x: objective.perceptual_loss(  # noqa: E731
-            goal, network, x, *targets, jax.random.key(0)
+        loss_fn = lambda x: perceptual.perceptual_loss(  # noqa: E731
+            objective, network, x, *targets, jax.random.key(0)
         )[1][part].sum()
         return np.linalg.norm(jax.jit(jax.grad(loss_fn))(outputs))
 
@@ -195,8 +195,8 @@ def test_which_style_weight_is_used(monkeypatch, flags, expected):
     )
     args = adapt_flags.parse(flags)
     init = initialization.load(initialization.EMBEDDED)._replace(settings={})
-    goal, network = adapt_command._objective(args, init)
-    task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), init, network, goal)
+    objective, network = adapt_command._objective(args, init)
+    task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), init, network, objective)
     assert adapt_command._balanced(task).style_weight == pytest.approx(expected)
 
 

@@ -90,10 +90,10 @@ def _draw(
     style: np.ndarray,
 ) -> np.ndarray:
     """(N, H, W, 3)."""
-    goal, network = drawer.goal, drawer.network
-    targets = image_optimization.make_targets(goal, network, contents, [style] * len(contents))
+    objective, network = drawer.objective, drawer.network
+    targets = image_optimization.make_targets(objective, network, contents, [style] * len(contents))
     how = image_optimization.OptimizationSettings(
-        goal, steps=study.steps, learning_rate=study.learning_rate
+        objective, steps=study.steps, learning_rate=study.learning_rate
     )
     start = image_optimization.start(contents, how)
     return np.asarray(image_optimization.optimize(start, targets, network, how).images)

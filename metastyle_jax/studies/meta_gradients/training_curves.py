@@ -79,9 +79,9 @@ def adapt(
       learning_rate: of Adam.
     """
     params = jax.tree.map(jnp.asarray, initialization.load(init).params)
-    goal = configuration.make_objective(config)
+    objective = configuration.make_objective(config)
     network = load_network(config)
-    targets = style_adaptation.make_style_targets(style, network, goal=goal)
+    targets = style_adaptation.make_style_targets(style, network, objective=objective)
     losses: list[tuple[int, float]] = []
 
     def record(step: int, params: Any, metrics: Any = None, seconds: float = 0.0) -> None:
@@ -90,7 +90,7 @@ def adapt(
             means = [
                 len(chunk)
                 * style_adaptation.evaluate_batch(
-                    params, chunk, targets, network, goal=goal, noise=config.data.noise
+                    params, chunk, targets, network, objective=objective, noise=config.data.noise
                 )["loss"]
                 for chunk in chunks
             ]
@@ -109,7 +109,7 @@ def adapt(
         ),
         network,
         style_adaptation.AdaptationSettings(
-            objective=goal,
+            objective=objective,
             steps=max(at),
             learning_rate=learning_rate,
             parameters="norm",

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from metastyle_jax.data.images import write_png
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Row
@@ -25,14 +25,14 @@ class Easel(NamedTuple):
     """What all pictures of a study share.
 
     Attributes:
-      goal: with weights 1, relative losses; its style loss is replaced by that of a method.
+      objective: with weights 1, relative losses; its style loss is replaced by that of a method.
       network: the feature network.
       contents, styles: pairs, (N, size, size, 3) in [0, 1] each.
       steps, learning_rate: of Adam.
       folder: of the pictures.
     """
 
-    goal: objective.Objective
+    objective: perceptual.Objective
     network: FeatureNetwork
     contents: np.ndarray
     styles: np.ndarray
@@ -41,16 +41,18 @@ class Easel(NamedTuple):
     folder: Path
 
 
-def under(easel: Easel, method: str) -> objective.Objective:
+def under(easel: Easel, method: str) -> perceptual.Objective:
     """The objective with the style loss that `fusion.parse` reads from `method`."""
-    return dataclasses.replace(easel.goal, style_loss=fusion.parse(method))
+    return dataclasses.replace(easel.objective, style_loss=fusion.parse(method))
 
 
 def balance(easel: Easel, method: str) -> np.ndarray:
     """`image_optimization.balance` of every pair, (N,)."""
-    goal = under(easel, method)
-    targets = image_optimization.make_targets(goal, easel.network, easel.contents, easel.styles)
-    return image_optimization.balance(goal, easel.network, easel.contents, targets)
+    objective = under(easel, method)
+    targets = image_optimization.make_targets(
+        objective, easel.network, easel.contents, easel.styles
+    )
+    return image_optimization.balance(objective, easel.network, easel.contents, targets)
 
 
 def paint(
@@ -77,13 +79,13 @@ def paint(
       A row for each picture: "method", "name", "content" and "style", the
       parts of the loss before the last step, "seconds" of all steps but the first.
     """
-    goal = under(easel, method)
+    objective = under(easel, method)
     targets = image_optimization.make_targets(
-        goal, easel.network, easel.contents[list(pairs)], easel.styles[list(pairs)]
+        objective, easel.network, easel.contents[list(pairs)], easel.styles[list(pairs)]
     )
     targets = image_optimization.weigh(targets, contents=contents, styles=styles)
     settings = image_optimization.OptimizationSettings(
-        goal, steps=easel.steps, learning_rate=easel.learning_rate
+        objective, steps=easel.steps, learning_rate=easel.learning_rate
     )
     last: dict[str, Any] = {}
     state = image_optimization.optimize(
@@ -106,25 +108,29 @@ def judge(easel: Easel, method: str, images: np.ndarray) -> float:
 
     0 for the distribution of the style, 1 for a picture left as it was.
     """
-    goal = under(easel, method)
-    targets = image_optimization.make_targets(goal, easel.network, easel.contents, easel.styles)
-    draws = range(JUDGEMENTS if goal.style_loss.random else 1)
+    objective = under(easel, method)
+    targets = image_optimization.make_targets(
+        objective, easel.network, easel.contents, easel.styles
+    )
+    draws = range(JUDGEMENTS if objective.style_loss.random else 1)
 
     def loss(x: np.ndarray) -> np.ndarray:
-        each = [_style_loss(x, targets, easel.network, np.int32(d), goal=goal) for d in draws]
+        each = [
+            _style_loss(x, targets, easel.network, np.int32(d), objective=objective) for d in draws
+        ]
         return np.mean(each, axis=0)
 
     return float(np.mean(loss(images) / loss(easel.contents)))
 
 
-@functools.partial(compilation.jit, static_argnames="goal")
+@functools.partial(compilation.jit, static_argnames="objective")
 def _style_loss(
     images: jax.Array,
     targets: image_optimization.Targets,
     network: FeatureNetwork,
     seed: jax.Array,
     *,
-    goal: objective.Objective,
+    objective: perceptual.Objective,
 ) -> jax.Array:
     key = jax.random.key(seed)
-    return objective.perceptual_loss(goal, network, images, *targets, key)[1]["style"]
+    return perceptual.perceptual_loss(objective, network, images, *targets, key)[1]["style"]

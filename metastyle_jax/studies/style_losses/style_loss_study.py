@@ -19,7 +19,7 @@ from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
-from metastyle_jax.losses import fusion, objective
+from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Records, Row
@@ -217,7 +217,7 @@ def _slug(method: str) -> str:
 
 
 def _set_up(study: LossStudy, out: Path) -> Easel:
-    goal = objective.Objective(
+    objective = perceptual.Objective(
         content_layers=(study.content_layer,),
         style_layers=study.layers,
         style_weight=1.0,
@@ -227,9 +227,9 @@ def _set_up(study: LossStudy, out: Path) -> Easel:
         np.stack([center_crop_resized(read_image(path), study.size) for path in paths])
         for paths in (study.contents, study.styles)
     )
-    network = registry.load(study.features, goal.layers, pooling=study.pooling)
+    network = registry.load(study.features, objective.layers, pooling=study.pooling)
     how = (study.steps, study.learning_rate)
-    return Easel(goal, network, contents, styles, *how, out / "images")
+    return Easel(objective, network, contents, styles, *how, out / "images")
 
 
 _RANGES = {

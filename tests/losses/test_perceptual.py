@@ -11,33 +11,33 @@ import numpy as np
 import pytest
 
 import tiny
-from metastyle_jax.losses import objective, style_losses
+from metastyle_jax.losses import perceptual, style_losses
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 LAYERS = ("relu1_2", "relu2_2")
-GOAL = objective.Objective(
+OBJECTIVE = perceptual.Objective(
     content_layers=("relu2_2",),
     style_layers=LAYERS,
     content_weight=0.7,
     style_weight=30.0,
 )
-NORMALIZED = objective.Objective(**{**vars(GOAL), "normalize": True})
+NORMALIZED = perceptual.Objective(**{**vars(OBJECTIVE), "normalize": True})
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def loss(goal, network, outputs, contents, styles):
+def loss(objective, network, outputs, contents, styles):
     """Targets and loss of `outputs` (S * B, ...) for S styles and B contents."""
-    targets = objective.fold_targets(
-        objective.content_targets(goal, network, contents),
-        objective.style_targets(goal, network, styles),
+    targets = perceptual.fold_targets(
+        perceptual.content_targets(objective, network, contents),
+        perceptual.style_targets(objective, network, styles),
         (styles.shape[0], contents.shape[0]),
     )
-    return objective.perceptual_loss(goal, network, outputs, *targets)
+    return perceptual.perceptual_loss(objective, network, outputs, *targets)
 
 
-content_targets = jax.jit(objective.content_targets, static_argnums=0)
-style_targets = jax.jit(objective.style_targets, static_argnums=0)
+content_targets = jax.jit(perceptual.content_targets, static_argnums=0)
+style_targets = jax.jit(perceptual.style_targets, static_argnums=0)
 
 
 def extract(network, images) -> dict[str, np.ndarray]:
@@ -70,13 +70,13 @@ def scaled(network, factor: float):
 
 def test_targets_are_features_of_contents_and_gram_matrices_of_styles():
     network, _, contents, styles = case(2, 3)
-    targets = content_targets(GOAL, network, contents)
+    targets = content_targets(OBJECTIVE, network, contents)
     assert set(targets) == {"relu2_2"}
     expected = extract(network, contents)["relu2_2"]
     np.testing.assert_allclose(targets["relu2_2"]["features"], expected, rtol=1e-12)
     np.testing.assert_array_equal(targets["relu2_2"]["scale"], np.ones(3))
 
-    targets = style_targets(GOAL, network, styles)
+    targets = style_targets(OBJECTIVE, network, styles)
     assert set(targets) == set(LAYERS)
     for layer, features in extract(network, styles).items():
         expected = [gram(x) for x in features]
@@ -87,19 +87,19 @@ def test_targets_are_features_of_contents_and_gram_matrices_of_styles():
 def test_folding_tiles_contents_and_repeats_styles():
     contents = {"relu1_1": {"scale": jnp.asarray([1, 2, 3])}}
     styles = {"relu1_1": {"scale": jnp.asarray([10, 20])}}
-    folded = objective.fold_targets(contents, styles, (2, 3))
+    folded = perceptual.fold_targets(contents, styles, (2, 3))
     np.testing.assert_array_equal(folded[0]["relu1_1"]["scale"], [1, 2, 3, 1, 2, 3])
     np.testing.assert_array_equal(folded[1]["relu1_1"]["scale"], [10, 10, 10, 20, 20, 20])
 
 
-@pytest.mark.parametrize("goal", [GOAL, NORMALIZED], ids=["raw", "normalized"])
-def test_folded_pairs_equal_a_loop_over_styles_and_contents(goal):
+@pytest.mark.parametrize("objective", [OBJECTIVE, NORMALIZED], ids=["raw", "normalized"])
+def test_folded_pairs_equal_a_loop_over_styles_and_contents(objective):
     network, outputs, contents, styles = case(2, 3)
-    total, parts = loss(goal, network, outputs, contents, styles)
+    total, parts = loss(objective, network, outputs, contents, styles)
     seen, wanted, painted = (extract(network, x) for x in (outputs, contents, styles))
 
     def relative(error: float, target: np.ndarray) -> float:
-        return error / np.square(target).mean() if goal.normalize else error
+        return error / np.square(target).mean() if objective.normalize else error
 
     expected_content, expected_style = [], []
     for s in range(2):
@@ -120,7 +120,7 @@ def test_folded_pairs_equal_a_loop_over_styles_and_contents(goal):
 
 def test_parts_vanish_where_they_should():
     network, _, contents, _ = case(1, 2)
-    _, parts = loss(GOAL, network, contents, contents, contents[:1])
+    _, parts = loss(OBJECTIVE, network, contents, contents, contents[:1])
     np.testing.assert_allclose(parts["content"], [0, 0], atol=1e-20)
     # the first output is the style image itself
     np.testing.assert_allclose(parts["style"][0], 0, atol=1e-20)
@@ -130,20 +130,25 @@ def test_parts_vanish_where_they_should():
 def test_scaling_all_features_leaves_the_normalized_loss_and_multiplies_the_raw_one():
     network, outputs, contents, styles = case(1, 2)
     louder = scaled(network, 3.0)
-    for goal, content, style in ((GOAL, 3.0**2, 3.0**4), (NORMALIZED, 1.0, 1.0)):
-        _, before = loss(goal, network, outputs, contents, styles)
-        _, after = loss(goal, louder, outputs, contents, styles)
+    for objective, content, style in ((OBJECTIVE, 3.0**2, 3.0**4), (NORMALIZED, 1.0, 1.0)):
+        _, before = loss(objective, network, outputs, contents, styles)
+        _, after = loss(objective, louder, outputs, contents, styles)
         np.testing.assert_allclose(after["content"], content * before["content"], rtol=1e-10)
         np.testing.assert_allclose(after["style"], style * before["style"], rtol=1e-10)
 
 
 def test_normalized_loss_of_an_output_without_features_is_the_sum_of_its_network():
     """Every relative error is then exactly 1."""
-    goal = objective.Objective(**{**vars(NORMALIZED), "style_layers": LAYERS})
+    objective = perceptual.Objective(**{**vars(NORMALIZED), "style_layers": LAYERS})
     network, outputs, contents, styles = case(1, 1)
-    targets = content_targets(goal, network, contents), style_targets(goal, network, styles)
+    targets = (
+        content_targets(objective, network, contents),
+        style_targets(objective, network, styles),
+    )
     silent = jax.tree.map(jnp.zeros_like, network)
-    _, parts = jax.jit(objective.perceptual_loss, static_argnums=0)(goal, silent, outputs, *targets)
+    _, parts = jax.jit(perceptual.perceptual_loss, static_argnums=0)(
+        objective, silent, outputs, *targets
+    )
     np.testing.assert_allclose(parts["content"], [0.7], rtol=1e-12)
     np.testing.assert_allclose(parts["style"], [30.0 * len(LAYERS)], rtol=1e-12)
 
@@ -162,26 +167,26 @@ def test_a_dead_layer_stays_finite_when_normalized():
 
 def test_total_variation_counts_with_its_weight():
     network, outputs, contents, styles = case(1, 2)
-    goal = objective.Objective(**{**vars(GOAL), "total_variation_weight": 2.5})
-    total, parts = loss(goal, network, outputs, contents, styles)
+    objective = perceptual.Objective(**{**vars(OBJECTIVE), "total_variation_weight": 2.5})
+    total, parts = loss(objective, network, outputs, contents, styles)
     rest = total - parts["content"] - parts["style"]
     np.testing.assert_allclose(rest, 2.5 * style_losses.total_variation(outputs), rtol=1e-9)
-    total, parts = loss(GOAL, network, outputs, contents, styles)
+    total, parts = loss(OBJECTIVE, network, outputs, contents, styles)
     np.testing.assert_allclose(total, parts["content"] + parts["style"], rtol=1e-14)
 
 
 def test_layers_are_listed_once_and_equal_objectives_share_a_program():
-    assert GOAL.layers == ("relu2_2", "relu1_2")
-    assert hash(GOAL) == hash(objective.Objective(**vars(GOAL)))
+    assert OBJECTIVE.layers == ("relu2_2", "relu1_2")
+    assert hash(OBJECTIVE) == hash(perceptual.Objective(**vars(OBJECTIVE)))
     traces = []
 
     @functools.partial(jax.jit, static_argnums=0)
-    def traced(goal, x):
-        traces.append(goal)
-        return goal.content_weight * x
+    def traced(objective, x):
+        traces.append(objective)
+        return objective.content_weight * x
 
     for _ in range(2):
-        traced(objective.Objective(**vars(GOAL)), jnp.ones(2))
+        traced(perceptual.Objective(**vars(OBJECTIVE)), jnp.ones(2))
     assert len(traces) == 1
 
 
