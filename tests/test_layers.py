@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,8 +46,7 @@ WORLD |= {"ml_collections", "random", "tensorboardX", "orbax", "grain", "PIL", "
 
 def sources() -> list[Path]:
     entry_points = [ROOT / "train.py", ROOT / "adapt.py"]
-    found = [path for path in entry_points if path.exists()]
-    return found + sorted((ROOT / PACKAGE).rglob("*.py"))
+    return [path for path in entry_points if path.exists()] + sorted((ROOT / PACKAGE).rglob("*.py"))
 
 
 def unit(path: Path) -> str:
@@ -112,6 +112,82 @@ def test_pure_packages_import_nothing_of_the_world(package):
 
 def test_every_package_has_its_row_and_every_row_its_package():
     assert set(LEVELS) == {unit(path) for path in sources()} - {""}
+
+
+def public_names(package: Path) -> list[str]:
+    """`__all__` of a package, read from the source of its `__init__`."""
+    for node in ast.parse((package / "__init__.py").read_text()).body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{package.relative_to(ROOT)}/__init__.py has no __all__")
+
+
+def not_public(name: str, here: str) -> bool:
+    """Whether a dotted name reaches into another package than `here` past its public names."""
+    parts = name.split(".")
+    if parts[0] != PACKAGE or len(parts) < 3 or parts[1] == here:
+        return False
+    package = ROOT / PACKAGE
+    for parent, child in itertools.pairwise(parts[1:]):
+        package /= parent
+        if not package.is_dir():  # the rest are names of a module
+            return False
+        if child not in public_names(package):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_packages_are_reached_by_their_public_names_only(path):
+    for line, name in imports(path):
+        assert not not_public(name, unit(path)), (
+            f"{path.relative_to(ROOT)}:{line} imports {name}: list it in the package's __all__, or "
+            "use a name that is listed"
+        )
+
+
+def private_names(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, name) of every name with a leading underscore that is taken from another module."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+            modules |= {alias.asname or alias.name for alias in node.names}
+            for alias in node.names:
+                if is_private(alias.name):
+                    yield node.lineno, alias.name
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+                if name in modules and is_private(attribute):
+                    yield node.lineno, f"{name}.{attribute}"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_nobody_uses_a_private_name_of_another_module():
+    folders = [ROOT / name for name in ("benchmarks", "scripts")]
+    others = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    uses = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for path in sources() + others
+        for line, name in private_names(path)
+    ]
+    assert uses == []
+
+
+def test_the_rules_on_names_see_what_they_forbid(tmp_path):
+    assert not_public("metastyle_jax.storage.versions", "cli")
+    assert not_public("metastyle_jax.features.training.student", "cli")
+    assert not not_public("metastyle_jax.features.training.distillation.train_features", "cli")
+    assert not not_public("metastyle_jax.storage.versions", "storage")
+    path = tmp_path / "module.py"
+    path.write_text("from metastyle_jax.storage import atomic\natomic._flush(1)\natomic.x\n")
+    assert list(private_names(path)) == [(2, "atomic._flush")]
+    path.write_text("from metastyle_jax.storage.atomic import _flush\n")
+    assert list(private_names(path)) == [(1, "_flush")]
 
 
 @pytest.mark.parametrize(

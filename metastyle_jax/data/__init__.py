@@ -1,1 +1,3 @@
-"""Pictures: decoding, folders, data sets, crops, and pictures drawn by rules."""
+"""Images: decoding, folders, data sets, random crops, and procedural pictures."""
+
+__all__ = ["decoding", "folder", "given", "images", "pipeline", "resizing", "sources"]

@@ -1,1 +1,3 @@
-"""Measures of pictures, and the comparison of methods by them."""
+"""Measures of stylized pictures (losses, LPIPS, SSIM), and methods compared by them."""
+
+__all__ = ["evaluation_run", "gallery", "judging"]

@@ -1,1 +1,3 @@
-"""Feature networks: where their weights come from, and how to tell them apart."""
+"""Feature networks: their weights, from files, packages or the hub, and their training."""
+
+__all__ = ["cache", "matching", "package", "registry", "training"]

@@ -1,1 +1,9 @@
 """Networks as pure functions: the stylization network, the predictor, VGG and convolutions."""
+
+__all__ = [
+    "feature_network",
+    "input_noise",
+    "predictor",
+    "stylization_network",
+    "vgg",
+]

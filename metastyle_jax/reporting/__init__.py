@@ -1,1 +1,3 @@
-"""Tables, curves and contact sheets of what was measured."""
+"""Tables, plots and contact sheets of measurements."""
+
+__all__ = ["event_file", "plots", "records", "sheets"]

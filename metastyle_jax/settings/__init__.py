@@ -1,1 +1,3 @@
 """What a configuration may hold, and the values that it stands for."""
+
+__all__ = ["configuration", "ranges", "resuming"]

@@ -1,1 +1,3 @@
-"""Experiments: each measures, keeps its records, and draws its figures."""
+"""Studies: each takes measurements, keeps them in a file, and draws figures from them."""
+
+__all__ = ["features", "meta_gradients", "style_losses"]

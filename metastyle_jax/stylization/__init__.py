@@ -1,1 +1,3 @@
 """Stylizing pictures and files."""
+
+__all__ = ["batch_run", "picture_files"]

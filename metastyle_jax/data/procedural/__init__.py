@@ -1,1 +1,3 @@
-"""Pictures drawn by rules, for training without data."""
+"""Procedural pictures, for training without data."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
-"""Training of the compact feature network."""
+"""Training of the compact feature network by distillation."""
+
+__all__ = ["distillation", "teachers"]

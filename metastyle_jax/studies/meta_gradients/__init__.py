@@ -1,1 +1,3 @@
-"""Meta-gradient estimators: cost, bias, curvature, training."""
+"""Meta-gradient estimators compared: cost, bias, curvature, training."""
+
+__all__ = ["meta_gradient_study", "scene"]
