@@ -18,7 +18,10 @@ from metastyle_jax import bilevel
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks, subsets
+from metastyle_jax.metalearning import outer_step, subsets
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
@@ -124,25 +127,20 @@ def outer(setting: Setting, count: int, steps: int, estimator: str, form: str) -
 
 def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side:
     optimizer = optax.adam(OUTER_RATE)
-    problem = style_tasks.MetaProblem(
-        OBJECTIVE,
+    loop = InnerLoop(
         steps=steps,
         estimator=bilevel.ESTIMATORS[estimator],
         unroll=setting.device == "cpu",
+        optimizer=lambda step, rates: optax.sgd(PROBLEM.rate),
     )
-    step = functools.partial(
-        outer_step.train_step,
-        problem=problem,
-        inner_optimizer=lambda step, rates: optax.sgd(PROBLEM.rate),
-        outer_optimizer=optimizer,
-    )
-    state = outer_step.init_state(setting.params, optimizer)
+    step = functools.partial(outer_step.train_step, loop=loop, outer_optimizer=optimizer)
+    state = outer_step.init_state(MetaParameters(**setting.params), optimizer)
 
     def result(value: Any) -> tuple[float, Any]:
         state, metrics = value
-        return float(metrics["outer_loss"]), _gradient(state.opt_state[0].mu)
+        return float(metrics["outer_loss"]), _gradient(state.opt_state[0].mu.network)
 
-    arguments = (state, batch, setting.network)
+    arguments = (state, Batch(**batch), StyleTask(OBJECTIVE, setting.network))
     return _compiled(compilation.jit(step).lower, arguments, {}, result)
 
 
@@ -174,15 +172,14 @@ def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> S
         "learning_rate": np.float32(ADAPTATION_RATE),
         "slow": slow,
         "style_targets": styles,
-        "network": setting.network,
+        "task": StyleTask(OBJECTIVE, setting.network),
     }
 
     def result(value: Any) -> tuple[float, Any]:
         _, opt_state, metrics = value
         return float(metrics["loss"]), _gradient(opt_state.mu)
 
-    lower = functools.partial(style_adaptation.adaptation_step.lower, objective=OBJECTIVE)
-    return _compiled(lower, arguments, keywords, result)
+    return _compiled(style_adaptation.adaptation_step.lower, arguments, keywords, result)
 
 
 def inference(setting: Setting, size: int, form: str) -> Side:

@@ -23,7 +23,10 @@ from metastyle_jax import bilevel
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
-from metastyle_jax.metalearning import outer_loss, style_tasks
+from metastyle_jax.metalearning import outer_loss
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import configuration
@@ -44,20 +47,22 @@ def main() -> None:
         params, recorded = jax.tree.map(jnp.asarray, init.params), init.settings
     objective = configuration.recorded_objective(recorded)
     network = registry.load(args.features, objective.layers)
-    problem = style_tasks.MetaProblem(objective, estimator=bilevel.first_order, unroll=True)
+    loop = InnerLoop(estimator=bilevel.first_order, unroll=True)
 
     @compilation.jit
-    def losses(rate: jax.Array, params, batch, network):
-        return outer_loss.meta_loss(problem, params, batch, network, optax.sgd(rate))
+    def losses(rate: jax.Array, params: MetaParameters, batch: Batch, task: StyleTask):
+        return outer_loss.meta_loss(params, batch, task, loop, optax.sgd(rate))
 
     contents = crops(args.contents, "content folder", 2 * args.contents_per_style, args.size)
     support, query = np.split(contents, 2)
-    evaluate = functools.partial(losses, params=params, network=network)
+    evaluate = functools.partial(
+        losses, params=MetaParameters(**params), task=StyleTask(objective, network)
+    )
     print("| style | gradient | " + " | ".join(f"{rate:g}" for rate in RATES) + " |")
     print("|---" * (len(RATES) + 2) + "|")
     rows = []
     for style in crops(args.styles, "style folder", args.count, args.size):
-        batch = {"styles": style[None], "support": support, "query": query}
+        batch = Batch(styles=style[None], support=support, query=query)
         before, metrics = evaluate(jnp.zeros(()), batch=batch)
         after = [float(evaluate(jnp.asarray(rate), batch=batch)[0] / before) for rate in RATES]
         rows.append([float(metrics["inner_gradient_norm"]), *after])

@@ -19,7 +19,10 @@ import optax
 
 from metastyle_jax import bilevel
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import feature_network, stylization_network
 from metastyle_jax.runtime import compilation
 
@@ -64,26 +67,26 @@ def temporary_bytes(args: argparse.Namespace, estimator: bilevel.Estimator, step
     """What XLA allocates within one outer step, beside its arguments."""
     objective = perceptual.Objective()
     optimizer = optax.adam(1e-5)
-    problem = style_tasks.MetaProblem(
-        objective, steps=steps, estimator=estimator, unroll=args.unroll
+    loop = InnerLoop(
+        steps=steps,
+        estimator=estimator,
+        unroll=args.unroll,
+        optimizer=lambda step, rates: optax.sgd(1e-5),
     )
-    step = functools.partial(
-        outer_step.train_step,
-        problem=problem,
-        inner_optimizer=lambda step, rates: optax.sgd(1e-5),
-        outer_optimizer=optimizer,
-    )
+    step = functools.partial(outer_step.train_step, loop=loop, outer_optimizer=optimizer)
 
     def images(count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, args.size, args.size, 3), np.float32)
 
     network = feature_network.shapes(args.architecture, objective.layers, pooling="max")
-    batch = {"styles": args.styles, "support": args.contents, "query": args.contents}
-    batch = {name: images(count) for name, count in batch.items()}
-    state = jax.eval_shape(
-        lambda: outer_step.init_state(stylization_network.init(jax.random.key(0)), optimizer)
-    )
-    compiled = compilation.jit(step, donate_argnums=0).lower(state, batch, network).compile()
+    batch = Batch(images(args.styles), images(args.contents), images(args.contents))
+
+    def init() -> outer_step.TrainState:
+        params = MetaParameters(**stylization_network.init(jax.random.key(0)))
+        return outer_step.init_state(params, optimizer)
+
+    arguments = (jax.eval_shape(init), batch, StyleTask(objective, network))
+    compiled = compilation.jit(step, donate_argnums=0).lower(*arguments).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 

@@ -17,7 +17,10 @@ import optax
 from metastyle_jax import bilevel
 from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
 
@@ -53,28 +56,33 @@ def measure(
     objective = perceptual.Objective()
     network = registry.load(args.features, objective.layers)
     random = np.random.default_rng(0)
-    counts = {"styles": args.styles, "support": args.contents, "query": args.contents}
-    batch = {
-        name: random.uniform(size=(count, args.size, args.size, 3)).astype(np.float32)
-        for name, count in counts.items()
-    }
+    batch = Batch(
+        *(
+            random.uniform(size=(count, args.size, args.size, 3)).astype(np.float32)
+            for count in (args.styles, args.contents, args.contents)
+        )
+    )
     optimizer = optax.adam(1e-5)
-    state = outer_step.init_state(stylization_network.init(jax.random.key(0)), optimizer)
+    params = MetaParameters(**stylization_network.init(jax.random.key(0)))
+    state = outer_step.init_state(params, optimizer)
+    task = StyleTask(objective, network)
     step = functools.partial(
         outer_step.train_step,
-        problem=style_tasks.MetaProblem(
-            objective, steps=args.steps, estimator=estimator, unroll=unroll
+        loop=InnerLoop(
+            steps=args.steps,
+            estimator=estimator,
+            unroll=unroll,
+            optimizer=lambda step, rates: optax.sgd(1e-5),
         ),
-        inner_optimizer=lambda step, rates: optax.sgd(1e-5),
         outer_optimizer=optimizer,
     )
     start = time.perf_counter()
-    compiled = compilation.jit(step).lower(state, batch, network).compile()
+    compiled = compilation.jit(step).lower(state, batch, task).compile()
     compiling = time.perf_counter() - start
     times = []
     for _ in range(args.repeat + 1):
         start = time.perf_counter()
-        jax.block_until_ready(compiled(state, batch, network))
+        jax.block_until_ready(compiled(state, batch, task))
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:])), compiling, compiled.memory_analysis().temp_size_in_bytes
 

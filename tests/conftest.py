@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +33,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.torch)
     rank = {name: number for number, name in enumerate(_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+_compiled: list[str] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _count_programs() -> None:
+    """JAX reports every program that it compiles; a listener stays for the whole session."""
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            _compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+@pytest.fixture
+def programs() -> Callable[[], int]:
+    """How many programs were compiled since the test began."""
+    start = len(_compiled)
+    return lambda: len(_compiled) - start
 
 
 @pytest.fixture

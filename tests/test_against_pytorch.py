@@ -15,6 +15,9 @@ from derivatives import relative_error
 from metastyle_jax import bilevel
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, style_tasks
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -51,28 +54,22 @@ def case(step):
 @functools.cache
 def outer_gradient(estimator: str):
     """(params, batch, feature network) -> (outer loss, its gradient) by this project."""
-    problem = style_tasks.MetaProblem(
-        OBJECTIVE, estimator=bilevel.ESTIMATORS[estimator], unroll=True
-    )
+    loop = InnerLoop(estimator=bilevel.ESTIMATORS[estimator], unroll=True)
 
     def loss_fn(params, batch, network):
-        return outer_loss.meta_loss(problem, params, batch, network, optax.sgd(RATE))[0]
+        task = StyleTask(OBJECTIVE, network)
+        parameters, images = MetaParameters(**params), Batch(**batch)
+        return outer_loss.meta_loss(parameters, images, task, loop, optax.sgd(RATE))[0]
 
     return jax.jit(jax.value_and_grad(loss_fn))
 
 
 def adaptation_loss(params, batch, network):
     """The loss that `style_adaptation.adaptation_step` descends, of the first style."""
-    targets = style_tasks.make_targets(style_tasks.MetaProblem(OBJECTIVE), network, batch)
-    data = {
-        "contents": batch["support"],
-        "content_targets": targets["support"],
-        "style_targets": jax.tree.map(lambda x: x[:1], targets["styles"]),
-        "feature_network": network,
-    }
-    style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-    problem = style_tasks.MetaProblem(OBJECTIVE)
-    return style_tasks.stylization_loss(problem, params["weights"], style, data)[0]
+    targets = perceptual.style_targets(OBJECTIVE, network, batch["styles"][:1])
+    task = StyleTask(OBJECTIVE, network)
+    data = style_tasks.content_data(task, batch["support"], targets)
+    return style_tasks.inner_loss(params, {}, data)[0]
 
 
 def problem(step):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.networks import stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
@@ -36,6 +37,20 @@ def parameters(
 
     shapes = parameter_shapes(width=width, residual_blocks=residual_blocks, blur=blur)
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def meta_parameters(seed: int = 0, **sizes: Any) -> MetaParameters:
+    """`parameters`, as training moves them."""
+    return MetaParameters(**parameters(seed, **sizes))
+
+
+def batch(styles: int = 2, contents: int = 1, height: int = 16, width: int = 16) -> Batch:
+    """Other images for each of the three parts."""
+    return Batch(
+        styles=images(styles, height, width, seed=1),
+        support=images(contents, height, width, seed=2),
+        query=images(contents, height, width, seed=3),
+    )
 
 
 def feature_network(

@@ -15,9 +15,9 @@ import optax
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import style_tasks, subsets
+from metastyle_jax.metalearning.style_tasks import StyleTask, TaskData
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
-from metastyle_jax.networks.input_noise import add_noise
 from metastyle_jax.runtime import compilation
 
 _ADAM = optax.scale_by_adam()
@@ -33,9 +33,9 @@ class AdaptationSettings:
         times this rate.
       parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
       objective: what is minimised.
-      noise: deviation of that on the contents that are drawn, see `input_noise.add_noise`; new
-        noise in each step.
-      dtype: of the transformer's convolutions; None for float32.
+      noise: standard deviation of the input noise, new in each step, see `input_noise.add_noise`;
+        0 for none.
+      dtype: of the stylization network's convolutions; None for float32.
     """
 
     objective: perceptual.Objective
@@ -100,10 +100,7 @@ def adapt(
         learning_rate=np.float32(settings.learning_rate),
         slow=slow,
         style_targets=targets,
-        network=network,
-        objective=settings.objective,
-        noise=settings.noise,
-        dtype=settings.dtype,
+        task=_task(settings.objective, network, settings.noise, settings.dtype),
     )
     batch = next(contents)
     start = time.perf_counter()
@@ -126,7 +123,7 @@ def adapt(
     return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def make_style_targets(
     style_image: jax.Array, network: FeatureNetwork, *, objective: perceptual.Objective
 ) -> perceptual.Targets:
@@ -152,16 +149,15 @@ def balance(
     """
     unit = dataclasses.replace(objective, style_weight=1.0)
     targets = make_style_targets(style_image, network, objective=unit)
-    return float(_balance(params, contents, targets, network, objective=unit))
+    return float(_balance(params, contents, targets, network, unit))
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def _balance(
     params: stylization_network.Params,
     contents: jax.Array,
     style_targets: perceptual.Targets,
     network: FeatureNetwork,
-    *,
     objective: perceptual.Objective,
 ) -> jax.Array:
     outputs = stylization_network.stylize(params["weights"], params["style"], contents)
@@ -171,7 +167,16 @@ def _balance(
     return perceptual.balance(objective, network, outputs, *targets, key).mean()
 
 
-@functools.partial(compilation.jit, static_argnames=("objective", "noise", "dtype"))
+def _task(
+    objective: perceptual.Objective,
+    network: FeatureNetwork,
+    noise: float,
+    dtype: str | None = None,
+) -> StyleTask:
+    return StyleTask(objective, network, noise or None, dtype)
+
+
+@compilation.jit
 def adaptation_step(
     fast: Any,
     opt_state: Any,
@@ -181,24 +186,14 @@ def adaptation_step(
     learning_rate: jax.Array,
     slow: Any,
     style_targets: perceptual.Targets,
-    network: FeatureNetwork,
-    objective: perceptual.Objective,
-    noise: float = 0.0,
-    dtype: str | None = None,
+    task: StyleTask,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of Adam on (B, H, W, 3) contents: (fast, opt_state, metrics before the step).
 
-    `step`, () int32, decides what noise and a style loss that is random draw.
+    `step`, () int32, decides what the input noise and a random style loss draw.
     """
-    data = _data(contents, style_targets, network, objective, step, noise)
-    problem = style_tasks.MetaProblem(objective, dtype=dtype)
-
-    def loss_fn(fast: Any):
-        params = subsets.join(fast, slow)
-        style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-        return style_tasks.stylization_loss(problem, params["weights"], style, data)
-
-    gradient, metrics = jax.grad(loss_fn, has_aux=True)(fast)
+    data = _data(contents, style_targets, task, step)
+    gradient, metrics = jax.grad(style_tasks.inner_loss, has_aux=True)(fast, slow, data)
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
     updates = stylization_network.scale_last_layer(updates, stylization_network.LAST_LAYER_RATE)
     fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
@@ -208,20 +203,12 @@ def adaptation_step(
 def _data(
     contents: jax.Array,
     style_targets: perceptual.Targets,
-    network: FeatureNetwork,
-    objective: perceptual.Objective,
+    task: StyleTask,
     step: jax.Array,
-    noise: float,
-) -> dict[str, Any]:
-    """What `style_tasks.stylization_loss` reads."""
+) -> TaskData:
+    """What `style_tasks.stylization_loss` reads at a step of the adaptation."""
     key = jax.random.fold_in(jax.random.key(0), step)
-    return {
-        "contents": add_noise(jax.random.fold_in(key, 1), contents, noise),
-        "content_targets": perceptual.content_targets(objective, network, contents),
-        "style_targets": style_targets,
-        "feature_network": network,
-        "key": key,
-    }
+    return style_tasks.content_data(task, contents, style_targets, key)
 
 
 def _checked(
@@ -238,7 +225,6 @@ def _checked(
     return values
 
 
-@functools.partial(compilation.jit, static_argnames=("objective", "noise"))
 def evaluate_batch(
     params: stylization_network.Params,
     contents: jax.Array,
@@ -249,9 +235,16 @@ def evaluate_batch(
     noise: float = 0.0,
 ) -> dict[str, jax.Array]:
     """{"loss", "content", "style"}: means over (B, H, W, 3) contents, scalars."""
-    data = _data(contents, style_targets, network, objective, np.int32(0), noise)
-    style = jax.tree.map(lambda leaf: leaf[None], params["style"])
-    _, parts = style_tasks.stylization_loss(
-        style_tasks.MetaProblem(objective), params["weights"], style, data
-    )
+    return _evaluate(params, contents, style_targets, _task(objective, network, noise))
+
+
+@compilation.jit
+def _evaluate(
+    params: stylization_network.Params,
+    contents: jax.Array,
+    style_targets: perceptual.Targets,
+    task: StyleTask,
+) -> dict[str, jax.Array]:
+    data = _data(contents, style_targets, task, np.int32(0))
+    _, parts = style_tasks.inner_loss(params, {}, data)
     return {name: part[0] for name, part in parts.items()}

@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> None:
         )
         found = [
             style_adaptation.balance(
-                scene.params, style, batch["support"], scene.network, objective
+                scene.params.network, style, batch.support, scene.task.network, objective
             )
             for batch in scene.batches
-            for style in batch["styles"]
+            for style in batch.styles
         ]
         quartiles = np.percentile(found, [25, 50, 75]).tolist()
         rows.append({"loss": name, **dict(zip(COLUMNS, quartiles, strict=True))})

@@ -87,7 +87,7 @@ def make_objective(args: argparse.Namespace) -> perceptual.Objective:
         style_layers=args.style_layers,
         style_weight=1.0,
         style_layer_weights=args.style_layer_weights,
-        total_variation_weight=args.total_variation,
+        total_variation_weight=args.total_variation or None,
         style_loss=style_loss,
         normalize=not args.raw,
     )

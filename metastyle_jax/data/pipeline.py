@@ -9,6 +9,7 @@ import grain
 import numpy as np
 
 from metastyle_jax.data import images, resizing
+from metastyle_jax.metalearning.structures import Batch
 
 STREAMS = ("styles", "support", "query")
 ELEMENTS = 2**50  # that a stream runs through: more than any training
@@ -38,7 +39,7 @@ def batches(
     flip_styles: bool = True,
     threads: int = 4,
     prefetch: int = 4,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[Batch]:
     """Endless training batches; batch k depends on the sources, the seed and k alone.
 
     Each stream goes through its source in a new random order every epoch. "support" and "query"
@@ -63,7 +64,7 @@ def batches(
       prefetch: batches decoded ahead, per stream.
 
     Yields:
-      {"styles": (S, H, W, 3), "support": (B, H, W, 3), "query": (B, H, W, 3)}, float32 in [0, 1].
+      Batches of numpy arrays, float32 in [0, 1].
 
     Raises:
       UserError: from a source, when the batch that needs the image is reached.
@@ -80,22 +81,19 @@ def batches(
         "prefetch": prefetch,
     }
     of_contents = {"count": contents, "max_scale": content_max_scale, "flip": flip_contents}
-    return _together(
-        {
-            "styles": crops(
-                style_source,
-                stream=STREAMS.index("styles"),
-                count=styles,
-                max_scale=style_max_scale,
-                flip=flip_styles,
-                **shared,
-            ),
-            "support": crops(
-                content_source, stream=STREAMS.index("support"), **of_contents, **shared
-            ),
-            "query": crops(content_source, stream=STREAMS.index("query"), **of_contents, **shared),
-        }
+    style_crops = crops(
+        style_source,
+        stream=STREAMS.index("styles"),
+        count=styles,
+        max_scale=style_max_scale,
+        flip=flip_styles,
+        **shared,
     )
+    support, query = (
+        crops(content_source, stream=STREAMS.index(name), **of_contents, **shared)
+        for name in ("support", "query")
+    )
+    return map(Batch, style_crops, support, query)
 
 
 def crops(
@@ -175,8 +173,3 @@ def _augmentation(size: int, scales: tuple[float, float], flip: bool, views: int
         return images.as_float(np.stack([crop(image, rng) for _ in range(views)]))
 
     return augment
-
-
-def _together(streams: dict[str, Iterator]) -> Iterator[dict[str, np.ndarray]]:
-    while True:
-        yield {name: next(iterator) for name, iterator in streams.items()}

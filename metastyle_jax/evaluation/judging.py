@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -84,7 +83,7 @@ def judge(
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def _judge(
     outputs: jax.Array,
     contents: jax.Array,

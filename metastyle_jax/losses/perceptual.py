@@ -22,13 +22,21 @@ from metastyle_jax.losses import fusion, style_losses
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("content_weight", "style_weight", "total_variation_weight", "style_layer_weights"),
+    meta_fields=("content_layers", "style_layers", "style_loss", "normalize"),
+)
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What is compared, how, and with which weights. Hashable: a static argument of `jax.jit`.
+    """What is compared, by which loss, and with which weights.
+
+    A pytree whose leaves are the weights: other weights run the same compiled program.
 
     Attributes:
       content_layers, style_layers: names such as `relu2_2`.
-      content_weight, style_weight, total_variation_weight: factors of the three parts.
+      content_weight, style_weight: factors of the two parts, numbers or () arrays.
+      total_variation_weight: factor of the total variation; None leaves it out of the program.
       style_loss: for example `style_losses.gram`.
       style_layer_weights: factors of the style's layers, one each; empty for 1.
       normalize: divide each layer's error by the mean square of its target, which makes the loss
@@ -40,7 +48,7 @@ class Objective:
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
     style_weight: float = 1e5
-    total_variation_weight: float = 0.0
+    total_variation_weight: float | None = None
     style_loss: style_losses.StyleLoss = style_losses.gram
     style_layer_weights: tuple[float, ...] = ()
     normalize: bool = False
@@ -130,7 +138,7 @@ def perceptual_loss(
     content = content_error(objective, features, contents)
     style = sum(style_errors(objective, features, styles, key).values())
     total = content + style
-    if objective.total_variation_weight:
+    if objective.total_variation_weight is not None:
         total += objective.total_variation_weight * style_losses.total_variation(outputs)
     return total, {"content": content, "style": style}
 

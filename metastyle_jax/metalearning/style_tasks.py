@@ -1,4 +1,4 @@
-"""Styles as tasks: the loss of one style on a few contents, and the inner loop of several styles.
+"""Styles as tasks: what is minimized for several styles on a few contents.
 
 S styles and B contents fold into one batch of S * B samples with one style per sample, so the usual
 norm-only inner loop runs ordinary convolutions.
@@ -6,240 +6,155 @@ norm-only inner loop runs ordinary convolutions.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
-from metastyle_jax import bilevel
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import subsets
-from metastyle_jax.networks import stylization_network
+from metastyle_jax.metalearning.structures import Batch
+from metastyle_jax.networks import input_noise, stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
-Batch = Mapping[str, jax.Array]
 
+@flax.struct.dataclass
+class StyleTask:
+    """What a stylization network is asked to do. A pytree.
 
-@dataclasses.dataclass(frozen=True)
-class MetaProblem:
-    """Static description of the bilevel problem; hashable.
+    Loss weights, the noise and the feature network are data: other values run the same program.
 
     Attributes:
-      objective: of both levels.
-      style_warmup: outer steps over which the weight of the style rises from 0 to its full value.
-        A network that first learns to keep the content does not fall into lattices and blobs.
-      subset: what the inner loop moves: "norm", the style; "all"; or patterns, see `subsets.split`.
-      steps: T, inner steps.
-      random_steps: take 1 to T steps, drawn anew for every outer step (from `seed`).
-      multi_step: outer steps over which the outer loss goes over from the mean of the query losses
-        after each inner step to that after the last (MAML++, Antoniou et al. 2019, section 4); 0
-        for the last alone.
-      estimator: how inner gradients are differentiated, see `bilevel`.
-      unroll: of the inner loop, see `bilevel.inner_loop`.
-      noise: deviation of that on the contents that are drawn, see `input_noise.add_noise`.
-      dtype, rewrite: of the transformer, see `stylization_network.stylize`.
+      objective: of the inner and of the outer loss.
+      network: the feature network.
+      noise: standard deviation of the input noise, see `input_noise.add_noise`; None for none.
+      dtype, rewrite: of the stylization network, see `stylization_network.stylize`; static.
     """
 
     objective: perceptual.Objective
-    subset: str = "norm"
-    steps: int = 1
-    random_steps: bool = False
-    multi_step: int = 0
-    seed: int = 0
-    estimator: bilevel.Estimator = bilevel.exact
-    style_warmup: int = 0
-    unroll: bool = False
-    noise: float = 0.0
-    dtype: str | None = None
-    rewrite: bool = True
+    network: FeatureNetwork
+    noise: jax.Array | float | None = None
+    dtype: str | None = flax.struct.field(pytree_node=False, default=None)
+    rewrite: bool = flax.struct.field(pytree_node=False, default=True)
+
+    @property
+    def random(self) -> bool:
+        """Whether the loss draws random numbers, and so needs a key."""
+        return self.objective.style_loss.random or self.noise is not None
 
 
-Finish = Callable[[Any, Any, perceptual.Targets], Any]
+@flax.struct.dataclass
+class TaskData:
+    """What `stylization_loss` reads beside parameters. A pytree.
+
+    Attributes:
+      task: what is asked for.
+      contents: (B, H, W, 3), what the network draws, with input noise.
+      content_targets: of the same contents without noise, leaves (B, ...).
+      style_targets: leaves (S, ...).
+      key: for a style loss that is random; None otherwise.
+    """
+
+    task: StyleTask
+    contents: jax.Array
+    content_targets: perceptual.Targets
+    style_targets: perceptual.Targets
+    key: jax.Array | None = None
 
 
-def make_targets(
-    problem: MetaProblem,
-    network: FeatureNetwork,
+def content_data(
+    task: StyleTask,
+    contents: jax.Array,
+    style_targets: perceptual.Targets,
+    key: jax.Array | None = None,
+) -> TaskData:
+    """Data of the loss on (B, H, W, 3) contents in [0, 1]; targets are constants.
+
+    Raises:
+      ValueError: the task has input noise and there is no key.
+    """
+    targets = perceptual.content_targets(task.objective, task.network, contents)
+    noisy = contents
+    if task.noise is not None:
+        if key is None:
+            raise ValueError("input noise needs a key, see `schedule.draws_key`")
+        # other numbers than a random style loss draws
+        noisy = input_noise.add_noise(jax.random.fold_in(key, 1), contents, task.noise)
+    return TaskData(task, noisy, jax.lax.stop_gradient(targets), style_targets, key)
+
+
+def support_and_query(
+    task: StyleTask,
     batch: Batch,
     style_factor: jax.Array | float = 1.0,
-) -> dict[str, perceptual.Targets]:
-    """Targets of "styles" (S, H, W, 3), "support" and "query" (B, H, W, 3), as constants.
+    key: jax.Array | None = None,
+) -> tuple[TaskData, TaskData]:
+    """Data of the inner and of the outer loss.
 
-    `style_factor` multiplies the weight of the style.
+    Args:
+      task: what is asked for.
+      batch: styles, support and query contents.
+      style_factor: multiplies the style weight.
+      key: see `schedule.Scheduled`; support and query draw different numbers.
     """
-    objective = problem.objective
-    styles = perceptual.style_targets(objective, network, batch["styles"])
-    targets = {
-        "styles": {
-            layer: {**target, "scale": target["scale"] * style_factor}
-            for layer, target in styles.items()
-        },
-        "support": perceptual.content_targets(objective, network, batch["support"]),
-        "query": perceptual.content_targets(objective, network, batch["query"]),
+    styles = perceptual.style_targets(task.objective, task.network, batch.styles)
+    styles = {
+        layer: {**target, "scale": target["scale"] * style_factor}
+        for layer, target in styles.items()
     }
-    return jax.lax.stop_gradient(targets)
+    styles = jax.lax.stop_gradient(styles)
+    keys = (None, None) if key is None else jax.random.split(key)
+    return (
+        content_data(task, batch.support, styles, keys[0]),
+        content_data(task, batch.query, styles, keys[1]),
+    )
 
 
 def stylization_loss(
-    problem: MetaProblem, weights: Any, style: Any, data: Mapping[str, Any]
+    weights: Any, style: Any, data: TaskData
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Sum over styles of the mean loss over contents; each style's gradient is thus its own.
 
     Args:
-      problem: static description.
-      weights: of the transformer.
+      weights: of the stylization network.
       style: leaves (S, C).
-      data: {"contents": (B, H, W, 3), "content_targets", "style_targets",
-        "feature_network"}, and "key" for a style loss that is random.
+      data: of S styles and B contents.
 
     Returns:
       (scalar, {"loss", "content", "style"} each (S,), the mean over contents).
     """
-    contents = data["contents"]
-    s, b = jax.tree.leaves(style)[0].shape[0], contents.shape[0]
+    task = data.task
+    s, b = jax.tree.leaves(style)[0].shape[0], data.contents.shape[0]
     outputs = stylization_network.stylize(
         weights,
         stylization_network.repeat_style(style, b),
-        perceptual.tile_contents(contents, s),
-        dtype=problem.dtype,
-        rewrite=problem.rewrite,
+        perceptual.tile_contents(data.contents, s),
+        dtype=task.dtype,
+        rewrite=task.rewrite,
     )
-    targets = perceptual.fold_targets(data["content_targets"], data["style_targets"], (s, b))
+    targets = perceptual.fold_targets(data.content_targets, data.style_targets, (s, b))
     total, parts = perceptual.perceptual_loss(
-        problem.objective, data["feature_network"], outputs, *targets, data.get("key")
+        task.objective, task.network, outputs, *targets, data.key
     )
     parts = {"loss": total, **parts}
     parts = {name: part.reshape(s, b).mean(axis=1) for name, part in parts.items()}
     return parts["loss"].sum(), parts
 
 
-def inner_loss(
-    problem: MetaProblem, fast: Any, slow: Any, data: Mapping[str, Any]
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What the inner loop minimises: `stylization_loss` of parameters that `subsets.split` parted.
+def inner_loss(fast: Any, slow: Any, data: TaskData) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """What the inner loop minimizes: `stylization_loss` of parameters that `subsets.split` parted.
 
     Leaves of the style are (C,), shared by all styles of `data`, or (S, C).
     """
-    return stylization_loss(problem, *_join(fast, slow, data["style_targets"]), data)
+    return stylization_loss(*joined(fast, slow, data), data)
 
 
-def adapt_styles(
-    problem: MetaProblem,
-    params: stylization_network.Params,
-    support: Mapping[str, Any],
-    inner_optimizer: optax.GradientTransformation,
-    finish: Finish,
-    *,
-    start: Any = None,
-    taken: jax.Array | None = None,
-    step_weights: jax.Array | None = None,
-) -> tuple[Any, dict[str, jax.Array]]:
-    """Run the inner loop for every style and hand what it reached to `finish`.
-
-    Args:
-      problem: static description.
-      params: where every style starts.
-      support: data of `stylization_loss` with S styles.
-      inner_optimizer: of the inner loop.
-      finish: (weights, style with leaves (S', C), targets of these S' styles) -> result; called
-        once with all styles if nothing but the style moves, else with one style at a time.
-      start: styles to start from instead, leaves (S, C); with the subset "norm" only.
-      taken: () int32, how many steps are taken; None for all.
-      step_weights: (T,); if given, the result is a dict and gets "weighted", the sum over inner
-        steps of the "loss" that `finish` finds after each.
-
-    Returns:
-      (result of `finish`, its leaves of all styles along the first axis, {"loss": (T,),
-      "gradient_norm": (T,)}, means over styles).
-    """
-    fast, slow = subsets.split(params, problem.subset)
-    tasks = jax.tree.leaves(support["style_targets"])[0].shape[0]
-    run = functools.partial(
-        _adapt,
-        problem,
-        inner_optimizer=inner_optimizer,
-        finish=finish,
-        tasks=tasks,
-        taken=taken,
-        step_weights=step_weights,
-    )
-    if subsets.folds(problem.subset):
-        # all styles at once: their parameters are the rows of one (S, C) style
-        if start is None:
-            fast = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), fast)
-        else:
-            fast = {"style": start}
-        result, inner = run(fast, slow, support)
-        loss, norm = inner["loss"] / tasks, inner["gradient_norm"] / tasks**0.5
-        return result, {"loss": loss, "gradient_norm": norm}
-
-    # one style after the other: a kernel per style would turn into grouped convolutions
-    def adapt_one(style_targets: perceptual.Targets):
-        return run(fast, slow, {**support, "style_targets": style_targets})
-
-    one_each = jax.tree.map(lambda x: x[:, None], support["style_targets"])
-    result, inner = _map(adapt_one, one_each, unroll=problem.unroll)
-    # (S, 1, ...) to (S, ...)
-    result = jax.tree.map(lambda x: x[:, 0], result)
-    return result, {name: inner[name].mean(axis=0) for name in ("loss", "gradient_norm")}
-
-
-def _adapt(
-    problem: MetaProblem,
-    fast: Any,
-    slow: Any,
-    support: Mapping[str, Any],
-    *,
-    inner_optimizer: optax.GradientTransformation,
-    finish: Finish,
-    tasks: int,
-    taken: jax.Array | None,
-    step_weights: jax.Array | None,
-) -> tuple[Any, dict[str, Any]]:
-    """The inner loop of the styles in `support`, and `finish` of what it reached."""
-    joined = functools.partial(_join, style_targets=support["style_targets"])
-    reached, inner = bilevel.inner_loop(
-        functools.partial(inner_loss, problem),
-        fast,
-        slow,
-        support,
-        optimizer=inner_optimizer,
-        steps=problem.steps,
-        estimator=problem.estimator,
-        unroll=problem.unroll,
-        taken=taken,
-        trajectory=step_weights is not None,
-        tasks=tasks,
-    )
-    result = finish(*joined(reached, slow), support["style_targets"])
-    if step_weights is not None:
-        after_each = _map(
-            lambda fast: finish(*joined(fast, slow), support["style_targets"])["loss"],
-            inner.pop("fast"),
-            unroll=problem.unroll,
-        )
-        result["weighted"] = (step_weights[:, None] * after_each).sum(axis=0)
-    return result, inner
-
-
-def _join(fast: Any, slow: Any, style_targets: perceptual.Targets) -> tuple[Any, Any]:
-    """(weights, style with a row for each of the S styles of the targets)."""
-    count = jax.tree.leaves(style_targets)[0].shape[0]
+def joined(fast: Any, slow: Any, data: TaskData) -> tuple[Any, Any]:
+    """(weights, style with a row for each of the S styles of `data`)."""
+    count = jax.tree.leaves(data.style_targets)[0].shape[0]
     params = subsets.join(fast, slow)
     rows = jax.tree.map(
         lambda x: x if x.ndim > 1 else jnp.broadcast_to(x, (count, *x.shape)), params["style"]
     )
     return params["weights"], rows
-
-
-def _map(function: Callable, tree: Any, *, unroll: bool) -> Any:
-    """`jax.lax.map`, or the same without a loop: see `bilevel.inner_loop`."""
-    if not unroll:
-        return jax.lax.map(function, tree)
-    count = jax.tree.leaves(tree)[0].shape[0]
-    each = [function(jax.tree.map(lambda x: x[i], tree)) for i in range(count)]  # noqa: B023
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)

@@ -1,4 +1,4 @@
-"""Noise on the contents that the network draws, but not on those it is compared with.
+"""Input noise: on the contents that the network draws, not on those that it is compared with.
 
 A network without randomness has nothing to make strokes of where a content is flat, and fills skies
 with regular weaves (docs/results.md). Texture networks are fed noise (Ulyanov et al. 2016); here it
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 LONGEST = 24.0  # pixels: the period beyond which power does not rise any more
 
 
-def add_noise(key: jax.Array, images: jax.Array, deviation: float) -> jax.Array:
+def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -> jax.Array:
     """`images` with smooth noise, equal in all colours, in [0, 1].
 
     Amplitude falls with the square of the frequency, from periods of 24 pixels on: seeds for
@@ -22,12 +22,11 @@ def add_noise(key: jax.Array, images: jax.Array, deviation: float) -> jax.Array:
     Args:
       key: for `jax.random`; each image gets its own noise.
       images: (N, H, W, C) in [0, 1].
-      deviation: of the noise, before clipping; a number, not traced: at 0 the images are returned
-        as they are.
+      deviation: standard deviation of the noise before clipping, 0 to 1; a number or a () array. At
+        0 the images come back unchanged.
     """
-    if not deviation:
-        return images
     noise = _smooth_noise(key, images.shape[:3]).astype(images.dtype)
+    deviation = jnp.asarray(deviation, images.dtype)
     return jnp.clip(images + deviation * noise[..., None], 0.0, 1.0)
 
 

@@ -26,9 +26,14 @@ from metastyle_jax.runtime import compilation
 TRUST_RADIUS = 0.1
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("objective", "learning_rate", "seed"),
+    meta_fields=("steps", "optimizer", "steps_per_call"),
+)
 @dataclasses.dataclass(frozen=True)
 class OptimizationSettings:
-    """How to optimise.
+    """How to optimize. A pytree: weights, rate and seed are data of the compiled program.
 
     Attributes:
       objective: what is minimised; its weights hold for all pictures, `weigh` is for each.
@@ -93,14 +98,14 @@ def make_targets(
     return Targets(_content_targets(np.stack(contents), network, objective=objective), joined)
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def _content_targets(
     images: jax.Array, network: FeatureNetwork, *, objective: perceptual.Objective
 ):
     return perceptual.content_targets(objective, network, images)
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def _style_targets(images: jax.Array, network: FeatureNetwork, *, objective: perceptual.Objective):
     return perceptual.style_targets(objective, network, images)
 
@@ -150,7 +155,7 @@ def balance(
     return np.asarray(_balance(hidden, targets, network, np.int32(seed), objective=objective))
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def _balance(
     images: jax.Array,
     targets: Targets,
@@ -191,8 +196,8 @@ def optimize(
       UserError: the loss of a picture is not finite.
     """
     size = settings.steps_per_call or (1 if jax.default_backend() == "cpu" else 25)
-    # how many steps there will be is no part of the program
-    static = dataclasses.replace(settings, steps=0)
+    # the number of steps is no part of the program
+    of_program = dataclasses.replace(settings, steps=0)
     began = None
     while state.step < settings.steps:
         count = min(size, settings.steps - state.step)
@@ -202,8 +207,8 @@ def optimize(
             np.int32(state.step),
             targets,
             network,
+            of_program,
             count=count,
-            settings=static,
         )
         state = State(images, opt_state, state.step + count)
         found = jax.device_get(metrics)
@@ -218,16 +223,16 @@ def optimize(
     return state
 
 
-@functools.partial(compilation.jit, static_argnames=("count", "settings"))
+@functools.partial(compilation.jit, static_argnames="count")
 def _take_steps(
     images: jax.Array,
     opt_state: Any,
     step: jax.Array,
     targets: Targets,
     network: FeatureNetwork,
+    settings: OptimizationSettings,
     *,
     count: int,
-    settings: OptimizationSettings,
 ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
     def take(carry: tuple[jax.Array, Any], step: jax.Array):
         return optimization_step(*carry, step, targets, network, settings)

@@ -1,12 +1,12 @@
 """Data parallelism: one per-replica step, wrapped by `jit(shard_map)` or by `jax.pmap`.
 
-The styles of a batch are shared out among the devices; contents, state and the feature network are
-on every device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
+The styles of a batch are shared out among the devices; contents, state and the task are on every
+device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,19 +14,19 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning.structures import Batch
 from metastyle_jax.runtime import compilation
 
 AXIS = "data"
 Kind = Literal["shard_map", "pmap"]
 KINDS = ("shard_map", "pmap")
-SHARDED = "styles"  # the entry of a batch that is shared out, along its first axis
 
 
 class Parallel(NamedTuple):
     """A wrapped step and how its arguments get to the devices.
 
     Attributes:
-      step: (state, batch, network) -> (state, metrics), both replicated.
+      step: (state, batch, task) -> (state, metrics), both replicated.
       replicate: pytree -> the same on every device.
       place_batch: host batch -> batch on the devices. Every process passes the whole batch.
 
@@ -36,7 +36,7 @@ class Parallel(NamedTuple):
 
     step: Callable[..., tuple[Any, Any]]
     replicate: Callable[[Any], Any]
-    place_batch: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    place_batch: Callable[[Batch], Batch]
 
 
 def check_divisible(styles: int, devices: int) -> None:
@@ -55,7 +55,7 @@ def check_divisible(styles: int, devices: int) -> None:
 def parallelize(
     step: Callable[..., tuple[Any, Any]], *, kind: Kind, devices: Sequence[jax.Device]
 ) -> Parallel:
-    """Wrap the per-replica `step(state, batch, network)`.
+    """Wrap the per-replica `step(state, batch, task)`.
 
     Args:
       step: averages gradients and metrics over `AXIS`; it sees S / D styles and all contents.
@@ -75,7 +75,7 @@ def parallelize(
 def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     mesh = Mesh(np.asarray(devices), (AXIS,))
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
-    specs = {SHARDED: split, "support": everywhere, "query": everywhere}
+    specs = Batch(styles=split, support=everywhere, query=everywhere)
     wrapped = jax.shard_map(
         step,
         mesh=mesh,
@@ -89,12 +89,14 @@ def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     return Parallel(
         step=compilation.jit(wrapped, donate_argnums=0),
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
-        place_batch=lambda batch: {name: _place(batch[name], mesh, specs[name]) for name in specs},
+        place_batch=lambda batch: jax.tree.map(
+            lambda leaf, spec: _place(leaf, mesh, spec), batch, specs
+        ),
     )
 
 
 def _pmap(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
-    axes = {SHARDED: 0, "support": None, "query": None}
+    axes = Batch(styles=0, support=None, query=None)
     wrapped = jax.pmap(step, AXIS, in_axes=(None, axes, None), out_axes=None, devices=list(devices))
     local = [index for index, d in enumerate(devices) if d.process_index == jax.process_index()]
     # placed, not left to pmap: it would send the state of a resumed run and the feature network
@@ -102,15 +104,18 @@ def _pmap(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     mesh = Mesh(np.asarray(devices)[local], (AXIS,))
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
 
-    def place_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
-        styles = batch[SHARDED]
+    def place_batch(batch: Batch) -> Batch:
+        styles = batch.styles
         shape = (len(devices), styles.shape[0] // len(devices), *styles.shape[1:])
         if isinstance(styles, jax.ShapeDtypeStruct):
             shares = jax.ShapeDtypeStruct((len(local), *shape[1:]), styles.dtype)
         else:
             shares = styles.reshape(shape)[local]
-        placed = {name: _place(batch[name], mesh, everywhere) for name in ("support", "query")}
-        return {**placed, SHARDED: _place(shares, mesh, split)}
+        return Batch(
+            styles=_place(shares, mesh, split),
+            support=_place(batch.support, mesh, everywhere),
+            query=_place(batch.query, mesh, everywhere),
+        )
 
     return Parallel(
         step=wrapped,
@@ -124,4 +129,6 @@ def _place(array: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array | jax.Shape
     if isinstance(array, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
     array = np.asarray(array)
+    # loss weights are Python numbers, float64 as arrays
+    array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

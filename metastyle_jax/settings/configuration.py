@@ -14,7 +14,11 @@ from metastyle_jax import bilevel
 from metastyle_jax.bilevel import learned_rates
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion, perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks, subsets
+from metastyle_jax.metalearning import subsets
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop, InnerOptimizer
+from metastyle_jax.metalearning.schedule import Schedule
+from metastyle_jax.metalearning.structures import MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
@@ -194,7 +198,7 @@ def make_objective(config: ml_collections.ConfigDict) -> perceptual.Objective:
         style_weight=config.objective.style_weight,
         style_loss=fusion.parse(config.objective.style_loss),
         style_layer_weights=tuple(config.objective.style_layer_weights),
-        total_variation_weight=config.objective.total_variation_weight,
+        total_variation_weight=config.objective.total_variation_weight or None,
         normalize=config.objective.normalize,
     )
 
@@ -283,20 +287,34 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def make_problem(config: ml_collections.ConfigDict) -> style_tasks.MetaProblem:
-    """The bilevel problem that a configuration describes."""
-    return style_tasks.MetaProblem(
+def make_task(config: ml_collections.ConfigDict, network: FeatureNetwork) -> StyleTask:
+    """What a configuration asks the stylization network to do, judged by `network`."""
+    return StyleTask(
         objective=make_objective(config),
+        network=network,
+        noise=config.data.noise or None,
+        dtype=dtype_of(config.model.dtype),
+    )
+
+
+def make_inner_loop(config: ml_collections.ConfigDict) -> InnerLoop:
+    """The inner loop of a configuration."""
+    return InnerLoop(
         subset=config.inner.subset,
         steps=config.inner.steps,
+        estimator=make_estimator(config),
+        unroll=unrolled(config),
+        optimizer=make_inner_optimizer(config),
+    )
+
+
+def make_schedule(config: ml_collections.ConfigDict) -> Schedule:
+    """What a configuration lets depend on the outer step."""
+    return Schedule(
+        style_warmup=config.outer.style_warmup,
         random_steps=config.inner.random_steps,
         multi_step=config.outer.multi_step,
         seed=config.seed,
-        estimator=make_estimator(config),
-        style_warmup=config.outer.style_warmup,
-        unroll=unrolled(config),
-        noise=config.data.noise,
-        dtype=dtype_of(config.model.dtype),
     )
 
 
@@ -335,7 +353,7 @@ INNER_OPTIMIZERS: Mapping[str, Callable[[jax.Array], optax.GradientTransformatio
 }
 
 
-def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerOptimizer:
+def make_inner_optimizer(config: ml_collections.ConfigDict) -> InnerOptimizer:
     """(outer step, learned rates) -> the inner optimizer: clipping, the optimizer, learned rates.
 
     The optimizer's own rate decays with the outer step; learned rates multiply what it returns.
@@ -355,22 +373,25 @@ def make_inner_optimizer(config: ml_collections.ConfigDict) -> outer_step.InnerO
     return make
 
 
-def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> dict[str, Any]:
+def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> MetaParameters:
     """What the outer optimizer moves: weights, style, learned inner rates, a predictor."""
     params = _init_transformer(config, key)
+    meta_parameters = MetaParameters(**params)
     if kind := config.inner.learned_rates:
         fast, _ = subsets.split(params, config.inner.subset)
-        params["inner_rates"] = learned_rates.init(kind, fast, config.inner.steps)
+        rates = learned_rates.init(kind, fast, config.inner.steps)
+        meta_parameters = meta_parameters.replace(inner_rates=rates)
     if hidden := config.model.predictor:
         architecture = config.features.network.partition(":")[0]
         layers = config.objective.style_layers
-        params["predictor"] = predictor.init(
+        network = predictor.init(
             jax.random.fold_in(key, 1),
             params["style"],
             inputs=2 * sum(vgg.width(architecture, layer) for layer in layers),
             hidden=hidden,
         )
-    return params
+        meta_parameters = meta_parameters.replace(predictor=network)
+    return meta_parameters
 
 
 def _init_transformer(
@@ -397,9 +418,10 @@ def make_outer_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTra
     if config.outer.clip:
         parts.insert(0, optax.clip_by_global_norm(config.outer.clip))
     if (factor := config.outer.last_layer_rate) != 1:
-        parts.append(
-            optax.stateless(
-                lambda updates, _: stylization_network.scale_last_layer(updates, factor)
-            )
-        )
+        parts.append(optax.stateless(lambda updates, _: _scale_last_layer(updates, factor)))
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def _scale_last_layer(updates: MetaParameters, factor: float) -> MetaParameters:
+    scaled = stylization_network.scale_last_layer({"weights": updates.weights}, factor)
+    return updates.replace(weights=scaled["weights"])

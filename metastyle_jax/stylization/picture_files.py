@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,14 @@ def stylize_image(
     `noise`: deviation of that on it, see `input_noise.add_noise`; pictures of one size get the
     same.
     """
-    return np.asarray(_stylize(params["weights"], params["style"], image[None], noise=noise)[0])
+    return np.asarray(_stylize(params["weights"], params["style"], image[None], noise or None)[0])
 
 
-@functools.partial(compilation.jit, static_argnames="noise")
-def _stylize(weights: Any, style: Any, images: jax.Array, *, noise: float) -> jax.Array:
-    return stylization_network.stylize(weights, style, add_noise(jax.random.key(0), images, noise))
+@compilation.jit
+def _stylize(weights: Any, style: Any, images: jax.Array, noise: float | None) -> jax.Array:
+    if noise is not None:
+        images = add_noise(jax.random.key(0), images, noise)
+    return stylization_network.stylize(weights, style, images)
 
 
 def read_content(path: Path) -> np.ndarray:

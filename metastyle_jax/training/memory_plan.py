@@ -20,6 +20,7 @@ import numpy as np
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step, subsets
+from metastyle_jax.metalearning.structures import Batch
 from metastyle_jax.runtime import sharding
 from metastyle_jax.settings import configuration
 from metastyle_jax.training.program import network_shapes, pick_devices, wrap_steps
@@ -222,12 +223,12 @@ def _row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, *, ver
     points = {share: measure(share) for share in (configured, other)}
     per_style = max(1, (points[other] - points[configured]) // (other - configured))
     # unrolled, the inner loops of styles that do not fold make a program of any length
-    problem = configuration.make_problem(config)
-    verify = verify and (subsets.folds(problem.subset) or not problem.unroll)
+    unrolled = configuration.unrolled(config)
+    verify = verify and (subsets.folds(config.inner.subset) or not unrolled)
     share, compiled = largest_share(points, limit, measure if verify else None)
     return Row(
         config.inner.steps,
-        problem.unroll,
+        unrolled,
         measured[configured],
         per_style,
         share * devices,
@@ -298,11 +299,11 @@ def _argument_shapes(
         )
 
     styles, contents = config.batch.styles, config.batch.contents
-    batch = {"styles": images(styles), "support": images(contents), "query": images(contents)}
+    batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
     return (
         step.replicate(jax.eval_shape(init)),
         step.place_batch(batch),
-        step.replicate(network_shapes(config)),
+        step.replicate(configuration.make_task(config, network_shapes(config))),
     )
 
 

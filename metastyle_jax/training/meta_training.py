@@ -18,6 +18,8 @@ from metastyle_jax.data.pipeline import ImageSource, batches
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
@@ -105,7 +107,7 @@ def _open_sources(config: ml_collections.ConfigDict) -> dict[str, ImageSource]:
 
 def _batches(
     config: ml_collections.ConfigDict, sources: dict[str, ImageSource], start_step: int, seed: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[Batch]:
     return batches(
         sources["content"],
         sources["style"],
@@ -130,28 +132,28 @@ def _initial_state(
     params = configuration.init_params(config, jax.random.key(config.seed))
     # a run that goes on has its own parameters; those it began with may be gone
     if config.model.init and not (resume and checkpoints.steps()):
-        params |= _trained(config.model.init, params)
+        params = _trained(config.model.init, params)
     state = outer_step.init_state(params, optimizer)
     return checkpoints.start(state, resuming.fixed(config), resume=resume)
 
 
-def _trained(init: str, params: stylization_network.Params) -> stylization_network.Params:
-    """Weights and style of an earlier training of the same network, and its predictor if it fits.
+def _trained(init: str, params: MetaParameters) -> MetaParameters:
+    """`params` with weights and style of an earlier training, and its predictor if that fits.
 
     A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
     fit with and without blur.
     """
     found = initialization.load(init)
-    blur = stylization_network.architecture(params["weights"])["blur"]
+    blur = stylization_network.architecture(params.weights)["blur"]
     weights = stylization_network.with_blur(found.params["weights"], blur)
-    loaded = {**found.params, "weights": weights}
-    if not _alike(loaded, {name: params[name] for name in loaded}):
+    loaded = params.replace(weights=weights, style=found.params["style"])
+    if not _alike(loaded, params):
         raise UserError(
             f"config.model.init={init!r} is another network: change config.model.width or "
             "config.model.residual_blocks"
         )
-    if "predictor" in params and _alike(found.predictor, params["predictor"]):
-        loaded["predictor"] = found.predictor
+    if params.predictor is not None and _alike(found.predictor, params.predictor):
+        loaded = loaded.replace(predictor=found.predictor)
     return jax.tree.map(jnp.asarray, loaded)
 
 
@@ -172,9 +174,10 @@ def _loop(
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
     _, wrapped = steps
-    state, on_devices = wrapped.replicate(state), wrapped.replicate(network)
+    task = configuration.make_task(config, network)
+    state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
-    draw = _sheet_drawer(config, network, sources) if config.log.sheet_every else None
+    draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
     images_per_step = config.batch.styles * config.batch.contents
     main = jax.process_index() == 0
     with RunLog(
@@ -222,10 +225,10 @@ def _describe(values: Mapping[str, float]) -> str:
 
 
 def _sheet_drawer(
-    config: ml_collections.ConfigDict, network: FeatureNetwork, sources: dict[str, ImageSource]
-) -> Callable[[stylization_network.Params], np.ndarray]:
+    config: ml_collections.ConfigDict, task: StyleTask, sources: dict[str, ImageSource]
+) -> Callable[[MetaParameters], np.ndarray]:
     batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
-    return progress_sheet.drawer(config, network, batch)
+    return progress_sheet.drawer(config, task, batch)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ import optax
 from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
-from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.networks import feature_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
@@ -72,17 +73,17 @@ def wrap_steps(
 
     Two programs, not a conditional in one: XLA:CPU has no fast convolutions in conditionals.
     """
-    problem = configuration.make_problem(config)
-    cheap = dataclasses.replace(problem, estimator=bilevel.first_order)
+    loop = configuration.make_inner_loop(config)
+    cheap = dataclasses.replace(loop, estimator=bilevel.first_order)
 
-    def wrap(problem: style_tasks.MetaProblem) -> sharding.Parallel:
+    def wrap(loop: InnerLoop) -> sharding.Parallel:
         step = functools.partial(
             outer_step.train_step,
-            problem=problem,
-            inner_optimizer=configuration.make_inner_optimizer(config),
+            loop=loop,
+            schedule=configuration.make_schedule(config),
             outer_optimizer=optimizer,
             axis=sharding.AXIS,
         )
         return sharding.parallelize(step, kind=config.parallel.kind, devices=devices)
 
-    return wrap(cheap), wrap(problem)
+    return wrap(cheap), wrap(loop)

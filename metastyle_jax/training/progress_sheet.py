@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,8 @@ import ml_collections
 import numpy as np
 
 from metastyle_jax.metalearning import outer_loss
-from metastyle_jax.networks import stylization_network
-from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import configuration
@@ -21,32 +20,31 @@ STYLES = 4  # rows of a sheet
 
 
 def drawer(
-    config: ml_collections.ConfigDict, network: FeatureNetwork, batch: dict[str, np.ndarray]
-) -> Callable[[stylization_network.Params], np.ndarray]:
+    config: ml_collections.ConfigDict, task: StyleTask, batch: Batch
+) -> Callable[[MetaParameters], np.ndarray]:
     """params -> sheet (H, W, 3) in [0, 1] of content, style, output before and after inner steps.
 
     Args:
       config: of the training.
-      network: the feature network.
-      batch: see `pipeline.batches`; the first `STYLES` of its styles are drawn.
+      task: what the network is asked to do.
+      batch: the first `STYLES` of its styles are drawn.
     """
-    batch = {**batch, "styles": batch["styles"][:STYLES]}
-    problem = configuration.make_problem(config)
-    make_inner_optimizer = configuration.make_inner_optimizer(config)
+    batch = batch.replace(styles=batch.styles[:STYLES])
+    loop = configuration.make_inner_loop(config)
 
     @compilation.jit
-    def outputs(params: Any, batch: Any, network: FeatureNetwork):
-        inner_optimizer = make_inner_optimizer(jnp.zeros(()), params.get("inner_rates"))
-        return outer_loss.preview(problem, params, batch, network, inner_optimizer)
+    def outputs(params: MetaParameters, batch: Batch, task: StyleTask):
+        optimizer = loop.optimizer(jnp.zeros(()), params.inner_rates)
+        return outer_loss.preview(params, batch, task, loop, optimizer)
 
     titles = _titles(config)
 
-    def draw(params: stylization_network.Params) -> np.ndarray:
-        before, after = jax.device_get(outputs(params, batch, network))
-        content = batch["query"][0]
+    def draw(params: MetaParameters) -> np.ndarray:
+        before, after = jax.device_get(outputs(params, batch, task))
+        content = batch.query[0]
         rows = [
             [content, style, *pair]
-            for style, *pair in zip(batch["styles"], before, after, strict=True)
+            for style, *pair in zip(batch.styles, before, after, strict=True)
         ]
         return contact_sheet(rows, column_titles=titles, cell=config.data.image_size)
 

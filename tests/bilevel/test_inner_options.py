@@ -20,7 +20,10 @@ from derivatives import central_difference, flat, promoting, relative_error
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import learned_rates
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_loss, outer_step, style_tasks, subsets
+from metastyle_jax.metalearning import outer_loss, schedule, subsets
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.schedule import Scheduled
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.settings import configuration
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
@@ -30,29 +33,24 @@ OBJECTIVE = perceptual.Objective(
     style_layers=("relu1_1",),
     style_weight=10.0,
 )
-PROBLEM = style_tasks.MetaProblem(OBJECTIVE, steps=2, unroll=True, rewrite=False)
+LOOP = InnerLoop(steps=2, unroll=True)
 RATE = 0.02
 PATTERNS = "style/up*,style/conv1_norm/scale"
 
 
 def make_case(subset: str = "norm", kind: str = "", steps: int = 2):
-    params = tiny.parameters(width=2, residual_blocks=0)
+    params = tiny.meta_parameters(width=2, residual_blocks=0)
     if kind:
-        fast, _ = subsets.split(params, subset)
+        fast, _ = subsets.split(params.network, subset)
         rates = learned_rates.init(kind, fast, steps)
         # not ones, so that no multiplier can be mistaken for another
-        params["inner_rates"] = jax.tree.map(lambda a, b: a + 0.2 * b, rates, tiny.like(rates))
-    batch = {
-        "styles": tiny.images(2, 16, 16, seed=1),
-        "support": tiny.images(1, 16, 16, seed=2),
-        "query": tiny.images(1, 16, 16, seed=3),
-    }
-    return params, batch, tiny.feature_network(OBJECTIVE.layers, pooling="average")
+        rates = jax.tree.map(lambda a, b: a + 0.2 * b, rates, tiny.like(rates))
+        params = params.replace(inner_rates=rates)
+    network = tiny.feature_network(OBJECTIVE.layers, pooling="average")
+    return params, tiny.batch(), StyleTask(OBJECTIVE, network, rewrite=False)
 
 
-def adapted_loss(
-    problem, params, batch, features, *, optimizer="sgd", kind="", clip=None, **options
-):
+def adapted_loss(loop, params, batch, task, *, optimizer="sgd", kind="", clip=None, **options):
     parts = [bilevel.clip_by_task_norm(clip)] if clip else []
     rates = {
         "sgd": optax.sgd(RATE),
@@ -61,9 +59,9 @@ def adapted_loss(
     }
     parts.append(rates[optimizer])
     if kind:
-        parts.append(learned_rates.scale_by_multipliers(kind, params["inner_rates"]))
-    split = {name: params[name] for name in ("weights", "style")}
-    return outer_loss.meta_loss(problem, split, batch, features, optax.chain(*parts), **options)[0]
+        parts.append(learned_rates.scale_by_multipliers(kind, params.inner_rates))
+    scheduled = Scheduled(**options)
+    return outer_loss.meta_loss(params, batch, task, loop, optax.chain(*parts), scheduled)[0]
 
 
 # several options at once: each program takes seconds to compile
@@ -72,7 +70,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adam, a rate per parameter, one of two steps": {
         "optimizer": "adam",
         "kind": "parameter",
-        "taken": 1,
+        "active_steps": 1,
     },
     "part of the style, a rate per layer and step, multi-step loss": {
         "subset": PATTERNS,
@@ -92,20 +90,20 @@ def test_exact_equals_reverse_and_finite_differences(name):
     options = dict(OPTIONS[name])
     subset = options.pop("subset", "norm")
     params, *data = make_case(subset, options.get("kind", ""))
-    if "taken" in options:
-        options["taken"] = jnp.int32(options["taken"])
+    if "active_steps" in options:
+        options["active_steps"] = jnp.int32(options["active_steps"])
     if "step_weights" in options:
         options["step_weights"] = jnp.asarray(options["step_weights"])
 
     def value(estimator):
-        problem = dataclasses.replace(PROBLEM, subset=subset, estimator=estimator)
-        return lambda params: adapted_loss(problem, params, *data, **options)
+        loop = dataclasses.replace(LOOP, subset=subset, estimator=estimator)
+        return lambda params: adapted_loss(loop, params, *data, **options)
 
     exact = jax.jit(jax.grad(value(bilevel.exact)))(params)
     reverse = jax.jit(jax.grad(value(bilevel.reverse)))(params)
     assert relative_error(exact, reverse) < 1e-10
-    for part in exact:
-        assert np.linalg.norm(flat(exact[part])) > 0, part
+    for name, part in exact.parts().items():
+        assert np.linalg.norm(flat(part)) > 0, name
     direction = tiny.like(params, seed=4)
     expected = central_difference(jax.jit(value(bilevel.exact)), params, direction, 1e-8)
     assert flat(exact) @ flat(direction) == pytest.approx(float(expected), rel=1e-6)
@@ -119,7 +117,7 @@ def exact_loss():
     def compute() -> float:
         if not found:
             params, *data = make_case()
-            found.append(float(jax.jit(lambda p: adapted_loss(PROBLEM, p, *data))(params)))
+            found.append(float(jax.jit(lambda p: adapted_loss(LOOP, p, *data))(params)))
         return found[0]
 
     return compute
@@ -131,10 +129,10 @@ def exact_loss():
 def test_estimators_have_one_loss_and_finite_gradients(exact_loss, estimator):
     """But for `implicit`, whose inner loss has a proximal term."""
     params, *data = make_case()
-    problem = dataclasses.replace(PROBLEM, estimator=bilevel.ESTIMATORS[estimator])
-    loss_fn = jax.jit(jax.value_and_grad(lambda params: adapted_loss(problem, params, *data)))
+    loop = dataclasses.replace(LOOP, estimator=bilevel.ESTIMATORS[estimator])
+    loss_fn = jax.jit(jax.value_and_grad(lambda params: adapted_loss(loop, params, *data)))
     loss, gradient = loss_fn(params)
-    for part in gradient.values():
+    for part in gradient.parts().values():
         assert np.isfinite(flat(part)).all()
         assert np.linalg.norm(flat(part)) > 0
     if estimator != "implicit":
@@ -142,16 +140,16 @@ def test_estimators_have_one_loss_and_finite_gradients(exact_loss, estimator):
 
 
 def test_reptile_averages_over_styles():
-    params, batch, features = make_case()
-    problem = dataclasses.replace(PROBLEM, estimator=bilevel.reptile)
+    params, batch, task = make_case()
+    loop = dataclasses.replace(LOOP, estimator=bilevel.reptile)
 
     @jax.jit
     def gradient(styles):
-        point = {**batch, "styles": styles}
-        return jax.grad(lambda params: adapted_loss(problem, params, point, features))(params)
+        point = batch.replace(styles=styles)
+        return jax.grad(lambda params: adapted_loss(loop, params, point, task))(params)
 
-    both = gradient(batch["styles"])["style"]
-    single = [gradient(batch["styles"][i : i + 1])["style"] for i in range(2)]
+    both = gradient(batch.styles).style
+    single = [gradient(batch.styles[i : i + 1]).style for i in range(2)]
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *single)
     assert relative_error(both, mean) < 1e-11
 
@@ -206,29 +204,29 @@ def test_multipliers_scale_stacked_gradients(kind, expected):
 
 
 def test_random_steps_are_uniform_and_depend_on_the_step_alone():
-    problem = dataclasses.replace(PROBLEM, steps=4, random_steps=True)
-    draw = jax.jit(jax.vmap(lambda step: outer_step.taken_steps(problem, step)))
-    taken = np.asarray(draw(jnp.arange(2000)))
-    counts = np.bincount(taken, minlength=5)
+    random = schedule.Schedule(random_steps=True)
+    draw = jax.jit(jax.vmap(lambda step: schedule.active_steps(random, step, 4)))
+    drawn = np.asarray(draw(jnp.arange(2000)))
+    counts = np.bincount(drawn, minlength=5)
     assert counts[0] == 0
     assert counts.size == 5
     # four standard deviations of a binomial number
     np.testing.assert_allclose(counts[1:], 500, atol=4 * np.sqrt(2000 * 0.25 * 0.75))
-    np.testing.assert_array_equal(taken[:10], draw(jnp.arange(10)))
-    other = dataclasses.replace(problem, seed=1)
+    np.testing.assert_array_equal(drawn[:10], draw(jnp.arange(10)))
+    other = dataclasses.replace(random, seed=1)
     assert (
-        taken[:100] != jax.vmap(lambda s: outer_step.taken_steps(other, s))(jnp.arange(100))
+        drawn[:100] != jax.vmap(lambda s: schedule.active_steps(other, s, 4))(jnp.arange(100))
     ).any()
-    assert outer_step.taken_steps(PROBLEM, jnp.int32(0)) is None
+    assert schedule.active_steps(schedule.CONSTANT, jnp.int32(0), 4) is None
 
 
 def test_multi_step_weights_go_over_to_the_last_step():
-    problem = dataclasses.replace(PROBLEM, steps=4, multi_step=10)
+    moving = schedule.Schedule(multi_step=10)
     for step, expected in ((0, [0.25] * 4), (5, [0.125] * 3 + [0.625]), (10, [0, 0, 0, 1])):
-        weights = outer_step.multi_step_weights(problem, jnp.int32(step))
+        weights = schedule.multi_step_weights(moving, jnp.int32(step), 4)
         np.testing.assert_allclose(weights, expected, atol=1e-15)
     np.testing.assert_allclose(
-        outer_step.multi_step_weights(problem, jnp.int32(99)), [0, 0, 0, 1], atol=1e-15
+        schedule.multi_step_weights(moving, jnp.int32(99), 4), [0, 0, 0, 1], atol=1e-15
     )
 
 

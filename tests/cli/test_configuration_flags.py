@@ -63,7 +63,7 @@ def test_unrolling_as_it_is_typed(typed, steps, unrolled):
     flags = [f"--config.inner.unroll={typed}", f"--config.inner.steps={steps}"]
     config = configuration_flags.parse_config([FILE, *flags])
     configuration.check(config)
-    assert configuration.make_problem(config).unroll is unrolled
+    assert configuration.make_inner_loop(config).unroll is unrolled
 
 
 @pytest.mark.parametrize("value", ["True", "False", "'auto'", "'False'"])

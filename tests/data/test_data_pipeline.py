@@ -66,12 +66,12 @@ def assert_same(first, second):
 
 def test_shapes_types_and_range():
     (batch,) = take(make(), 1)
-    assert {name: value.shape for name, value in batch.items()} == {
+    assert {name: value.shape for name, value in vars(batch).items()} == {
         "styles": (2, 8, 8, 3),
         "support": (3, 8, 8, 3),
         "query": (3, 8, 8, 3),
     }
-    for value in batch.values():
+    for value in vars(batch).values():
         assert value.dtype == np.float32 and value.min() >= 0.0 and value.max() <= 1.0
         assert value.flags.writeable
 
@@ -84,18 +84,18 @@ def test_batch_depends_on_seed_and_step_only():
         resumed = take(make(Ramps(), Ramps(), start_step=start), 9 - start)
         assert_same(resumed, reference[start:])
     other = take(make(Ramps(), Ramps(), seed=1), 1)[0]
-    assert not np.array_equal(other["support"], reference[0]["support"])
+    assert not np.array_equal(other.support, reference[0].support)
 
 
 def test_start_far_into_training_is_immediate():
     (batch,) = take(make(start_step=10_000_000), 1)
-    assert batch["query"].shape == (3, 8, 8, 3)
+    assert batch.query.shape == (3, 8, 8, 3)
 
 
 def test_every_image_once_per_epoch_in_changing_order():
     runs = take(make(Plain(12)), 12)
     for name in ("support", "query"):
-        seen = [index for batch in runs for index in indices(batch[name])]
+        seen = [index for batch in runs for index in indices(getattr(batch, name))]
         epochs = [seen[start : start + 12] for start in (0, 12, 24)]
         assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
         assert epochs[0] != epochs[1] != epochs[2]
@@ -107,14 +107,14 @@ def test_support_and_query_are_independent():
     for seed in (0, 1, 2):
         runs = take(make(Plain(12), seed=seed, threads=0), 12)
         for name in ("support", "query"):
-            seen = [index for batch in runs for index in indices(batch[name])]
+            seen = [index for batch in runs for index in indices(getattr(batch, name))]
             orders += [tuple(seen[start : start + 12]) for start in (0, 12, 24)]
     assert len(set(orders)) == len(orders)
 
 
 def test_flips_can_be_turned_off():
     def rising(batch_list, name):
-        images = np.concatenate([batch[name] for batch in batch_list])
+        images = np.concatenate([getattr(batch, name) for batch in batch_list])
         return images[:, 0, -1, 0] > images[:, 0, 0, 0]
 
     plain = take(make(Ramps(), Ramps(), flip_contents=False, flip_styles=False, threads=0), 30)
@@ -145,7 +145,7 @@ def test_sources_of_one_image_and_one_pixel():
             return np.full((1, 1, 3), 51, np.uint8)
 
     for batch in take(make(Dot(1), Dot(1)), 3):
-        for value in batch.values():
+        for value in vars(batch).values():
             np.testing.assert_allclose(value, 0.2, atol=1e-6)
 
 
@@ -243,7 +243,7 @@ def test_procedural_sources_feed_the_pipeline():
     assert len(contents) == 3 and contents[0].shape == (20, 20, 3)
     np.testing.assert_array_equal(styles[1], drawn_source.style_image(1, 20))
     (batch,) = take(make(contents, styles, image_size=16), 1)
-    assert batch["styles"].std() > 0.01
+    assert batch.styles.std() > 0.01
     for setting in ("procedural:", "procedural:0", "procedural:x"):
         with pytest.raises(UserError, match="procedural"):
             sources.open_source(setting, "content", image_size=16)
@@ -340,7 +340,7 @@ def test_tfds_really(tmp_path):
     values = sorted(round(float(source[index].mean()) * 5) for index in range(len(source)))
     assert values == [0, 1, 2, 3, 4]
     (batch,) = take(make(source, source), 1)
-    assert batch["styles"].shape == (2, 8, 8, 3)
+    assert batch.styles.shape == (2, 8, 8, 3)
     for name, split in (("five_pictures", "tset"), ("no_such_thing", "train"), ("mnist", "train")):
         with pytest.raises(UserError, match=name) as error:
             tfds_source.tfds_source(name, split, tmp_path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,9 @@ import pytest
 import tiny
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_loss, outer_step, style_tasks
+from metastyle_jax.metalearning import schedule, style_tasks
+from metastyle_jax.metalearning.structures import Batch
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.input_noise import LONGEST, add_noise
 
@@ -50,7 +50,7 @@ def test_amplitude_falls_with_the_square_of_the_frequency():
 
 def test_stays_within_pictures_and_none_is_none():
     images = jnp.asarray(tiny.images(2, 16, 20), jnp.float32)
-    assert add_noise(jax.random.key(0), images, 0.0) is images
+    np.testing.assert_array_equal(add_noise(jax.random.key(0), images, 0.0), images)
     loud = np.asarray(add_noise(jax.random.key(0), images, 1.0))
     assert loud.dtype == np.float32 and loud.min() == 0 and loud.max() == 1
 
@@ -82,25 +82,27 @@ def test_adaptation_compares_drawings_of_noisy_contents_with_clean_contents(floa
 
 
 def test_training_draws_new_noise_in_each_step_and_for_support_and_query():
-    problem = style_tasks.MetaProblem(OBJECTIVE, noise=0.05)
-    batch = {name: jnp.asarray(tiny.images(2, 16, 16)) for name in ("styles", "support", "query")}
     features = tiny.feature_network(OBJECTIVE.layers)
+    noisy, quiet = (StyleTask(OBJECTIVE, features, noise) for noise in (0.05, None))
+    images = jnp.asarray(tiny.images(2, 16, 16))
+    batch = Batch(styles=images, support=images, query=images)
 
-    def drawn(problem: style_tasks.MetaProblem, step: int) -> list[np.ndarray]:
-        key = outer_step.draws_key(problem, jnp.int32(step))
-        both = outer_loss.support_and_query(problem, batch, features, key=key)
+    def drawn(task: StyleTask, step: int) -> list[np.ndarray]:
+        at_step = schedule.at_step(
+            schedule.CONSTANT, jnp.int32(step), inner_steps=1, random=task.random
+        )
+        both = style_tasks.support_and_query(task, batch, key=at_step.key)
         for data in both:  # what they are compared with has none
-            jax.tree.map(np.testing.assert_array_equal, data["content_targets"], clean)
-        return [np.asarray(data["contents"]) for data in both]
+            jax.tree.map(np.testing.assert_array_equal, data.content_targets, clean)
+        return [np.asarray(data.contents) for data in both]
 
-    clean = perceptual.content_targets(OBJECTIVE, features, batch["support"])
-    first, again, second = drawn(problem, 3), drawn(problem, 3), drawn(problem, 4)
+    clean = perceptual.content_targets(OBJECTIVE, features, images)
+    first, again, second = drawn(noisy, 3), drawn(noisy, 3), drawn(noisy, 4)
     np.testing.assert_array_equal(first, again)
     different = [(first[0], first[1]), (first[0], second[0]), (first[1], second[1])]
     for one, other in different:
         assert np.abs(one - other).max() > 0.02
     with pytest.raises(ValueError, match="needs a key"):
-        outer_loss.support_and_query(problem, batch, features)
-    assert outer_step.draws_key(dataclasses.replace(problem, noise=0.0), jnp.int32(3)) is None
-    for contents in drawn(dataclasses.replace(problem, noise=0.0), 3):
-        np.testing.assert_array_equal(contents, batch["support"])
+        style_tasks.support_and_query(noisy, batch)
+    for contents in drawn(quiet, 3):
+        np.testing.assert_array_equal(contents, images)

@@ -13,7 +13,9 @@ import optax
 
 import tiny
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.style_tasks import StyleTask
 
 LAYERS = ("relu1_2", "relu2_2")
 SIZE = 32
@@ -21,11 +23,6 @@ BFLOAT16 = jnp.dtype("bfloat16")
 # sums that are small enough for bfloat16: the windows of a pooling, the borders of a padding
 FEW = 4
 SUMS = ("reduce_sum", "cumsum", "reduce_window_sum", "dot_general")
-
-
-def batch() -> dict[str, jax.Array]:
-    names = ("styles", "support", "query")
-    return {name: tiny.images(2, SIZE, SIZE, seed=n) for n, name in enumerate(names)}
 
 
 def equations(jaxpr) -> Iterator:
@@ -60,14 +57,14 @@ def test_sums_are_float32_and_so_is_all_that_is_kept(standard_promotion):
     )
     step = functools.partial(
         outer_step.train_step,
-        problem=style_tasks.MetaProblem(objective, steps=1, unroll=True, dtype="bfloat16"),
-        inner_optimizer=lambda step, rates: optax.sgd(0.1),
+        loop=InnerLoop(unroll=True, optimizer=lambda step, rates: optax.sgd(0.1)),
         outer_optimizer=optimizer,
     )
-    state = outer_step.init_state(tiny.parameters(), optimizer)
+    state = outer_step.init_state(tiny.meta_parameters(), optimizer)
     network = tiny.feature_network(LAYERS, pooling="average")
     network = dataclasses.replace(network, dtype="bfloat16")
-    arguments = (state, batch(), network)
+    task = StyleTask(objective, network, dtype="bfloat16")
+    arguments = (state, tiny.batch(2, 2, SIZE, SIZE), task)
     program = jax.make_jaxpr(step)(*arguments)
     found = list(equations(program.jaxpr))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +13,9 @@ from derivatives import central_difference, relative_error
 from metastyle_jax import bilevel
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_loss, style_tasks
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
@@ -28,31 +29,23 @@ OBJECTIVE = perceptual.Objective(
 INPUTS = 2 * (24 + 24)
 
 
-def problem(steps: int, estimator=bilevel.exact) -> style_tasks.MetaProblem:
-    return style_tasks.MetaProblem(OBJECTIVE, steps=steps, estimator=estimator, rewrite=False)
-
-
-def case() -> tuple[Any, dict[str, jax.Array], Any]:
+def case() -> tuple[MetaParameters, Batch, StyleTask]:
     """Parameters with a predictor whose every number is random; two styles, one content."""
-    params = tiny.parameters()
-    network = predictor.init(jax.random.key(0), params["style"], inputs=INPUTS, hidden=3)
+    params = tiny.meta_parameters()
+    network = predictor.init(jax.random.key(0), params.style, inputs=INPUTS, hidden=3)
     noise = tiny.like(network)
-    params["predictor"] = jax.tree.map(lambda x, d: x + 0.1 * d, network, noise)
-    batch = {
-        "styles": tiny.images(2, 12, 16, seed=1),
-        "support": tiny.images(1, 16, 16, seed=2),
-        "query": tiny.images(1, 16, 16, seed=3),
-    }
-    return params, batch, tiny.feature_network(OBJECTIVE.layers, pooling="average")
+    network = jax.tree.map(lambda x, d: x + 0.1 * d, network, noise)
+    batch = tiny.batch().replace(styles=tiny.images(2, 12, 16, seed=1))
+    features = tiny.feature_network(OBJECTIVE.layers, pooling="average")
+    return params.replace(predictor=network), batch, StyleTask(OBJECTIVE, features, rewrite=False)
 
 
 def loss_of(steps: int, estimator=bilevel.exact):
-    _, batch, features = case()
+    _, batch, task = case()
+    loop = InnerLoop(steps=steps, estimator=estimator)
 
     def loss_fn(params):
-        return outer_loss.meta_loss(
-            problem(steps, estimator), params, batch, features, optax.sgd(0.05)
-        )
+        return outer_loss.meta_loss(params, batch, task, loop, optax.sgd(0.05))
 
     return loss_fn
 
@@ -105,11 +98,11 @@ def test_the_distance_is_least_at_the_mean_and_moves_no_prediction():
 
 
 def test_without_inner_steps_the_loss_is_that_of_the_predicted_styles():
-    params, batch, features = case()
+    params, batch, task = case()
     _, metrics = loss_of(0)(params)
-    styles = outer_loss.predicted_styles(problem(0), params, batch, features)
-    _, query = outer_loss.support_and_query(problem(0), batch, features)
-    _, parts = style_tasks.stylization_loss(problem(0), params["weights"], styles, query)
+    styles = outer_loss.predicted_styles(params, batch, task)
+    _, query = style_tasks.support_and_query(task, batch)
+    _, parts = style_tasks.stylization_loss(params.weights, styles, query)
     assert float(metrics["outer_loss"]) == pytest.approx(float(parts["loss"].mean()), rel=1e-12)
     rows = np.concatenate(jax.tree.leaves(styles), axis=1)
     assert np.abs(rows[0] - rows[1]).max() > 1e-3  # each style has its own
@@ -120,24 +113,22 @@ def test_gradient_after_an_inner_step_equals_reverse_over_reverse():
     exact = jax.jit(jax.grad(lambda p: loss_of(1)(p)[0]))(params)
     oracle = jax.jit(jax.grad(lambda p: loss_of(1, bilevel.reverse)(p)[0]))(params)
     assert relative_error(exact, oracle) < 1e-9
-    assert np.abs(exact["predictor"]["hidden"]["kernel"]).max() > 0
+    assert np.abs(exact.predictor["hidden"]["kernel"]).max() > 0
 
 
 def test_gradient_without_inner_steps_equals_finite_differences():
     params, _, _ = case()
     gradient = jax.jit(jax.grad(lambda p: loss_of(0)(p)[0]))(params)
     nothing = jax.tree.map(jnp.zeros_like, params)
-    direction = {**nothing, "predictor": tiny.like(params["predictor"], seed=5)}
+    direction = nothing.replace(predictor=tiny.like(params.predictor, seed=5))
     value = jax.jit(lambda p: loss_of(0)(p)[1]["outer_loss"])
     expected = central_difference(value, params, direction, 1e-6)
-    slopes = jax.tree.map(
-        lambda g, d: jnp.vdot(g, d), gradient["predictor"], direction["predictor"]
-    )
+    slopes = jax.tree.map(lambda g, d: jnp.vdot(g, d), gradient.predictor, direction.predictor)
     assert float(sum(jax.tree.leaves(slopes))) == pytest.approx(float(expected), rel=1e-5)
 
     # the neutral style learns from its distance to the predictions alone
-    _, batch, features = case()
-    styles = outer_loss.predicted_styles(problem(0), params, batch, features)
-    alone = jax.grad(predictor.distance)(params["style"], styles)
+    _, batch, task = case()
+    styles = outer_loss.predicted_styles(params, batch, task)
+    alone = jax.grad(predictor.distance)(params.style, styles)
     alone = jax.tree.map(lambda x: outer_loss.DISTANCE_WEIGHT * x, alone)
-    assert relative_error(gradient["style"], alone) < 1e-10
+    assert relative_error(gradient.style, alone) < 1e-10

@@ -13,7 +13,9 @@ import tiny
 from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.runtime import sharding
 
 LAYERS = ("relu1_1", "relu1_2")
@@ -22,16 +24,15 @@ STYLES, CONTENTS, SIZE = 4, 2, 16
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
 
+OBJECTIVE = perceptual.Objective(
+    content_layers=("relu1_2",), style_layers=LAYERS, style_weight=10.0
+)
+
+
 def make_step(axis: str | None):
-    objective = perceptual.Objective(
-        content_layers=("relu1_2",),
-        style_layers=LAYERS,
-        style_weight=10.0,
-    )
     return functools.partial(
         outer_step.train_step,
-        problem=style_tasks.MetaProblem(objective, estimator=bilevel.exact, rewrite=False),
-        inner_optimizer=lambda step, rates: optax.sgd(0.1),
+        loop=InnerLoop(estimator=bilevel.exact, optimizer=lambda step, rates: optax.sgd(0.1)),
         # plain descent: the parameters then show the gradient itself
         outer_optimizer=optax.sgd(1.0),
         axis=axis,
@@ -39,22 +40,19 @@ def make_step(axis: str | None):
 
 
 def make_arguments():
-    state = outer_step.init_state(tiny.parameters(residual_blocks=0), optax.sgd(1.0))
-    batch = {
-        "styles": tiny.images(STYLES, SIZE, SIZE, seed=1),
-        "support": tiny.images(CONTENTS, SIZE, SIZE, seed=2),
-        "query": tiny.images(CONTENTS, SIZE, SIZE, seed=3),
-    }
-    return state, jax.device_get(batch), tiny.feature_network(LAYERS)
+    state = outer_step.init_state(tiny.meta_parameters(residual_blocks=0), optax.sgd(1.0))
+    batch = tiny.batch(STYLES, CONTENTS, SIZE, SIZE)
+    task = StyleTask(OBJECTIVE, tiny.feature_network(LAYERS), rewrite=False)
+    return state, jax.device_get(batch), task
 
 
 @functools.cache
 def single_device_steps():
     """(state, metrics) of the first step and of the second."""
-    state, batch, features = make_arguments()
+    state, batch, task = make_arguments()
     step, found = jax.jit(make_step(None)), []
     for _ in range(2):
-        state, metrics = step(state, batch, features)
+        state, metrics = step(state, batch, task)
         found.append(jax.device_get((state, metrics)))
     return found
 
@@ -63,16 +61,16 @@ def single_device_steps():
 @pytest.mark.parametrize("count", [2, 4])
 def test_equals_the_single_device_step_and_moves_nothing(kind, count):
     """Once its arguments are placed, a step transfers no array between host and devices."""
-    state, batch, features = make_arguments()
+    state, batch, task = make_arguments()
     wrapped = sharding.parallelize(
         make_step(sharding.AXIS), kind=kind, devices=jax.devices()[:count]
     )
-    current, features = wrapped.replicate(state), wrapped.replicate(features)
+    current, task = wrapped.replicate(state), wrapped.replicate(task)
     placed = wrapped.place_batch(batch)
     for expected, expected_metrics in single_device_steps():
         # virtual devices on few cores can deadlock with a step still in flight
         with jax.transfer_guard("disallow"):
-            current, metrics = jax.block_until_ready(wrapped.step(current, placed, features))
+            current, metrics = jax.block_until_ready(wrapped.step(current, placed, task))
         found, metrics = jax.device_get((current, metrics))
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), found, expected
@@ -81,8 +79,8 @@ def test_equals_the_single_device_step_and_moves_nothing(kind, count):
             np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-9)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, found.params)
     assert max(jax.tree.leaves(moved)) > 1e-3
-    # the guard is armed: with a batch or features still on the host it refuses
-    for host in ((jax.device_get(placed), features), (placed, jax.device_get(features))):
+    # the guard is armed: with a batch or task still on the host it refuses
+    for host in ((jax.device_get(placed), task), (placed, jax.device_get(task))):
         with (
             jax.transfer_guard("disallow"),
             pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import json
 
 import jax
@@ -54,13 +53,12 @@ def test_inner_spectrum_equals_that_of_the_dense_hessian(quick_compile):
     place = scene.open_scene(config, "random", batches=1, styles=1)
     (row,) = curvature.inner_spectrum(config, place)
 
-    problem = scene.plain_problem(config, bilevel.exact)
-    fast, slow = subsets.split(place.params, "norm")
+    fast, slow = subsets.split(place.params.network, "norm")
     vector, unravel = jax.flatten_util.ravel_pytree(fast)
-    data, _ = outer_loss.support_and_query(problem, place.batches[0], place.network)
+    data, _ = style_tasks.support_and_query(place.task, place.batches[0])
 
     def loss(vector):
-        return style_tasks.inner_loss(problem, unravel(vector), slow, data)[0]
+        return style_tasks.inner_loss(unravel(vector), slow, data)[0]
 
     values = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(loss))(vector), np.float64))
     assert row["largest"] == pytest.approx(values[-1], rel=2e-3)
@@ -94,12 +92,12 @@ def test_rate_sweep_against_losses_of_its_own(quick_compile):
     assert small["norm_ratio"] == pytest.approx(1, abs=1e-4)
     assert large["cosine"] < small["cosine"] - 1e-4
 
-    problem = scene.plain_problem(config, bilevel.reverse)
+    loop = scene.one_step_loop(config, bilevel.reverse)
 
     @jax.jit
     def query_loss(rate):
-        loss_fn = functools.partial(outer_loss.meta_loss, problem)
-        return loss_fn(place.params, place.batches[0], place.network, optax.sgd(rate))[0]
+        arguments = (place.params, place.batches[0], place.task)
+        return outer_loss.meta_loss(*arguments, loop, optax.sgd(rate))[0]
 
     expected = query_loss(jnp.float32(0.5)) / query_loss(jnp.float32(0))
     assert large["loss_ratio"] == pytest.approx(float(expected), rel=1e-4)

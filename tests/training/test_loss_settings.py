@@ -21,7 +21,9 @@ from metastyle_jax.cli import adapt_flags, commands, configuration_flags
 from metastyle_jax.cli.adapt_output import Task
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.losses import fusion, perceptual
-from metastyle_jax.metalearning import outer_step, style_tasks
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.settings import configuration, resuming
 from metastyle_jax.storage import initialization, style_file
@@ -79,33 +81,27 @@ def test_mistakes_name_the_setting(changes, fragments):
     assert all(fragment in str(caught.value) for fragment in fragments)
 
 
-def problem(loss: str, estimator) -> style_tasks.MetaProblem:
-    objective = perceptual.Objective(
+def objective_with(loss: str) -> perceptual.Objective:
+    return perceptual.Objective(
         content_layers=("relu1_2",),
         style_layers=LAYERS,
         style_weight=1.0,
         style_loss=fusion.parse(loss),
         normalize=True,
     )
-    return style_tasks.MetaProblem(objective, steps=1, estimator=estimator)
 
 
 def meta_gradient(loss: str, estimator):
     """(step) -> (gradient, metrics), compiled once."""
-    batch = {
-        name: tiny.images(2 if name == "styles" else 1, 16, 16, seed=seed)
-        for seed, name in enumerate(("styles", "support", "query"))
-    }
 
     @jax.jit
     def gradient(step):
         return outer_step.outer_gradient(
-            tiny.parameters(width=2, residual_blocks=0),
+            tiny.meta_parameters(width=2, residual_blocks=0),
             step,
-            batch,
-            tiny.feature_network(LAYERS),
-            problem=problem(loss, estimator),
-            inner_optimizer=lambda step, rates: optax.sgd(0.3),
+            tiny.batch(),
+            StyleTask(objective_with(loss), tiny.feature_network(LAYERS)),
+            loop=InnerLoop(estimator=estimator, optimizer=lambda step, rates: optax.sgd(0.3)),
         )
 
     return lambda step: gradient(np.int32(step))
@@ -126,7 +122,7 @@ def test_random_losses_draw_anew_at_every_outer_step(float64, quick_compile):
 
 
 def test_balanced_adaptation_pulls_equally(quick_compile):
-    objective = problem("gaussian(1)", bilevel.exact).objective
+    objective = objective_with("gaussian(1)")
     network = tiny.feature_network(LAYERS, dtype=np.float32)
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters())
     image, content = (np.asarray(tiny.images(1, 16, 16, seed=s), np.float32) for s in (0, 1))

@@ -63,7 +63,7 @@ def test_equals_the_program_for_real_arrays(kind, steps):
     arguments = (
         step.replicate(outer_step.init_state(params, optimizer)),
         step.place_batch(next(meta_training._batches(config, sources, 0, 0))),
-        step.replicate(program.load_network(config)),
+        step.replicate(configuration.make_task(config, program.load_network(config))),
     )
     actual = step.step.lower(*arguments).compile().memory_analysis()
 

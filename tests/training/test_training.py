@@ -22,7 +22,8 @@ import train
 from configs import default
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
-from metastyle_jax.networks import vgg
+from metastyle_jax.metalearning.structures import MetaParameters
+from metastyle_jax.networks import stylization_network, vgg
 from metastyle_jax.runtime import interrupts, sharding
 from metastyle_jax.settings import configuration, resuming
 from metastyle_jax.storage import checkpoint, initialization
@@ -150,9 +151,9 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     meta_training.train(tiny_config(outer__steps=2), tmp_path)
     state, _ = _restore(config, tmp_path)
     # finite numbers whose sums are not
-    weights = dict(state.params["weights"])
+    weights = dict(state.params.weights)
     weights["conv1"] = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), weights["conv1"])
-    _overwrite(config, tmp_path, state.replace(params={**state.params, "weights": weights}))
+    _overwrite(config, tmp_path, state.replace(params=state.params.replace(weights=weights)))
     with pytest.raises(
         UserError, match="inner_loss_0 is nan at step 3; the checkpoint of step 2"
     ) as (error):
@@ -167,7 +168,8 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
 
 def _restore(config, workdir):
     optimizer = configuration.make_outer_optimizer(config)
-    params = meta_training.transformer.init(jax.random.key(0), width=4, residual_blocks=1)
+    network = stylization_network.init(jax.random.key(0), width=4, residual_blocks=1)
+    params = MetaParameters(**network)
     with _checkpoints(config, workdir) as checkpoints:
         return checkpoints.restore_latest(outer_step.init_state(params, optimizer), {})
 
@@ -323,8 +325,8 @@ def test_trains_with_predicted_styles(tmp_path):
     assert leaf_digests(jax.device_get(again.params)) == leaf_digests(jax.device_get(state.params))
     changes["model__predictor"] = 6
     wider = meta_training.train(tiny_config(**changes), tmp_path / "third")
-    assert wider.params["predictor"]["hidden"]["bias"].shape == (6,)
-    weights = (leaf_digests(jax.device_get(each.params["weights"])) for each in (wider, state))
+    assert wider.params.predictor["hidden"]["bias"].shape == (6,)
+    weights = (leaf_digests(jax.device_get(each.params.weights)) for each in (wider, state))
     assert len({json.dumps(digests, sort_keys=True, default=str) for digests in weights}) == 1
 
 
@@ -333,7 +335,7 @@ def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     first = meta_training.train(tiny_config(**changes), tmp_path / "first")
     changes |= {"model__init": str(tmp_path / "first"), "model__blur": True}
     second = meta_training.train(tiny_config(**changes), tmp_path / "second")
-    kernels = [state.params["weights"] for state in (first, second)]
+    kernels = [state.params.weights for state in (first, second)]
     np.testing.assert_array_equal(kernels[0]["up1"]["kernel"], kernels[1]["up1_blur"]["kernel"])
     loaded = initialization.load(str(tmp_path / "second")).params["weights"]
     assert meta_training.transformer.architecture(loaded)["blur"]
@@ -496,7 +498,7 @@ def test_trains_with_every_inner_option_at_once(tmp_path):
         log__sheet_every=2,
     )
     state = meta_training.train(config, tmp_path / "run")
-    rates = np.stack(jax.tree.leaves(state.params["inner_rates"]))
+    rates = np.stack(jax.tree.leaves(state.params.inner_rates))
     assert rates.shape[1] == 2
     assert np.isfinite(rates).all()
     assert (rates != 1).any()

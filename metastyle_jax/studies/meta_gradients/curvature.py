@@ -5,7 +5,7 @@ Plain gradient descent on a quadratic with Hessian H is stable up to the rate 2 
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +19,14 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import inner_gradients
-from metastyle_jax.metalearning import outer_loss, outer_step, style_tasks, subsets
+from metastyle_jax.metalearning import outer_step, schedule, style_tasks, subsets
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
+from metastyle_jax.settings import configuration
 from metastyle_jax.studies.meta_gradients.gradients import PARTS, cosine, flat, joined, norm_ratio
-from metastyle_jax.studies.meta_gradients.scene import Scene, plain_problem
+from metastyle_jax.studies.meta_gradients.scene import Scene, one_step_loop
 
 TOLERANCE = 1e-3  # of an eigenvalue, relative
 
@@ -37,30 +40,29 @@ def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]
       Rows with "style" (number of the batch), "largest", "smallest" (eigenvalues), "bound"
       (2 / largest), "gradient_norm" and "products" (how many the two eigenvalues took).
     """
-    problem = plain_problem(config, bilevel.exact)
-    fast, slow = subsets.split(scene.params, problem.subset)
+    loop = one_step_loop(config, bilevel.exact)
+    fast, slow = subsets.split(scene.params.network, loop.subset)
     flat_fast, unravel = ravel_pytree(fast)
 
     @compilation.jit
-    def gradient_and_product(vector: jax.Array, slow: Any, batch: Any, network: Any):
-        key = outer_step.draws_key(problem, jnp.int32(0))
-        data, _ = outer_loss.support_and_query(problem, batch, network, key=key)
-        loss_fn = functools.partial(style_tasks.inner_loss, problem)
+    def gradient_and_product(vector: jax.Array, slow: Any, batch: Batch, task: StyleTask):
+        key = schedule.draws_key(configuration.make_schedule(config), jnp.int32(0))
+        data, _ = style_tasks.support_and_query(task, batch, key=key if task.random else None)
         first, second = inner_gradients.products(
-            loss_fn, unravel(flat_fast), slow, data, unravel(vector)
+            style_tasks.inner_loss, unravel(flat_fast), slow, data, unravel(vector)
         )
         return optax.tree.norm(first[0]), ravel_pytree(second[0])[0]
 
     rows = []
     for number, batch in enumerate(scene.batches):
-        norm, _ = gradient_and_product(jnp.zeros_like(flat_fast), slow, batch, scene.network)
+        norm, _ = gradient_and_product(jnp.zeros_like(flat_fast), slow, batch, scene.task)
         count = 0
 
         def product(vector: np.ndarray, batch: Any = batch) -> np.ndarray:
             nonlocal count
             count += 1
             vector = jnp.asarray(vector, flat_fast.dtype).ravel()
-            return np.asarray(gradient_and_product(vector, slow, batch, scene.network)[1])
+            return np.asarray(gradient_and_product(vector, slow, batch, scene.task)[1])
 
         smallest, largest = spectrum_ends(product, flat_fast.size)
         rows.append(
@@ -99,7 +101,7 @@ class RateSweep:
 
     def __init__(self, config: ml_collections.ConfigDict) -> None:
         self._programs = {
-            name: _gradient_at_rate(plain_problem(config, bilevel.ESTIMATORS[name]))
+            name: _gradient_at_rate(config, bilevel.ESTIMATORS[name])
             for name in ("exact", "first_order")
         }
 
@@ -114,8 +116,8 @@ class RateSweep:
 
         def run(name: str, rate: float) -> tuple[dict, float]:
             program = self._programs[name]
-            found, loss = program(jnp.float32(rate), scene.params, batch, scene.network)
-            return {part: flat(found[part]) for part in PARTS}, float(loss)
+            found, loss = program(jnp.float32(rate), scene.params, batch, scene.task)
+            return {part: flat(getattr(found, part)) for part in PARTS}, float(loss)
 
         _, before = run("first_order", 0.0)
         rows = []
@@ -136,16 +138,16 @@ class RateSweep:
         return rows
 
 
-def _gradient_at_rate(problem: style_tasks.MetaProblem) -> Callable:
+def _gradient_at_rate(config: ml_collections.ConfigDict, estimator: bilevel.Estimator) -> Callable:
+    loop = one_step_loop(config, estimator)
+
     @compilation.jit
-    def run(rate: jax.Array, params: Any, batch: Any, network: Any):
+    def run(rate: jax.Array, params: MetaParameters, batch: Batch, task: StyleTask):
+        descent = dataclasses.replace(loop, optimizer=lambda step, rates: optax.sgd(rate))
+        # every step is taken, and the loss after the last one counts in full
+        plain = schedule.Schedule(seed=config.seed)
         gradient, metrics = outer_step.outer_gradient(
-            params,
-            jnp.zeros((), jnp.int32),
-            batch,
-            network,
-            problem=problem,
-            inner_optimizer=lambda step, rates: optax.sgd(rate),
+            params, jnp.zeros((), jnp.int32), batch, task, loop=descent, schedule=plain
         )
         return gradient, metrics["outer_loss"]
 

@@ -11,10 +11,12 @@ import ml_collections
 import numpy as np
 
 from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import configuration
-from metastyle_jax.studies.meta_gradients.scene import Scene, with_estimator
+from metastyle_jax.studies.meta_gradients.scene import Scene, loop_with_estimator
 
 PARTS = ("weights", "style")
 
@@ -39,21 +41,14 @@ class Measurement(NamedTuple):
 
 def measure(config: ml_collections.ConfigDict, scene: Scene, estimator: str, steps: int):
     """`Measurement` of `estimator` with `steps` inner steps on every batch of `scene`."""
-    problem = with_estimator(config, estimator, steps)
-    make_inner_optimizer = configuration.make_inner_optimizer(config)
+    loop = loop_with_estimator(config, estimator, steps)
+    schedule = configuration.make_schedule(config)
 
-    def gradient(params: Any, batch: Any, features: Any, step: jax.Array):
-        return outer_step.outer_gradient(
-            params,
-            step,
-            batch,
-            features,
-            problem=problem,
-            inner_optimizer=lambda step, rates: make_inner_optimizer(step),
-        )
+    def gradient(params: MetaParameters, batch: Batch, task: StyleTask, step: jax.Array):
+        return outer_step.outer_gradient(params, step, batch, task, loop=loop, schedule=schedule)
 
-    def arguments(batch: Any) -> tuple:
-        return scene.params, batch, scene.network, scene.step
+    def arguments(batch: Batch) -> tuple:
+        return scene.params, batch, scene.task, scene.step
 
     start = time.perf_counter()
     program = compilation.jit(gradient).lower(*arguments(scene.batches[0])).compile()
@@ -64,7 +59,7 @@ def measure(config: ml_collections.ConfigDict, scene: Scene, estimator: str, ste
         start = time.perf_counter()
         found, metrics = jax.block_until_ready(program(*arguments(batch)))
         seconds.append(time.perf_counter() - start)
-        gradients.append({part: flat(found[part]) for part in PARTS})
+        gradients.append({part: flat(getattr(found, part)) for part in PARTS})
         losses.append(float(metrics["outer_loss"]))
     return Measurement(
         gradients,

@@ -15,8 +15,9 @@ from metastyle_jax import bilevel
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
-from metastyle_jax.metalearning import style_tasks
-from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.settings import configuration
 from metastyle_jax.storage import initialization
 from metastyle_jax.training.program import load_network
@@ -28,15 +29,15 @@ class Scene(NamedTuple):
     """What a gradient is measured on.
 
     Attributes:
-      params: `{"weights": ..., "style": ...}`.
-      network: the feature network.
-      batches: see `outer_step.train_step`.
+      params: weights and style.
+      task: objective and feature network.
+      batches: of real images.
       step: () int32, the outer step that schedules see: the first one after the warm-ups.
     """
 
-    params: dict[str, Any]
-    network: FeatureNetwork
-    batches: list[dict[str, np.ndarray]]
+    params: MetaParameters
+    task: StyleTask
+    batches: list[Batch]
     step: jax.Array
 
 
@@ -68,7 +69,7 @@ def open_scene(
     )
     return Scene(
         load_params(config, init),
-        load_network(config),
+        configuration.make_task(config, load_network(config)),
         list(itertools.islice(stream, batches)),
         jnp.asarray(max(config.outer.style_warmup, config.outer.multi_step), jnp.int32),
     )
@@ -86,13 +87,13 @@ def source(
     )
 
 
-def load_params(config: ml_collections.ConfigDict, init: str) -> dict[str, Any]:
-    """`{"weights": ..., "style": ...}` of `init`, of the network that `config` describes."""
+def load_params(config: ml_collections.ConfigDict, init: str) -> MetaParameters:
+    """Weights and style of `init`, of the network that `config` describes."""
     template = configuration.init_params(config, jax.random.key(config.seed))
-    template = {name: template[name] for name in ("weights", "style")}
+    template = MetaParameters(**template.network)
     if init == RANDOM:
         return template
-    params = initialization.load(init).params
+    params = MetaParameters(**initialization.load(init).params)
     shapes = [jax.tree.map(np.shape, tree) for tree in (template, params)]
     if shapes[0] != shapes[1]:
         raise UserError(
@@ -113,24 +114,14 @@ def variant(config: ml_collections.ConfigDict, **changes: Any) -> ml_collections
     return copy
 
 
-def with_estimator(
-    config: ml_collections.ConfigDict, estimator: str, steps: int
-) -> style_tasks.MetaProblem:
-    """The bilevel problem of `config` with another estimator and number of inner steps."""
-    return configuration.make_problem(
-        variant(config, **{"outer.estimator": estimator, "inner.steps": steps})
-    )
+def loop_with_estimator(config: ml_collections.ConfigDict, estimator: str, steps: int) -> InnerLoop:
+    """The inner loop of `config` with another estimator and T, without learned rates."""
+    changed = variant(config, **{"outer.estimator": estimator, "inner.steps": steps})
+    loop = configuration.make_inner_loop(changed)
+    optimizer = loop.optimizer
+    return dataclasses.replace(loop, optimizer=lambda step, rates: optimizer(step, None))
 
 
-def plain_problem(
-    config: ml_collections.ConfigDict, estimator: bilevel.Estimator
-) -> style_tasks.MetaProblem:
-    """One inner step, always taken, and the loss after it: what a sweep over rates compares."""
-    return dataclasses.replace(
-        configuration.make_problem(config),
-        steps=1,
-        random_steps=False,
-        multi_step=0,
-        style_warmup=0,
-        estimator=estimator,
-    )
+def one_step_loop(config: ml_collections.ConfigDict, estimator: bilevel.Estimator) -> InnerLoop:
+    """The inner loop of `config` with one step: what a sweep over rates compares."""
+    return dataclasses.replace(configuration.make_inner_loop(config), steps=1, estimator=estimator)

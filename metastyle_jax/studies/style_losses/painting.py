@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,7 +122,7 @@ def judge(easel: Easel, method: str, images: np.ndarray) -> float:
     return float(np.mean(loss(images) / loss(easel.contents)))
 
 
-@functools.partial(compilation.jit, static_argnames="objective")
+@compilation.jit
 def _style_loss(
     images: jax.Array,
     targets: image_optimization.Targets,

@@ -1,0 +1,53 @@
+"""What travels together in meta-training: a batch, and all that the outer optimizer moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+
+from metastyle_jax.networks import stylization_network
+
+
+@flax.struct.dataclass
+class Batch:
+    """Images of one outer step, float32 in [0, 1].
+
+    Attributes:
+      styles: (S, H, W, 3), one per task; on several devices each has its share.
+      support: (B, H, W, 3), contents of the inner loss, the same for all styles.
+      query: (B, H, W, 3), contents of the outer loss.
+    """
+
+    styles: jax.Array | np.ndarray
+    support: jax.Array | np.ndarray
+    query: jax.Array | np.ndarray
+
+
+@flax.struct.dataclass
+class MetaParameters:
+    """What the outer optimizer moves.
+
+    Attributes:
+      weights: convolutions of the stylization network, shared by all styles.
+      style: where every inner loop starts, leaves (C,).
+      inner_rates: learned inner learning rates, see `bilevel.learned_rates`; None for none.
+      predictor: predicts where each style starts, see `networks.predictor`; None for none.
+    """
+
+    weights: Any
+    style: Any
+    inner_rates: Any = None
+    predictor: Any = None
+
+    @property
+    def network(self) -> stylization_network.Params:
+        """`{"weights": ..., "style": ...}`, the parameters of the stylization network."""
+        return {"weights": self.weights, "style": self.style}
+
+    def parts(self) -> dict[str, Any]:
+        """The parts that are there, by name: `{"weights": ..., "style": ..., ...}`."""
+        named = {**self.network, "inner_rates": self.inner_rates, "predictor": self.predictor}
+        return {name: part for name, part in named.items() if part is not None}
