@@ -1,3 +1,11 @@
 """Styles as tasks: the inner loop of many styles, the outer loss, the outer step; all pure."""
 
-__all__ = ["outer_loss", "outer_step", "style_tasks", "subsets"]
+__all__ = [
+    "inner_adaptation",
+    "outer_loss",
+    "outer_step",
+    "schedule",
+    "structures",
+    "style_tasks",
+    "subsets",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -76,3 +77,29 @@ def test_equals_adam_written_out(
             np.testing.assert_allclose(leaf, reached, atol=1e-10, err_msg=str(path))
     if parameters == "norm":
         assert result.params["weights"] is params["weights"]
+
+
+def test_a_sweep_over_ten_style_weights_and_noises_compiles_nothing_new(
+    quick_compile, standard_promotion, programs
+):
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters(residual_blocks=0))
+    features = tiny.feature_network(OBJECTIVE.layers, dtype=np.float32)
+    style_image = np.asarray(tiny.images(1, 24, 32, seed=1)[0], np.float32)
+    contents = np.asarray(tiny.images(1, 16, 16, seed=2), np.float32)
+
+    def adapted(weight: float) -> np.ndarray:
+        settings = style_adaptation.AdaptationSettings(
+            objective=dataclasses.replace(OBJECTIVE, style_weight=weight),
+            steps=2,
+            noise=0.01 * weight,
+        )
+        batches = itertools.repeat(contents)
+        result = style_adaptation.adapt(params, style_image, batches, features, settings)
+        return result.params["style"]["conv1_norm"]["scale"]
+
+    first = adapted(1.0)
+    compiled = programs()
+    assert compiled > 0
+    last = [adapted(float(weight)) for weight in range(2, 11)][-1]
+    assert programs() == compiled
+    assert np.abs(last - first).max() > 1e-6

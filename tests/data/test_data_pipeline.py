@@ -60,8 +60,8 @@ def indices(batch: np.ndarray) -> list[int]:
 def assert_same(first, second):
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
-        for name in ("styles", "support", "query"):
-            np.testing.assert_array_equal(one[name], other[name])
+        for name, images in vars(one).items():
+            np.testing.assert_array_equal(images, getattr(other, name))
 
 
 def test_shapes_types_and_range():
