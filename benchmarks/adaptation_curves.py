@@ -19,11 +19,9 @@ import platform
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.data import pipeline
+from metastyle_jax.adaptation import service
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
@@ -33,11 +31,11 @@ from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import configuration
 from metastyle_jax.storage import initialization
 from metastyle_jax.storage.atomic import atomic_path
-from metastyle_jax.stylization import picture_files
+from metastyle_jax.stylization import stylizer
+from metastyle_jax.stylization.stylizer import Stylizer
 
 STEPS = (0, 10, 50, 100, 200)
 SCRATCH_STEPS = (0, 10, 50, 100, 200, 1000, 2000)
-EVALUATION_BATCH = 8
 SHEET_CONTENTS = 2
 
 
@@ -93,59 +91,37 @@ def parse() -> argparse.Namespace:
 
 def curve(args, objective, features, contents, style, name, spec, parameters) -> dict:
     """{"loss", "content", "style": {steps: mean over contents}, "seconds": ...}"""
-    noise = 0.0
     if spec == "random":
-        params = stylization_network.init(jax.random.key(0))
+        beginning = Stylizer(**stylization_network.init(jax.random.key(0)))
     else:
-        init = initialization.load(spec)
-        params = jax.tree.map(jnp.asarray, init.params)
-        noise = configuration.recorded_noise(init.settings)
+        beginning = stylizer.from_initialization(initialization.load(spec))
     scratch = spec == "random" and parameters == "all"
     steps = [step for step in (SCRATCH_STEPS if scratch else STEPS) if step <= args.last]
     image = center_crop_resized(read_image(style), args.size)
-    targets = style_adaptation.make_style_targets(image, features, objective=objective)
+    start = service.Start(beginning, objective, features)
+    losses = service.losses_over(start, image, contents)
     measured: dict[str, dict[int, float]] = {"loss": {}, "content": {}, "style": {}}
 
-    def measure(step, params, metrics=None, seconds=0.0):
+    def measure(step, reached, metrics=None, seconds=0.0):
         if step not in steps:
             return
-        parts = [
-            style_adaptation.evaluate_batch(
-                params, chunk, targets, features, objective=objective, noise=noise
-            )
-            for chunk in np.split(contents, len(contents) // EVALUATION_BATCH)
-        ]
-        for part in measured:
-            measured[part][step] = float(np.mean([values[part] for values in parts]))
-        rows = [
-            [picture, image, picture_files.stylize_image(params, picture, noise)]
-            for picture in contents[:SHEET_CONTENTS]
-        ]
+        for part, value in losses(reached).items():
+            measured[part][step] = value
+        rows = [[picture, image, reached(picture)] for picture in contents[:SHEET_CONTENTS]]
         sheet = contact_sheet(rows, cell=args.size)
         write_png(args.out / f"{style.stem}_{name}_{parameters}_{step:04d}.png", sheet)
         print(f"{style.stem} {name} {parameters} {step}: {measured['loss'][step]:.4f}", flush=True)
 
-    measure(0, params)
-    result = style_adaptation.adapt(
-        params,
-        image,
-        pipeline.crops(
-            FolderSource(args.training_contents, "content folder"),
-            image_size=args.size,
-            count=args.batch,
-            seed=0,
-            threads=1,
-        ),
-        features,
-        style_adaptation.AdaptationSettings(
-            objective=objective,
-            steps=max(steps),
-            learning_rate=args.norm_rate if parameters == "norm" else args.all_rate,
-            parameters=parameters,
-            noise=noise,
-        ),
-        on_step=measure,
+    measure(0, start.stylizer)
+    options = service.Options(
+        steps=max(steps),
+        learning_rate=args.norm_rate if parameters == "norm" else args.all_rate,
+        parameters=parameters,
+        size=args.size,
+        batch=args.batch,
     )
+    source = FolderSource(args.training_contents, "content folder")
+    result = service.adapt(start, image, source, options, on_step=measure)
     return {**measured, "seconds": result.seconds}
 
 

@@ -15,12 +15,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.data import pipeline
+from metastyle_jax.adaptation import service
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
@@ -30,7 +27,7 @@ from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import configuration
 from metastyle_jax.storage import initialization
 from metastyle_jax.studies.style_losses import painting
-from metastyle_jax.stylization.picture_files import stylize_image
+from metastyle_jax.stylization import stylizer
 
 
 def main() -> None:
@@ -75,12 +72,10 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     init = initialization.load(workdir)
     objective = configuration.recorded_objective(init.settings)
     network = registry.load(args.features, objective.layers, pooling="average")
-    start = jax.tree.map(jnp.asarray, init.params)
-    noise = configuration.recorded_noise(init.settings)
-    how = style_adaptation.AdaptationSettings(
-        objective, steps=args.steps, learning_rate=args.rate, noise=noise
-    )
-    adapted = [adapt(args, start, style, network, how) for style in styles]
+    start = service.Start(stylizer.from_initialization(init), objective, network)
+    source = FolderSource(args.training_contents, "content folder")
+    options = service.Options(steps=args.steps, learning_rate=args.rate, size=args.size)
+    adapted = [service.adapt(start, style, source, options).stylizer for style in styles]
     easel = painting.Easel(
         dataclasses.replace(objective, style_weight=1.0, normalize=True),
         network,
@@ -91,20 +86,14 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
         folder=args.out,
     )
     rows = []
-    for steps, networks in ((0, [start] * len(styles)), (args.steps, adapted)):
-        pictures = np.stack([stylize_image(p, x, noise) for p in networks for x in contents])
+    for steps, stylizers in ((0, [start.stylizer] * len(styles)), (args.steps, adapted)):
+        pictures = np.concatenate([each(contents) for each in stylizers])
         verdicts = {
             judge: painting.judge(easel, judge, pictures) for judge in args.judges.split(",")
         }
         row: dict[str, Any] = {"trained and adapted for": name, "steps": steps, **verdicts}
         rows.append({**row, "content": content_error(easel, pictures)})
     return rows, pictures
-
-
-def adapt(args, start, style: np.ndarray, network, how) -> Any:
-    source = FolderSource(args.training_contents, "content folder")
-    crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
-    return style_adaptation.adapt(start, style, crops, network, how).params
 
 
 def content_error(easel: painting.Easel, pictures: np.ndarray) -> float:

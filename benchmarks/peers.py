@@ -13,6 +13,7 @@ style's parameters on pictures of the same size.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import statistics
@@ -87,41 +88,29 @@ def run(python: Path, *arguments: str) -> dict[str, Any]:
 
 def measure_ours(squares: Path) -> dict[str, Any]:
     """A picture, and an adaptation, in this process; the first picture compiles."""
-    import jax
-    import jax.numpy as jnp
-
-    from metastyle_jax.adaptation import style_adaptation
+    from metastyle_jax.adaptation import service
     from metastyle_jax.data.folder import FolderSource
     from metastyle_jax.data.images import read_image
-    from metastyle_jax.data.pipeline import crops
-    from metastyle_jax.features import registry
-    from metastyle_jax.settings import configuration
-    from metastyle_jax.storage import initialization
-    from metastyle_jax.stylization.picture_files import stylize_image
+    from metastyle_jax.stylization import loading
 
-    init = initialization.load()
-    params = jax.tree.map(jnp.asarray, init.params)
+    stylizer = dataclasses.replace(loading.load("embedded"), input_noise=0.0)
     contents = sorted((squares / "contents").glob("*.png"))
     seconds = []
     for number in range(REPEATS + 1):
         image = read_image(contents[number % len(contents)])
         start = time.perf_counter()
-        stylize_image(params, image)
+        stylizer(image)
         seconds.append(time.perf_counter() - start)
     drawing = {
         "first": seconds[0],
         "seconds": statistics.median(seconds[1:]),
         "peak megabytes": peak_megabytes(),
     }
-    objective = configuration.recorded_objective(init.settings)
-    spec, pooling = configuration.recorded_features(init.settings)
-    network = registry.load(spec, objective.layers, pooling=pooling)
-    how = style_adaptation.AdaptationSettings(objective, steps=STEPS, learning_rate=1e-2)
     source = FolderSource(squares / "contents", "content folder")
     size = read_image(contents[0]).shape[0]
     style = read_image(min((squares / "styles").glob("*.png")))
-    batches = crops(source, image_size=size, count=1, seed=0, threads=1)
-    done = style_adaptation.adapt(params, style, batches, network, how)
+    options = service.Options(steps=STEPS, learning_rate=1e-2, size=size)
+    done = service.adapt(service.start_from(stylizer), style, source, options)
     adapting = {
         "first": done.compile_seconds,
         "seconds": done.seconds,

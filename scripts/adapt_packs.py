@@ -9,23 +9,22 @@ date (adapted from the embedded weights of today, with these settings) is left a
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.data import images, pipeline, resizing
+from metastyle_jax.adaptation import service
+from metastyle_jax.data import images, resizing
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.features import registry
 from metastyle_jax.settings import configuration
 from metastyle_jax.storage import initialization, style_file, style_packs
 from metastyle_jax.storage.atomic import atomic_path
-from metastyle_jax.stylization.picture_files import stylize_image
+from metastyle_jax.stylization import stylizer
+from metastyle_jax.stylization.stylizer import Stylizer
 
 SAMPLE = "lake.jpg"  # content of the thumbnails
 DRAWN, SHOWN = 320, 160  # their side in pixels: drawn at, and shrunk to
@@ -55,23 +54,17 @@ def main() -> None:
 
 
 def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
-    objective = configuration.recorded_objective(init.settings)
-    spec, pooling = configuration.recorded_features(init.settings)
-    network = registry.load(spec, objective.layers, pooling=pooling)
-    noise = configuration.recorded_noise(init.settings)
-    how = style_adaptation.AdaptationSettings(
-        objective, steps=args.steps, learning_rate=args.learning_rate, noise=noise
-    )
+    start = service.start_from(stylizer.from_initialization(init))
     described = {
         "init": init.name,
         "artwork": f"{pack.artist}: {pack.title} ({pack.year})",
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
-        configuration.NOISE: noise,
+        configuration.NOISE: start.stylizer.input_noise,
         "adaptation.style_size": args.style_size,
-        **configuration.record_features(network),
-        **configuration.record_objective(objective),
+        **configuration.record_features(start.network),
+        **configuration.record_objective(start.objective),
     }
     if _is_current(pack.style_file, init.digest, described):
         return
@@ -79,17 +72,12 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
     if min(artwork.shape[:2]) > args.style_size:
         artwork = resizing.resize_short_side(artwork, args.style_size)
     source = FolderSource(args.contents, "content folder")
-    crops = pipeline.crops(source, image_size=args.size, count=1, seed=0, threads=1)
-    params = jax.tree.map(jnp.asarray, init.params)
-    result = style_adaptation.adapt(params, artwork, crops, network, how)
-    _draw(pack.thumbnail, result.params, noise)
-    style_file.save_style(
-        pack.style_file,
-        jax.device_get(result.params["style"]),
-        weights_digest=init.digest,
-        settings=described,
-        command="scripts/adapt_packs.py",
-    )
+    options = service.Options(steps=args.steps, learning_rate=args.learning_rate, size=args.size)
+    result = service.adapt(start, artwork, source, options)
+    _draw(pack.thumbnail, result.stylizer)
+    record = dataclasses.replace(result.stylizer.record, settings=described)
+    described_stylizer = dataclasses.replace(result.stylizer, record=record)
+    described_stylizer.save(pack.style_file, command="scripts/adapt_packs.py")
     losses = [step["loss"] for step in result.history]
     print(
         f"  loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}, {result.seconds:.0f} s"
@@ -119,10 +107,10 @@ def _is_current(path: Path, weights_digest: str, described: dict[str, Any]) -> b
     return metadata["weights_digest"] == weights_digest and metadata["settings"] == described
 
 
-def _draw(path: Path, params: Any, noise: float) -> None:
+def _draw(path: Path, drawing: Stylizer) -> None:
     (sample,) = (p for p in initialization.sample_images("contents") if p.name == SAMPLE)
     content = resizing.center_crop_resized(images.read_image(sample), DRAWN)
-    drawn = Image.fromarray(images.as_uint8(stylize_image(params, content, noise)))
+    drawn = Image.fromarray(images.as_uint8(drawing(content)))
     with atomic_path(path) as temporary:
         drawn.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS).save(
             temporary, format="JPEG", quality=JPEG_QUALITY, optimize=True

@@ -18,10 +18,9 @@ from metastyle_jax.data.images import read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.settings import configuration
-from metastyle_jax.storage import initialization, style_file, style_packs
+from metastyle_jax.storage import style_packs
 from metastyle_jax.storage.atomic import atomic_path
-from metastyle_jax.stylization.picture_files import stylize_image
+from metastyle_jax.stylization import loading
 
 SIZE = 288  # that contents are drawn at, pixels
 JPEG_QUALITY = 88
@@ -38,19 +37,10 @@ def main() -> None:
     packs = [style_packs.find(name) for name in args.packs.split(",")]
     artworks = [center_crop_resized(read_image(args.artworks / p.image), SIZE) for p in packs]
     rows: list[list[np.ndarray | None]] = [[None, *artworks]]
-    init = initialization.load()
-    styles = [style_file.load_style(p.style_file, weights_digest=init.digest) for p in packs]
+    stylizers = [loading.load(f"{style_packs.PREFIX}{pack.name}") for pack in packs]
     for file in args.contents.split(","):
         content = center_crop_resized(read_image(file), SIZE)
-        drawn = [
-            stylize_image(
-                {"weights": init.params["weights"], "style": style},
-                content,
-                configuration.recorded_noise(metadata["settings"]),
-            )
-            for style, metadata in styles
-        ]
-        rows.append([content, *drawn])
+        rows.append([content, *(stylizer(content) for stylizer in stylizers)])
     with atomic_path(args.out) as temporary:
         Image.fromarray(contact_sheet(rows, cell=args.cell)).save(
             temporary, format="JPEG", quality=JPEG_QUALITY, optimize=True

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.adaptation import service, style_adaptation
 from metastyle_jax.cli import adapt_flags, adapt_output
-from metastyle_jax.cli.adapt_output import Adapted, Task
-from metastyle_jax.data import given, images, pipeline
+from metastyle_jax.cli.adapt_output import AdaptedTask, Task
+from metastyle_jax.data import given, images
 from metastyle_jax.data.folder import FileSource, FolderSource
+from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError, check_failures
-from metastyle_jax.features import registry
 from metastyle_jax.losses import fusion, perceptual
-from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import interrupts
 from metastyle_jax.settings import configuration
 from metastyle_jax.storage import folder_lock, initialization, overwriting
 from metastyle_jax.storage.atomic import prepare_folder
-from metastyle_jax.stylization import batch_run, picture_files
+from metastyle_jax.stylization import batch_run, picture_files, stylizer
+from metastyle_jax.stylization.stylizer import Stylizer
 
 EMBEDDED_STYLE = "swirls.jpg"
 EVALUATED = 8  # contents that loss_before and loss_after are means over
@@ -62,23 +62,21 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     if args.init != initialization.EMBEDDED:
         inputs.append(Path(args.init))
     overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
-    init = initialization.load(args.init)
-    if args.noise is None:
-        args.noise = configuration.recorded_noise(init.settings)
-    objective, network = _objective(args, init)
-    crops = _centre_crops(contents, args.size)
-    task = Task(args, style_path, style, contents, crops, init, network, objective)
-    return task._replace(objective=_balanced(task))
+    start = _start(args, initialization.load(args.init))
+    crops = _center_crops(contents, args.size)
+    task = Task(args, style_path, style, contents, crops, start)
+    return task._replace(start=_balanced(task))
 
 
-def _adapt(task: Task, stop: interrupts.StopRequests) -> Adapted:
-    args, network = task.args, task.network
-    how = style_adaptation.AdaptationSettings(
-        objective=task.objective,
+def _adapt(task: Task, stop: interrupts.StopRequests) -> AdaptedTask:
+    args, network = task.args, task.start.network
+    options = service.Options(
         steps=args.steps,
         learning_rate=args.learning_rate,
         parameters=args.parameters,
-        noise=args.noise,
+        size=args.size,
+        batch=args.batch,
+        seed=args.seed,
     )
     print(
         f"adapting {args.init} to {task.style_path}: {args.steps} steps, {args.parameters}, "
@@ -90,31 +88,30 @@ def _adapt(task: Task, stop: interrupts.StopRequests) -> Adapted:
         stop.finish_steps()  # there is something to keep from the first step on
         return stop.received
 
-    params = jax.tree.map(jnp.asarray, task.init.params)
-    result = style_adaptation.adapt(
-        params,
+    result = service.adapt(
+        task.start,
         task.style,
-        _training_crops(task),
-        network,
-        how,
+        _training_contents(task),
+        options,
         on_step=functools.partial(_print_progress, args.steps),
         stopping=stopping,
     )
-    before, after = (_losses(task, each) for each in (params, result.params))
-    return Adapted(task, result, before, after)
+    # contents one by one: the same pictures and input noise before and after
+    measure = service.losses_over(task.start, task.style, task.crops, chunk=1)
+    before, after = (measure(each) for each in (task.start.stylizer, result.stylizer))
+    return AdaptedTask(task, result, before, after)
 
 
-def _write(out: Path, adapted: Adapted, stop: interrupts.StopRequests) -> dict[str, Any]:
+def _write(out: Path, adapted: AdaptedTask, stop: interrupts.StopRequests) -> dict[str, Any]:
     """The style first: whatever happens to the pictures, it is there."""
     path = adapt_output.write_style(out, adapted)
     if stop.received:
         print(f"interrupted after step {adapted.steps}: wrote {path}", file=sys.stderr, flush=True)
     contents, folder = adapted.task.contents, out / adapt_output.IMAGES
     outcome = batch_run.run(
-        adapted.result.params,
+        adapted.result.stylizer,
         contents,
         folder,
-        noise=adapted.task.args.noise,
         redo=True,  # the style is another one than that of a run before
         say=functools.partial(print, flush=True),
     )
@@ -170,10 +167,8 @@ def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
     return list(dict.fromkeys(found.files))
 
 
-def _objective(
-    args: argparse.Namespace, init: initialization.Initialization
-) -> tuple[perceptual.Objective, FeatureNetwork]:
-    """The objective and the feature network of the training, changed by the flags."""
+def _start(args: argparse.Namespace, init: initialization.Initialization) -> service.Start:
+    """The objective, feature network and input noise of the training, changed by the flags."""
     objective = configuration.recorded_objective(init.settings)
     for name in ("content_weight", "style_weight"):
         if getattr(args, name) is not None:
@@ -183,23 +178,26 @@ def _objective(
             objective = dataclasses.replace(objective, style_loss=fusion.parse(args.style_loss))
         except ValueError as error:
             raise UserError(f"--style-loss: {error}") from error
-    spec, pooling = configuration.recorded_features(init.settings, args.features or "")
-    return objective, registry.load(spec, objective.layers, pooling=pooling)
+    beginning = stylizer.from_initialization(init)
+    if args.noise is not None:
+        beginning = dataclasses.replace(beginning, input_noise=args.noise)
+    return service.start_from(beginning, features=args.features or "", objective=objective)
 
 
-def _balanced(task: Task) -> perceptual.Objective:
-    """The objective with the weight of --gamma; another loss keeps the gamma of the trained one."""
-    args, objective = task.args, task.objective
-    trained = configuration.recorded_objective(task.init.settings)
+def _balanced(task: Task) -> service.Start:
+    """The start with the weight of --gamma; another loss keeps the gamma of the trained one."""
+    args, start = task.args, task.start
+    objective = start.objective
+    trained = configuration.recorded_objective(start.stylizer.record.settings)
     if args.gamma is None and (
         args.style_weight is not None or objective.style_loss == trained.style_loss
     ):
-        return objective
-    params = jax.tree.map(jnp.asarray, task.init.params)
+        return start
+    params = jax.tree.map(jnp.asarray, start.stylizer.params)
 
     def balance(objective: perceptual.Objective) -> float:
         return style_adaptation.balance(
-            params, task.style, task.crops[:BALANCED], task.network, objective
+            params, task.style, task.crops[:BALANCED], start.network, objective
         )
 
     gamma = args.gamma
@@ -208,10 +206,10 @@ def _balanced(task: Task) -> perceptual.Objective:
         gamma = trained.style_weight / balance(before)
     weight = gamma * balance(objective)
     print(f"style weight {weight:.4g}: gamma {gamma:.4g} with {objective.style_loss.name}")
-    return dataclasses.replace(objective, style_weight=weight)
+    return dataclasses.replace(start, objective=dataclasses.replace(objective, style_weight=weight))
 
 
-def _centre_crops(contents: list[Path], size: int) -> np.ndarray:
+def _center_crops(contents: list[Path], size: int) -> np.ndarray:
     """Of the first contents that can be read, (N, size, size, 3).
 
     Raises:
@@ -230,21 +228,20 @@ def _centre_crops(contents: list[Path], size: int) -> np.ndarray:
     return np.stack(crops)
 
 
-def _training_crops(task: Task) -> Iterator[np.ndarray]:
+def _training_contents(task: Task) -> ImageSource:
     args = task.args
-    if args.training_contents:
-        source = open_source(args.training_contents, "content", image_size=args.size)
-        if isinstance(source, FolderSource) and source.skipped:
-            print(source.report(), file=sys.stderr)
-    else:
-        source = FileSource(task.contents, "--content", short_side=2 * args.size)
-    return pipeline.crops(source, image_size=args.size, count=args.batch, seed=args.seed, threads=1)
+    if not args.training_contents:
+        return FileSource(task.contents, "--content", short_side=2 * args.size)
+    source = open_source(args.training_contents, "content", image_size=args.size)
+    if isinstance(source, FolderSource) and source.skipped:
+        print(source.report(), file=sys.stderr)
+    return source
 
 
 def _print_progress(
-    steps: int, step: int, params: Any, metrics: dict[str, float], seconds: float
+    steps: int, step: int, reached: Stylizer, metrics: Mapping[str, float], seconds: float
 ) -> None:
-    del params
+    del reached
     if step % max(1, steps // 10) and step != 1:
         return
     rate = step / max(seconds, 1e-9)
@@ -253,16 +250,3 @@ def _print_progress(
         f"style {metrics['style']:.4g}) | {rate:.3g} steps/s ETA {(steps - step) / rate:.0f} s",
         flush=True,
     )
-
-
-def _losses(task: Task, params: Any) -> dict[str, float]:
-    """Mean loss over the crops: the same pictures before and after."""
-    objective, network = task.objective, task.network
-    targets = style_adaptation.make_style_targets(task.style, network, objective=objective)
-    parts = [
-        style_adaptation.evaluate_batch(
-            params, crop[None], targets, network, objective=objective, noise=task.args.noise
-        )
-        for crop in task.crops
-    ]
-    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}

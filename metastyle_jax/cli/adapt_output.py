@@ -10,16 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.adaptation import service
 from metastyle_jax.data.images import read_image, write_png
-from metastyle_jax.losses import perceptual
-from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import configuration
-from metastyle_jax.storage import initialization, style_file
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.stylization import picture_files
 
@@ -36,8 +32,7 @@ class Task(NamedTuple):
       style_path, style: the style image, file and (H, W, 3) in [0, 1].
       contents: pictures to stylise.
       crops: of the first ones, which losses are measured on, (N, size, size, 3) in [0, 1].
-      init: where it starts.
-      network, objective: what it minimises.
+      start: where it starts, and what it minimizes.
     """
 
     args: argparse.Namespace
@@ -45,12 +40,10 @@ class Task(NamedTuple):
     style: np.ndarray
     contents: list[Path]
     crops: np.ndarray
-    init: initialization.Initialization
-    network: FeatureNetwork
-    objective: perceptual.Objective
+    start: service.Start
 
 
-class Adapted(NamedTuple):
+class AdaptedTask(NamedTuple):
     """An adaptation with all that is recorded of it.
 
     Attributes:
@@ -60,7 +53,7 @@ class Adapted(NamedTuple):
     """
 
     task: Task
-    result: style_adaptation.Adaptation
+    result: service.Adapted
     before: Mapping[str, float]
     after: Mapping[str, float]
 
@@ -87,39 +80,19 @@ def planned_files(out: Path, contents: Sequence[Path]) -> list[Path]:
     return [*(out / name for name in names), *picture_files.output_files(contents, out / IMAGES)]
 
 
-def write_style(out: Path, adapted: Adapted) -> Path:
+def write_style(out: Path, adapted: AdaptedTask) -> Path:
     """Write `style.safetensors`, or `params.safetensors` if all parameters moved.
 
     Raises:
       UserError: it cannot be written.
     """
-    task, args = adapted.task, adapted.task.args
-    described = {
-        "init": task.init.name,
-        "adaptation.steps": adapted.steps,
-        "adaptation.learning_rate": args.learning_rate,
-        configuration.NOISE: args.noise,
-        **configuration.record_features(task.network),
-        **configuration.record_objective(task.objective),
-    }
-    command = shlex.join(["adapt.py", *sys.argv[1:]])
-    params = jax.device_get(adapted.result.params)
-    if args.parameters == "all":
-        path = out / PARAMS_FILE
-        style_file.save_params(path, params, settings=described, command=command)
-        return path
-    path = out / STYLE_FILE
-    style_file.save_style(
-        path,
-        params["style"],
-        weights_digest=task.init.digest,
-        settings=described,
-        command=command,
-    )
+    stylizer = adapted.result.stylizer
+    path = out / (STYLE_FILE if stylizer.weights_are_named else PARAMS_FILE)
+    stylizer.save(path, command=shlex.join(["adapt.py", *sys.argv[1:]]))
     return path
 
 
-def write_sheet(out: Path, adapted: Adapted, drawn: Sequence[tuple[Path, Path]]) -> None:
+def write_sheet(out: Path, adapted: AdaptedTask, drawn: Sequence[tuple[Path, Path]]) -> None:
     """Write `sheet.png`: content, style, before, after.
 
     Args:
@@ -130,33 +103,34 @@ def write_sheet(out: Path, adapted: Adapted, drawn: Sequence[tuple[Path, Path]])
     task, rows = adapted.task, []
     for content, picture in drawn[:SHEET_ROWS]:
         image = picture_files.read_content(content)
-        before = picture_files.stylize_image(task.init.params, image, task.args.noise)
+        before = task.start.stylizer(image)
         rows.append([image, task.style, before, read_image(picture)])
     titles = ("content", "style", "before", f"after {adapted.steps} steps")
     write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
 
 
-def write_report(out: Path, adapted: Adapted, failures: Sequence[str]) -> dict[str, Any]:
+def write_report(out: Path, adapted: AdaptedTask, failures: Sequence[str]) -> dict[str, Any]:
     """Write `report.json` and return what it holds.
 
     Raises:
       UserError: it cannot be written.
     """
     task, args, result = adapted.task, adapted.task.args, adapted.result
+    start, record = task.start, task.start.stylizer.record
     report = {
         "style": str(task.style_path),
-        "init": task.init.name,
-        "weights_digest": task.init.digest,
+        "init": record.weights_name,
+        "weights_digest": record.weights_digest,
         "parameters": args.parameters,
-        **configuration.record_features(task.network),
+        **configuration.record_features(start.network),
         "steps": adapted.steps,
         "interrupted": adapted.steps < args.steps,
         "warnings": adapted.warnings,
         "failures": list(failures),
         "learning_rate": args.learning_rate,
-        "noise": args.noise,
-        "style_loss": task.objective.style_loss.name,
-        "style_weight": task.objective.style_weight,
+        "noise": start.stylizer.input_noise,
+        "style_loss": start.objective.style_loss.name,
+        "style_weight": start.objective.style_weight,
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         **{f"{part}_before": value for part, value in adapted.before.items()},

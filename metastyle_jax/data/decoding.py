@@ -91,6 +91,21 @@ def decode_native(
         return _to_rgb(_rotated(image), name)
 
 
+def picture_to_array(image: Image.Image, name: str) -> np.ndarray:
+    """Converts an open Pillow image to sRGB (H, W, 3), with the result of `decode_native`.
+
+    Raises:
+      UserError: one sentence that begins with `name`: damaged, or of an unsupported color mode.
+    """
+    try:
+        image.load()
+    except _DECODE_ERRORS as error:
+        raise UserError(
+            f"{name}: the image is truncated or damaged ({error}); replace the file"
+        ) from None
+    return _to_rgb(_rotated(image), name)
+
+
 def check_header(path: str | os.PathLike[str]) -> Header:
     """Raises `UserError` unless the file's header is that of an image of an acceptable size.
 

@@ -86,7 +86,7 @@ def _candidates(judged: Gallery) -> list[Method]:
     return [
         (
             f"{candidate.name} {moves}, rate {evaluation.rate(moves):g}, noise "
-            f"{configuration.recorded_noise(candidate.init.settings):g}, after {at}, weights "
+            f"{candidate.start.stylizer.input_noise:g}, after {at}, weights "
             f"{candidate.init.digest[:12]}",
             len(judged.styles.names),
             functools.partial(methods.adapt_candidate, candidate=candidate, moves=moves),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metastyle_jax.adaptation import service
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
@@ -18,6 +19,7 @@ from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import configuration, ranges
 from metastyle_jax.storage import initialization, overwriting
+from metastyle_jax.stylization import stylizer
 
 MOVES = ("norm", "all")
 USUAL_JUDGE = "vgg16"
@@ -107,6 +109,12 @@ class Candidate(NamedTuple):
     init: initialization.Initialization
     objective: perceptual.Objective
     network: FeatureNetwork
+
+    @property
+    def start(self) -> service.Start:
+        """The same, as an adaptation takes it."""
+        beginning = stylizer.from_initialization(self.init)
+        return service.Start(beginning, self.objective, self.network)
 
 
 class Pictures(NamedTuple):

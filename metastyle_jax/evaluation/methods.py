@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.data import pipeline
+from metastyle_jax.adaptation import service
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import write_png
 from metastyle_jax.evaluation import evaluation_report
-from metastyle_jax.evaluation.gallery import Candidate, Gallery, read_picture
+from metastyle_jax.evaluation.gallery import Candidate, Evaluation, Gallery, read_picture
 from metastyle_jax.evaluation.judging import judge
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Row
-from metastyle_jax.settings import configuration
-from metastyle_jax.stylization.picture_files import stylize_image
+from metastyle_jax.stylization.stylizer import Stylizer
 
 SCRATCH_RATE = 1e-3  # of Adam, as Johnson et al. train
 PIXEL_RATE = 0.02
@@ -36,7 +34,7 @@ def controls(gallery: Gallery, number: int) -> list[Row]:
     pictures = {
         "content unchanged": contents,
         "style unchanged": np.broadcast_to(style, contents.shape),
-        "untrained network": np.stack([stylize_image(untrained, x) for x in contents]),
+        "untrained network": untrained(contents),
     }
     return [
         row for name, x in pictures.items() for row in _judged(gallery, number, name, 0, 0.0, x)
@@ -55,69 +53,55 @@ def adapt_candidate(
     gallery: Gallery, number: int, *, candidate: Candidate, moves: str
 ) -> list[Row]:
     """Adaptation of the 3,200 parameters of the style ("norm"), or of all of them."""
-    how = style_adaptation.AdaptationSettings(
-        candidate.objective,
-        steps=max(gallery.evaluation.at),
-        learning_rate=gallery.evaluation.rate(moves),
-        parameters=moves,
-        noise=configuration.recorded_noise(candidate.init.settings),
-    )
-    method = f"{candidate.name} {moves}"
-    start = candidate.init.params
-    return _adapt(gallery, number, method, candidate, start, how, gallery.evaluation.at)
+    evaluation = gallery.evaluation
+    options = _options(evaluation, evaluation.at, evaluation.rate(moves), moves)
+    return _adapt(gallery, number, f"{candidate.name} {moves}", candidate.start, options)
 
 
 def from_scratch(gallery: Gallery, number: int) -> list[Row]:
-    """A network of random parameters trained on this style alone, without noise (Johnson 2016)."""
-    first, at = gallery.candidates[0], gallery.evaluation.scratch_at
-    params = _untrained(gallery)
-    how = style_adaptation.AdaptationSettings(
-        first.objective, steps=max(at), learning_rate=SCRATCH_RATE, parameters="all"
-    )
-    return _adapt(gallery, number, evaluation_report.SCRATCH, first, params, how, at)
+    """A random network trained on this style alone, without input noise (Johnson et al. 2016)."""
+    evaluation = gallery.evaluation
+    start = dataclasses.replace(gallery.candidates[0].start, stylizer=_untrained(gallery))
+    options = _options(evaluation, evaluation.scratch_at, SCRATCH_RATE, "all")
+    return _adapt(gallery, number, evaluation_report.SCRATCH, start, options)
 
 
-def _untrained(gallery: Gallery) -> Any:
+def _untrained(gallery: Gallery) -> Stylizer:
     """Random parameters of the first candidate's network."""
     network = stylization_network.architecture(gallery.candidates[0].init.params["weights"])
-    return stylization_network.init(jax.random.key(0), **network)
+    return Stylizer(**stylization_network.init(jax.random.key(0), **network))
+
+
+def _options(evaluation: Evaluation, at: Sequence[int], rate: float, moves: str) -> service.Options:
+    return service.Options(
+        steps=max(at),
+        learning_rate=rate,
+        parameters=moves,
+        size=evaluation.size,
+        batch=evaluation.batch,
+        min_scale=evaluation.scale,
+        max_scale=max(evaluation.scale, USUAL_SCALE),
+    )
 
 
 def _adapt(
-    gallery: Gallery,
-    number: int,
-    method: str,
-    candidate: Candidate,
-    params: Any,
-    how: style_adaptation.AdaptationSettings,
-    at: Sequence[int],
+    gallery: Gallery, number: int, method: str, start: service.Start, options: service.Options
 ) -> list[Row]:
     evaluation, rows, judging = gallery.evaluation, [], 0.0
-    params = jax.tree.map(jnp.asarray, params)
+    at = evaluation.scratch_at if method == evaluation_report.SCRATCH else evaluation.at
 
-    def record(step: int, params: Any, metrics: Any = None, seconds: float = 0.0) -> None:
-        nonlocal judging  # seconds, which the clock of `adapt` counts too
+    def record(step: int, stylizer: Stylizer, metrics: Any = None, seconds: float = 0.0) -> None:
+        nonlocal judging  # seconds, which the clock of the adaptation counts too
         if step in at:
             began = time.perf_counter()
-            contents = gallery.contents.images
-            outputs = np.stack([stylize_image(params, x, how.noise) for x in contents])
+            outputs = stylizer(gallery.contents.images)
             rows.extend(_judged(gallery, number, method, step, seconds - judging, outputs))
             judging += time.perf_counter() - began
 
-    record(0, params)
+    record(0, start.stylizer)
     judging = 0.0
     source = FolderSource(evaluation.training_contents or evaluation.contents, "content folder")
-    crops = pipeline.crops(
-        source,
-        image_size=evaluation.size,
-        count=evaluation.batch,
-        seed=0,
-        min_scale=evaluation.scale,
-        max_scale=max(evaluation.scale, USUAL_SCALE),
-        threads=1,
-    )
-    style = gallery.styles.images[number]
-    style_adaptation.adapt(params, style, crops, candidate.network, how, on_step=record)
+    service.adapt(start, gallery.styles.images[number], source, options, on_step=record)
     return rows
 
 

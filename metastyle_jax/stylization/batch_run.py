@@ -1,9 +1,7 @@
-"""Many pictures stylised one after the other: one that fails does not stop the others.
+"""Many pictures stylized one after the other: one that fails does not stop the others.
 
-An output is taken to be done if its header records that it was made of the picture's bytes, the
-parameters, the noise and the version of this package that it would be made of now. Times of files
-play no part: a copied picture, a style adapted anew or a changed order of the inputs cannot pass
-for what they are not.
+An output counts as done if its header records the same picture bytes, parameters, input noise and
+package version that would be used now. File times play no part.
 """
 
 from __future__ import annotations
@@ -18,12 +16,12 @@ from pathlib import Path
 from metastyle_jax import __version__
 from metastyle_jax.data import decoding, images
 from metastyle_jax.errors import UserError, check_failures
-from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime.progress import Pace
 from metastyle_jax.storage import overwriting
 from metastyle_jax.storage.atomic import check_name, prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization import picture_files
+from metastyle_jax.stylization.stylizer import Stylizer
 
 RECORD = "metastyle_jax made of"  # keyword in the header of an output
 _SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
@@ -70,11 +68,10 @@ class Outcome:
 
 
 def run(
-    params: stylization_network.Params,
+    stylizer: Stylizer,
     paths: Sequence[Path],
     folder: Path,
     *,
-    noise: float = 0.0,
     inputs: Sequence[Path] = (),
     redo: bool = False,
     say: Callable[[str], None] = print,
@@ -85,10 +82,9 @@ def run(
     each picture is decoded once.
 
     Args:
-      params: of the stylizer.
+      stylizer: draws them.
       paths: pictures to read.
       folder: made if there is anything to write.
-      noise: see `picture_files.stylize_image`.
       inputs: other files that must not be written over, such as the style.
       redo: draw again what is done.
       say: called with a line of progress.
@@ -103,14 +99,14 @@ def run(
     targets = picture_files.output_files(paths, folder)
     overwriting.refuse_overwriting(targets, [*paths, *inputs])
     jobs = _readable(paths, targets, outcome, say)
-    recipe = f"{tree_digest(params)} {noise!r} {__version__}"
+    recipe = f"{tree_digest(stylizer.params)} {stylizer.input_noise!r} {__version__}"
     if not redo:
         jobs = _not_done(jobs, recipe, outcome)
         if outcome.skipped:
             say(f"skipped {_count(outcome.skipped)} done before (--redo draws them again)")
     if jobs:
         prepare_folder(folder)
-        _draw(params, jobs, noise, recipe, outcome, say)
+        _draw(stylizer, jobs, recipe, outcome, say)
     return outcome
 
 
@@ -153,9 +149,8 @@ def _record(data: bytes, recipe: str) -> str:
 
 
 def _draw(
-    params: stylization_network.Params,
+    stylizer: Stylizer,
     jobs: Sequence[Job],
-    noise: float,
     recipe: str,
     outcome: Outcome,
     say: Callable[[str], None],
@@ -165,7 +160,7 @@ def _draw(
         progress.begin(number)
         try:
             with picture_files.fitting_memory(job.path, *job.size):
-                _draw_one(params, job, noise, recipe)
+                _draw_one(stylizer, job, recipe)
         except UserError as error:
             outcome.failures.append(_about(job.path, error))
             if getattr(error.__cause__, "errno", None) in _HOPELESS:
@@ -177,12 +172,12 @@ def _draw(
             progress.end(number)
 
 
-def _draw_one(params: stylization_network.Params, job: Job, noise: float, recipe: str) -> None:
+def _draw_one(stylizer: Stylizer, job: Job, recipe: str) -> None:
     data = images.read_bytes(job.path)
     with decoding.quiet_about_large_images():
         image = images.decode_image(data, str(job.path))
     text = {RECORD: _record(data, recipe)}
-    picture_files.stylize_file(params, job.path, image, job.target, noise=noise, text=text)
+    picture_files.stylize_file(stylizer, job.path, image, job.target, text=text)
 
 
 def _about(path: Path, error: UserError) -> str:

@@ -1,41 +1,20 @@
-"""Stylising picture files, each at its own size."""
+"""Stylizing picture files, each at its own size."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from metastyle_jax.data.images import check_minimum_size, read_image, write_png
-from metastyle_jax.networks import stylization_network
-from metastyle_jax.networks.input_noise import add_noise
-from metastyle_jax.runtime import compilation, out_of_memory
-
-
-def stylize_image(
-    params: stylization_network.Params, image: np.ndarray, noise: float = 0.0
-) -> np.ndarray:
-    """One (H, W, 3) picture in [0, 1]; compiled once per size.
-
-    `noise`: deviation of that on it, see `input_noise.add_noise`; pictures of one size get the
-    same.
-    """
-    return np.asarray(_stylize(params["weights"], params["style"], image[None], noise or None)[0])
-
-
-@compilation.jit
-def _stylize(weights: Any, style: Any, images: jax.Array, noise: float | None) -> jax.Array:
-    if noise is not None:
-        images = add_noise(jax.random.key(0), images, noise)
-    return stylization_network.stylize(weights, style, images)
+from metastyle_jax.runtime import out_of_memory
+from metastyle_jax.stylization.stylizer import Stylizer
 
 
 def read_content(path: Path) -> np.ndarray:
-    """Read a picture that is to be stylised, (H, W, 3) in [0, 1].
+    """Read a picture that is to be stylized, (H, W, 3) in [0, 1].
 
     Raises:
       UserError: it cannot be read, or is smaller than the network can take.
@@ -46,22 +25,20 @@ def read_content(path: Path) -> np.ndarray:
 
 
 def stylize_file(
-    params: stylization_network.Params,
+    stylizer: Stylizer,
     path: Path,
     image: np.ndarray,
     target: Path,
     *,
-    noise: float = 0.0,
     text: Mapping[str, str] | None = None,
 ) -> None:
-    """Stylise one picture that has been read, and write it.
+    """Stylize one picture that has been read, and write it.
 
     Args:
-      params: of the stylizer.
+      stylizer: draws it.
       path: where the picture was read, for messages.
       image: (H, W, 3) in [0, 1].
       target: PNG file to write, whole or not at all.
-      noise: see `stylize_image`.
       text: see `images.write_png`.
 
     Raises:
@@ -69,7 +46,7 @@ def stylize_file(
     """
     height, width = image.shape[:2]
     with fitting_memory(path, width, height):
-        write_png(target, stylize_image(params, image, noise), text)
+        write_png(target, stylizer(image), text)
 
 
 def fitting_memory(path: Path, width: int, height: int) -> contextlib.AbstractContextManager[None]:

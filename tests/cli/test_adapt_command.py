@@ -159,8 +159,8 @@ def test_numbers_that_no_adaptation_can_use(capfd, flag, value):
 
 def test_a_loss_that_ends_above_its_start_is_a_warning():
     args = argparse.Namespace(learning_rate=1.0)
-    task = adapt_output.Task(args, *[None] * 7)
-    rising = adapt_output.Adapted(task, None, {"loss": 4.0}, {"loss": 1162.0})
+    task = adapt_output.Task(args, *[None] * 5)
+    rising = adapt_output.AdaptedTask(task, None, {"loss": 4.0}, {"loss": 1162.0})
     (warning,) = rising.warnings
     assert "1162" in warning and "above 4" in warning and "--learning-rate (now 1)" in warning
     assert not rising._replace(after={"loss": 3.9}).warnings
@@ -170,11 +170,11 @@ def test_photographs_are_read_as_they_are_needed(tmp_path, monkeypatch):
     """Not all at once: of forty, the first eight for the losses."""
     files = [picture(tmp_path / f"{i:02d}.png") for i in range(40)]
     read = []
-    read_content = adapt_command.stylization.read_content
+    read_content = adapt_command.picture_files.read_content
     monkeypatch.setattr(
-        adapt_command.stylization,
+        adapt_command.picture_files,
         "read_content",
         lambda path: read.append(path) or read_content(path),
     )
-    assert adapt_command._centre_crops(files, 32).shape == (8, 32, 32, 3)
+    assert adapt_command._center_crops(files, 32).shape == (8, 32, 32, 3)
     assert read == files[:8]

@@ -19,7 +19,7 @@ from metastyle_jax.features import package
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.storage import style_file
-from metastyle_jax.stylization.picture_files import stylize_image
+from metastyle_jax.stylization.stylizer import Stylizer
 
 OBJECTIVE = perceptual.Objective(
     content_layers=("relu2_1",),
@@ -297,7 +297,8 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         for name in ("content_unchanged", "other_norm")
     )
     close = [
-        np.abs(drawn - stylize_image(other, content, noise)).max() < 0.02 for noise in (0.1, 0)
+        np.abs(drawn - Stylizer(**other, input_noise=noise)(content)).max() < 0.02
+        for noise in (0.1, 0)
     ]
     assert close == [True, False]
 

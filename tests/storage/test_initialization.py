@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metastyle_jax.cli import stylize as stylize_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import checkpoint, initialization, style_file
 from metastyle_jax.storage.digest import tree_digest
+from metastyle_jax.stylization.loading import load
 
 
 def params(seed: int):
@@ -78,13 +78,12 @@ def test_a_style_finds_its_weights_while_the_training_goes_on(run_a, recorded):
     """By the step, or, where an earlier version recorded none, by the digest."""
     style = adapted(recorded, 60)
     save(80)
-    drawn, _ = stylize_command.load_adapted(style, None)
-    np.testing.assert_equal(drawn, params(60))
+    np.testing.assert_equal(load(style).params, params(60))
     with pytest.raises(UserError, match=r"other weights than those of runs/a@80: it was adapted"):
-        stylize_command.load_adapted(style, "runs/a")
+        load(style, init="runs/a")
     with pytest.raises(UserError, match=r"give --init=runs/a@60$"):
-        stylize_command.load_adapted(style, "runs/a")
-    np.testing.assert_equal(stylize_command.load_adapted(style, "runs/a@60")[0], params(60))
+        load(style, init="runs/a")
+    np.testing.assert_equal(load(style, init="runs/a@60").params, params(60))
 
 
 def test_a_style_whose_checkpoint_is_gone_says_so(run_a):
@@ -92,7 +91,7 @@ def test_a_style_whose_checkpoint_is_gone_says_so(run_a):
     with pytest.raises(
         UserError, match=r"adapted from runs/a@20, which cannot be loaded .*any more"
     ):
-        stylize_command.load_adapted(style, None)
+        load(style)
     style = adapted("runs/a", 20)
     with pytest.raises(UserError, match="made for other weights than those of runs/a@60: it was"):
-        stylize_command.load_adapted(style, None)
+        load(style)

@@ -18,14 +18,16 @@ from metastyle_jax.cli import commands
 from metastyle_jax.data import decoding, images
 from metastyle_jax.errors import PartialFailure, UserError, exit_cleanly
 from metastyle_jax.storage.atomic import atomic_path, check_name
-from metastyle_jax.stylization import batch_run, picture_files
+from metastyle_jax.stylization import batch_run
+from metastyle_jax.stylization.stylizer import Stylizer
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 @functools.cache
-def params(seed: int = 0) -> dict:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tiny.parameters(seed))
+def stylizer(seed: int = 0, input_noise: float = 0.0) -> Stylizer:
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tiny.parameters(seed))
+    return Stylizer(**params, input_noise=input_noise)
 
 
 def draw(path: Path, width: int = 17, height: int = 16, seed: int = 0) -> Path:
@@ -35,9 +37,10 @@ def draw(path: Path, width: int = 17, height: int = 16, seed: int = 0) -> Path:
     return path
 
 
-def run(paths, out, **keywords) -> tuple[batch_run.Outcome, list[str]]:
+def run(paths, out, drawing=None, **keywords) -> tuple[batch_run.Outcome, list[str]]:
     lines: list[str] = []
-    outcome = batch_run.run(params(), paths, out, say=lines.append, **keywords)
+    drawing = drawing or stylizer()
+    outcome = batch_run.run(drawing, paths, out, say=lines.append, **keywords)
     return outcome, lines
 
 
@@ -59,7 +62,7 @@ def photos(tmp_path):
 def test_bad_pictures_do_not_stop_the_others_and_are_listed_at_the_end(photos, tmp_path):
     outcome, _ = run(photos, tmp_path / "out")
     assert written(tmp_path / "out") == ["a.png", "d.png"]
-    expected = picture_files.stylize_image(params(), images.read_image(photos[0]))
+    expected = stylizer()(images.read_image(photos[0]))
     drawn = images.read_image(tmp_path / "out" / "a.png")
     np.testing.assert_allclose(drawn, np.clip(expected, 0, 1), atol=1 / 255)
     with pytest.raises(PartialFailure) as error:
@@ -125,9 +128,8 @@ def test_another_picture_style_noise_or_file_is_no_reason_to_skip(photos, tmp_pa
     other = draw(tmp_path / "other" / "a.png", seed=5)
     os.utime(other, (0, 0))
     assert run([other], out)[0].written
-    assert run([other], out, noise=0.1)[0].written
-    changed = batch_run.run(params(1), [other], out, noise=0.1, say=lambda line: None)
-    assert changed.written
+    assert run([other], out, stylizer(0, 0.1))[0].written
+    assert run([other], out, stylizer(1, 0.1))[0].written
     # somebody's own picture at the place of the output
     draw(out / "a.png", 30, 30)
     assert run([other], out)[0].written
@@ -164,13 +166,13 @@ def test_a_large_picture_is_announced_before_it_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(batch_run, "_SLOW", 0.0002)
     lines: list[str] = []
 
-    def stopped(*arguments):
+    def stopped(self, image):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(picture_files, "stylize_image", stopped)
+    monkeypatch.setattr(Stylizer, "__call__", stopped)
     with pytest.raises(KeyboardInterrupt):
         path = draw(tmp_path / "a.png")
-        batch_run.run(params(), [path], tmp_path / "out", say=lines.append)
+        batch_run.run(stylizer(), [path], tmp_path / "out", say=lines.append)
     (line,) = lines
     assert line.startswith(f"1/1 stylizing {path}") and "megapixels" in line
 
@@ -187,14 +189,14 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
     tmp_path, monkeypatch, error
 ):
     paths = [draw(tmp_path / "large.png", 40, 33), draw(tmp_path / "small.png")]
-    stylize = picture_files.stylize_image
+    stylize = Stylizer.__call__
 
-    def limited(params, image, noise):
+    def limited(self, image):
         if image.shape[1] > 30:
             raise error
-        return stylize(params, image, noise)
+        return stylize(self, image)
 
-    monkeypatch.setattr(picture_files, "stylize_image", limited)
+    monkeypatch.setattr(Stylizer, "__call__", limited)
     outcome, _ = run(paths, tmp_path / "out")
     assert written(tmp_path / "out") == ["small.png"]
     (sentence,) = outcome.failures
@@ -202,16 +204,16 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
     assert "memory" in sentence and "40x33" in sentence and "smaller" in sentence
     # nor is it for what surrounds the network
     monkeypatch.undo()
-    monkeypatch.setattr(images, "as_float", lambda image: limited(None, image, 0))
+    monkeypatch.setattr(images, "as_float", lambda image: limited(stylizer(), image))
     outcome, _ = run(paths[:1], tmp_path / "out")
     assert outcome.failures == [sentence]
 
 
 def test_other_errors_of_a_computation_stay_what_they_are(tmp_path, monkeypatch):
-    def broken(*arguments):
+    def broken(self, image):
         raise jax.errors.JaxRuntimeError("INTERNAL: a defect")
 
-    monkeypatch.setattr(picture_files, "stylize_image", broken)
+    monkeypatch.setattr(Stylizer, "__call__", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="a defect"):
         run([draw(tmp_path / "a.png")], tmp_path / "out")
 
@@ -273,7 +275,7 @@ def test_the_command_expands_patterns_and_tells_what_it_skips(tmp_path, monkeypa
     (tmp_path / "d" / "notes.txt").touch()
     monkeypatch.chdir(tmp_path)
     # the network is not what this is about
-    monkeypatch.setattr(picture_files, "stylize_image", lambda params, image, noise: image)
+    monkeypatch.setattr(Stylizer, "__call__", lambda self, image: image)
     command = ["stylize", "pack:great_wave", "d", "d/*.gif", "--out=d/out"]
     commands.main(command)
     said = capsys.readouterr()
@@ -320,8 +322,8 @@ def test_the_command_imports_no_library_of_the_training(tmp_path):
         " 'matplotlib'):\n"
         "            raise AssertionError('imports ' + name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
-        "from metastyle_jax import cli\n"
-        "cli.main(['stylize', 'pack:great_wave', 'photo.png', '--out=out'])\n"
+        "from metastyle_jax.cli import commands\n"
+        "commands.main(['stylize', 'pack:great_wave', 'photo.png', '--out=out'])\n"
     )
     done = run_python(["-c", program], tmp_path, JAX_DISABLE_MOST_OPTIMIZATIONS="true")
     assert done.returncode == 0, done.stderr

@@ -191,9 +191,9 @@ def test_which_style_weight_is_used(monkeypatch, flags, expected):
     )
     args = adapt_flags.parse(flags)
     init = initialization.load(initialization.EMBEDDED)._replace(settings={})
-    objective, network = adapt_command._objective(args, init)
-    task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), init, network, objective)
-    assert adapt_command._balanced(task).style_weight == pytest.approx(expected)
+    start = adapt_command._start(args, init)
+    task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), start)
+    assert adapt_command._balanced(task).objective.style_weight == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

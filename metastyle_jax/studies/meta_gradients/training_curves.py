@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.data import pipeline
+from metastyle_jax.adaptation import service
 from metastyle_jax.data.images import as_float
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.settings import configuration
 from metastyle_jax.storage import initialization
 from metastyle_jax.studies.meta_gradients.scene import source, variant
+from metastyle_jax.stylization import stylizer
+from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.training import meta_training
 from metastyle_jax.training.program import load_network
 
 RECORDED = 60  # about so many points of each training
-EVALUATION_BATCH = 8
 
 
 def train(
@@ -78,45 +77,29 @@ def adapt(
       at: steps, 0 among them for the loss before.
       learning_rate: of Adam.
     """
-    params = jax.tree.map(jnp.asarray, initialization.load(init).params)
-    objective = configuration.make_objective(config)
-    network = load_network(config)
-    targets = style_adaptation.make_style_targets(style, network, objective=objective)
+    beginning = stylizer.from_initialization(initialization.load(init))
+    start = service.Start(
+        dataclasses.replace(beginning, input_noise=config.data.noise),
+        configuration.make_objective(config),
+        load_network(config),
+    )
+    measure = service.losses_over(start, style, contents)
     losses: list[tuple[int, float]] = []
 
-    def record(step: int, params: Any, metrics: Any = None, seconds: float = 0.0) -> None:
+    def record(step: int, reached: Stylizer, metrics: Any = None, seconds: float = 0.0) -> None:
         if step in at:
-            chunks = np.split(contents, range(EVALUATION_BATCH, len(contents), EVALUATION_BATCH))
-            means = [
-                len(chunk)
-                * style_adaptation.evaluate_batch(
-                    params, chunk, targets, network, objective=objective, noise=config.data.noise
-                )["loss"]
-                for chunk in chunks
-            ]
-            losses.append((step, float(sum(means)) / len(contents)))
+            losses.append((step, measure(reached)["loss"]))
 
-    record(0, params)
-    style_adaptation.adapt(
-        params,
-        style,
-        pipeline.crops(
-            source(config, "content"),
-            image_size=config.data.image_size,
-            count=config.batch.contents,
-            seed=config.seed,
-            threads=0,
-        ),
-        network,
-        style_adaptation.AdaptationSettings(
-            objective=objective,
-            steps=max(at),
-            learning_rate=learning_rate,
-            parameters="norm",
-            noise=config.data.noise,
-        ),
-        on_step=record,
+    record(0, start.stylizer)
+    options = service.Options(
+        steps=max(at),
+        learning_rate=learning_rate,
+        size=config.data.image_size,
+        batch=config.batch.contents,
+        seed=config.seed,
+        threads=0,
     )
+    service.adapt(start, style, source(config, "content"), options, on_step=record)
     return losses
 
 

@@ -1,0 +1,98 @@
+"""Stylizers from a name: a pack, a style file, a parameter file, or the workdir of a training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.settings import configuration
+from metastyle_jax.storage import initialization, style_file, style_packs
+from metastyle_jax.stylization import stylizer
+from metastyle_jax.stylization.stylizer import Record, Stylizer
+
+
+def load(spec: str | os.PathLike[str], *, init: str | None = None) -> Stylizer:
+    """Load a stylizer.
+
+    Args:
+      spec: "pack:NAME" (see `metastyle packs`); "embedded"; a style file or a parameter file; or a
+        workdir of `metastyle train`: its newest checkpoint, or that of a step with @STEP.
+      init: the weights that a style belongs to, a spec of `initialization.load`; by default those
+        that it was adapted from.
+
+    Returns:
+      The stylizer, with the input noise that it was trained or adapted with, on JAX's default
+      device.
+
+    Raises:
+      UserError: a file is missing, damaged, or of another kind; or the style was adapted with other
+        weights.
+    """
+    name = os.fspath(spec)
+    loaded = _load(name, init)
+    params = jax.tree.map(jnp.asarray, loaded.params)
+    return Stylizer(params["weights"], params["style"], loaded.input_noise, loaded.record)
+
+
+def _load(name: str, init: str | None) -> Stylizer:
+    if name.startswith(style_packs.PREFIX):
+        return _of_style_file(style_packs.resolve(name), name, init)
+    path = Path(name).expanduser()
+    if name == initialization.EMBEDDED or not path.is_file():
+        if path.suffix == ".safetensors":
+            raise UserError(f"{name}: there is no such file; check the name")
+        return stylizer.from_initialization(initialization.load(name))
+    if style_file.format_of(path) == style_file.STYLE_FORMAT:
+        return _of_style_file(path, name, init)
+    params, metadata = style_file.load_params(path)
+    settings = metadata["settings"]
+    noise = configuration.recorded_noise(settings)
+    return Stylizer(params["weights"], params["style"], noise, Record(name, settings))
+
+
+def _of_style_file(path: Path, name: str, spec: str | None) -> Stylizer:
+    _, metadata = style_file.load_style(path)
+    settings = metadata["settings"]
+    init = _weights_of(path, settings, metadata["weights_digest"], spec)
+    style, _ = style_file.load_style(
+        path,
+        weights_digest=init.digest,
+        weights_name=init.name,
+        template=init.params["style"],
+    )
+    record = Record(name, settings, init.name, init.digest)
+    noise = configuration.recorded_noise(settings)
+    return Stylizer(init.params["weights"], style, noise, record)
+
+
+def _weights_of(
+    path: Path, settings: dict, digest: str, spec: str | None
+) -> initialization.Initialization:
+    """The initialization that a style was adapted from, which may be an earlier checkpoint."""
+    recorded = settings.get("init", initialization.EMBEDDED)
+    try:
+        init = initialization.load(spec or recorded)
+    except UserError as error:
+        if spec:
+            raise
+        raise UserError(
+            f"{path} was adapted from {recorded}, which cannot be loaded ({error}): give its "
+            "weights with --init"
+        ) from error
+    # the training has gone on since: the checkpoint of that time may still be there
+    earlier = None if init.digest == digest else initialization.of_weights(recorded, digest)
+    if earlier and not spec:
+        init = initialization.load(earlier)
+    if init.digest != digest:
+        remedy = (
+            f"give --init={earlier}" if earlier else "give these with --init, or adapt it again"
+        )
+        raise UserError(
+            f"{path} was made for other weights than those of {init.name}: it was adapted from "
+            f"{recorded}, weights {digest[:12]}; {remedy}"
+        )
+    return init
