@@ -1,3 +1,3 @@
 """Adaptation of a network to one style."""
 
-__all__ = ["style_adaptation"]
+__all__ = ["service", "style_adaptation"]

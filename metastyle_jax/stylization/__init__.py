@@ -1,3 +1,3 @@
 """Stylizing pictures and files."""
 
-__all__ = ["batch_run", "picture_files"]
+__all__ = ["batch_run", "loading", "picture_files", "stylizer"]
