@@ -1,3 +1,3 @@
 """Images: decoding, folders, data sets, random crops, and procedural pictures."""
 
-__all__ = ["decoding", "folder", "given", "images", "pipeline", "resizing", "sources"]
+__all__ = ["decoding", "folder", "given", "images", "in_memory", "pipeline", "resizing", "sources"]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.data import decoding, images
+from metastyle_jax.data import decoding, images, in_memory
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.input_noise import add_noise
 from metastyle_jax.runtime import compilation
@@ -81,7 +81,7 @@ class Stylizer:
         if isinstance(picture, Image.Image):
             array = decoding.picture_to_array(picture, "the picture")
             return Image.fromarray(images.as_uint8(np.asarray(self(array))))
-        _check(picture)
+        in_memory.check_array(picture, dimensions=(3, 4))
         batch = picture if picture.ndim == 4 else picture[None]
         drawn = [self._draw(images.as_float(image)) for image in batch]
         if isinstance(picture, jax.Array):
@@ -140,23 +140,6 @@ def from_initialization(init: initialization.Initialization) -> Stylizer:
         configuration.recorded_noise(init.settings),
         Record(init.name, init.settings, init.name, init.digest),
     )
-
-
-def _check(picture: Any) -> None:
-    if not isinstance(picture, np.ndarray | jax.Array):
-        raise TypeError(f"give an array or a Pillow image, not {type(picture).__name__}")
-    if picture.ndim not in (3, 4) or picture.shape[-1] != 3 or not picture.size:
-        raise ValueError(f"pictures are (H, W, 3) or (N, H, W, 3), not {picture.shape}")
-    if picture.dtype == np.uint8:
-        return
-    if not jnp.issubdtype(picture.dtype, jnp.floating):
-        raise TypeError(f"pictures are uint8, or floats in [0, 1], not {picture.dtype}")
-    least, most = float(picture.min()), float(picture.max())
-    if not (least >= 0 and most <= 1):
-        raise ValueError(
-            f"the values of a picture must be in [0, 1], got {least:g} to {most:g}: divide by 255, "
-            "or give uint8"
-        )
 
 
 @compilation.jit
