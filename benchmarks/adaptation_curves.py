@@ -28,7 +28,7 @@ from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.stylization import stylizer
@@ -46,7 +46,7 @@ def main() -> None:
     results = json.loads(path.read_text()) if path.exists() else {}
     starts = dict(start.split("=", 1) for start in args.start)
     trained = args.objective or next(spec for spec in starts.values() if spec != "random")
-    objective = configuration.recorded_objective(initialization.load(trained).settings)
+    objective = provenance.recorded_objective(initialization.load(trained).settings)
     features = registry.load(args.features, objective.layers)
     contents = np.stack(
         [

@@ -24,7 +24,7 @@ from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
 from metastyle_jax.reporting.records import markdown_table
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization
 from metastyle_jax.studies.style_losses import painting
 from metastyle_jax.stylization import stylizer
@@ -70,7 +70,7 @@ def spread(folder: Path, count: int, size: int) -> np.ndarray:
 def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarray):
     """(rows before and after adaptation, pictures after: style 0 with contents 0, 1, ...)."""
     init = initialization.load(workdir)
-    objective = configuration.recorded_objective(init.settings)
+    objective = provenance.recorded_objective(init.settings)
     network = registry.load(args.features, objective.layers, pooling="average")
     start = service.Start(stylizer.from_initialization(init), objective, network)
     source = FolderSource(args.training_contents, "content folder")

@@ -29,7 +29,7 @@ from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization
 
 RATES = (1e-5, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -45,7 +45,7 @@ def main() -> None:
     else:
         init = initialization.load(args.init)
         params, recorded = jax.tree.map(jnp.asarray, init.params), init.settings
-    objective = configuration.recorded_objective(recorded)
+    objective = provenance.recorded_objective(recorded)
     network = registry.load(args.features, objective.layers)
     loop = InnerLoop(estimator=bilevel.first_order, unroll=True)
 

@@ -20,7 +20,7 @@ from metastyle_jax.adaptation import service
 from metastyle_jax.data import images, resizing
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, style_file, style_packs
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.stylization import stylizer
@@ -61,10 +61,10 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
-        configuration.NOISE: start.stylizer.input_noise,
+        provenance.NOISE: start.stylizer.input_noise,
         "adaptation.style_size": args.style_size,
-        **configuration.record_features(start.network),
-        **configuration.record_objective(start.objective),
+        **provenance.record_features(start.network),
+        **provenance.record_objective(start.objective),
     }
     if _is_current(pack.style_file, init.digest, described):
         return

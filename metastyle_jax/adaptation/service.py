@@ -15,7 +15,7 @@ from metastyle_jax.data import pipeline
 from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.stylization.stylizer import Stylizer
 
 # of Adam. All parameters at 1e-3, the rate to train from scratch, end up worse than at 3e-4:
@@ -112,8 +112,8 @@ def start_from(
     """
     settings = stylizer.record.settings
     if objective is None:
-        objective = configuration.recorded_objective(settings)
-    spec, pooling = configuration.recorded_features(settings, features)
+        objective = provenance.recorded_objective(settings)
+    spec, pooling = provenance.recorded_features(settings, features)
     network = registry.load(spec, objective.layers, pooling=pooling)
     return Start(stylizer, objective, network)
 
@@ -184,9 +184,9 @@ def _reached(start: Start, options: Options, steps: int, params: Any) -> Stylize
         "init": before.record.weights_name or before.record.name,
         "adaptation.steps": steps,
         "adaptation.learning_rate": options.rate,
-        configuration.NOISE: before.input_noise,
-        **configuration.record_features(start.network),
-        **configuration.record_objective(start.objective),
+        provenance.NOISE: before.input_noise,
+        **provenance.record_features(start.network),
+        **provenance.record_objective(start.objective),
     }
     record = dataclasses.replace(before.record, name="", settings=settings)
     return Stylizer(params["weights"], params["style"], before.input_noise, record)

@@ -25,7 +25,7 @@ from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError, check_failures
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.runtime import interrupts
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import folder_lock, initialization, overwriting
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.stylization import batch_run, picture_files, stylizer
@@ -169,7 +169,7 @@ def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
 
 def _start(args: argparse.Namespace, init: initialization.Initialization) -> service.Start:
     """The objective, feature network and input noise of the training, changed by the flags."""
-    objective = configuration.recorded_objective(init.settings)
+    objective = provenance.recorded_objective(init.settings)
     for name in ("content_weight", "style_weight"):
         if getattr(args, name) is not None:
             objective = dataclasses.replace(objective, **{name: getattr(args, name)})
@@ -188,7 +188,7 @@ def _balanced(task: Task) -> service.Start:
     """The start with the weight of --gamma; another loss keeps the gamma of the trained one."""
     args, start = task.args, task.start
     objective = start.objective
-    trained = configuration.recorded_objective(start.stylizer.record.settings)
+    trained = provenance.recorded_objective(start.stylizer.record.settings)
     if args.gamma is None and (
         args.style_weight is not None or objective.style_loss == trained.style_loss
     ):

@@ -15,7 +15,7 @@ import numpy as np
 from metastyle_jax.adaptation import service
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.stylization import picture_files
 
@@ -122,7 +122,7 @@ def write_report(out: Path, adapted: AdaptedTask, failures: Sequence[str]) -> di
         "init": record.weights_name,
         "weights_digest": record.weights_digest,
         "parameters": args.parameters,
-        **configuration.record_features(start.network),
+        **provenance.record_features(start.network),
         "steps": adapted.steps,
         "interrupted": adapted.steps < args.steps,
         "warnings": adapted.warnings,

@@ -12,7 +12,7 @@ from metastyle_jax.cli import configuration_flags
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion
 from metastyle_jax.reporting.records import markdown_table
-from metastyle_jax.settings import configuration, ranges
+from metastyle_jax.settings import configuration, construction, ranges
 from metastyle_jax.studies.meta_gradients.scene import RANDOM, open_scene
 
 LOSSES = "gram,linear,poly,gaussian,bn"
@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: a setting, a loss or a file cannot be used.
     """
-    config = configuration_flags.parse_config(args.settings)
-    configuration.check(config)
+    config = configuration.read(configuration_flags.parse_config(args.settings))
     ranges.check_flags(args, {"batches": ranges.count()})
     names = configuration_flags.split_list(args.losses)
     for name in names:
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     scene = open_scene(config, args.init, batches=args.batches)
     rows = []
     for name in names:
-        objective = configuration.make_objective(
+        objective = construction.make_objective(
             configuration.changed(config, {"objective.style_loss": name})
         )
         found = [

@@ -15,7 +15,7 @@ from metastyle_jax.evaluation.gallery import Evaluation, Gallery
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Records, Row
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 
@@ -103,7 +103,7 @@ def _shared_settings(judged: Gallery) -> dict[str, Any]:
     for name in OF_CANDIDATES:
         del described[name]
     first = judged.candidates[0]
-    described["objective"] = configuration.record_objective(first.objective)
+    described["objective"] = provenance.record_objective(first.objective)
     described["network"] = stylization_network.architecture(first.init.params["weights"])
     for name, network in (("features", first.network), ("judge", judged.by.network)):
         described[f"{name} pooling"] = network.pooling

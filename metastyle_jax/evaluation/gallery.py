@@ -17,7 +17,7 @@ from metastyle_jax.evaluation.judging import Judge
 from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
-from metastyle_jax.settings import configuration, ranges
+from metastyle_jax.settings import provenance, ranges
 from metastyle_jax.storage import initialization, overwriting
 from metastyle_jax.stylization import stylizer
 
@@ -241,17 +241,15 @@ def _lpips(evaluation: Evaluation) -> lpips.Weights | None:
 
 def _candidate(spec: str) -> Candidate:
     init = initialization.load(spec)
-    objective = configuration.recorded_objective(init.settings)
-    trained_with, pooling = configuration.recorded_features(init.settings)
+    objective = provenance.recorded_objective(init.settings)
+    trained_with, pooling = provenance.recorded_features(init.settings)
     network = registry.load(trained_with, objective.layers, pooling=pooling)
     return Candidate(Path(spec).stem, init, objective, network)
 
 
 def _relative(objective: perceptual.Objective) -> perceptual.Objective:
     """The training's own; a raw loss has another size for every network and style."""
-    weight = (
-        objective.style_weight if objective.normalize else configuration.NORMALIZED.style_weight
-    )
+    weight = objective.style_weight if objective.normalize else provenance.NORMALIZED.style_weight
     return dataclasses.replace(objective, normalize=True, style_weight=weight)
 
 

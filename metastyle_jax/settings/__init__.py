@@ -1,3 +1,3 @@
 """What a configuration may hold, and the values that it stands for."""
 
-__all__ = ["configuration", "ranges", "resuming"]
+__all__ = ["configuration", "construction", "provenance", "ranges", "resuming", "schema"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metastyle_jax.errors import UserError
@@ -65,3 +65,24 @@ def check_flags(args: Any, ranges: dict[str, Range]) -> None:
         value = getattr(args, name)
         if value is not None:
             allowed.check(f"--{name.replace('_', '-')}", value)
+
+
+def require(flat: Mapping[str, Any], names: Iterable[str], example: str) -> None:
+    """Refuse settings by dotted name that lack one of `names`, which the file `example` has.
+
+    Raises:
+      UserError: naming the setting that is missing.
+    """
+    for name in names:
+        if name not in flat:
+            raise UserError(f"the configuration has no {name}: start from {example}")
+
+
+def check_minimum(flat: Mapping[str, Any], minimum: Mapping[str, float]) -> None:
+    """Refuse settings by dotted name below a minimum or beyond all reason, NaN too.
+
+    Raises:
+      UserError: naming the setting, what it may be and its value.
+    """
+    for name, least in minimum.items():
+        Range(least, LARGEST).check(f"config.{name}", flat[name])

@@ -13,20 +13,19 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import ml_collections
-
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance, schema
+from metastyle_jax.settings.schema import Settings
 
 _NETWORK = ("model.width", "model.residual_blocks", "model.blur", "model.predictor")
 _ORDER = ("seed", "data.content", "data.style", "batch.styles", "batch.contents")
 _DATA = ("content", "style")
 
 
-def fixed(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def fixed(config: Settings) -> dict[str, Any]:
     """The settings that a resumed training must share: they shape the state."""
-    flat = configuration.flatten(config)
+    flat = schema.flatten(config)
     names = [*_NETWORK, "inner.learned_rates"]
     if flat["inner.learned_rates"]:
         names.append("inner.subset")
@@ -37,9 +36,7 @@ def fixed(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return {name: flat[name] for name in names}
 
 
-def recorded(
-    config: ml_collections.ConfigDict, sources: Mapping[str, ImageSource]
-) -> dict[str, Any]:
+def recorded(config: Settings, sources: Mapping[str, ImageSource]) -> dict[str, Any]:
     """What each checkpoint records: all settings, and what is in the folders of pictures.
 
     Args:
@@ -54,7 +51,7 @@ def recorded(
         for kind, source in sources.items()
         if isinstance(source, FolderSource)
     }
-    return configuration.flatten(config) | files
+    return schema.flatten(config) | files
 
 
 def notice(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -101,7 +98,7 @@ def _resolve_pooling(before: dict[str, Any], now: dict[str, Any]) -> None:
     """A run may say what its network pools by, or leave it to the network."""
     if "features.pooling" in now and "features.network" in before:
         for values in (before, now):
-            values["features.pooling"] = configuration.recorded_features(values)[1]
+            values["features.pooling"] = provenance.recorded_features(values)[1]
 
 
 def _show(value: Any) -> str:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, style_file, style_packs
 from metastyle_jax.stylization import stylizer
 from metastyle_jax.stylization.stylizer import Record, Stylizer
@@ -50,7 +50,7 @@ def _load(name: str, init: str | None) -> Stylizer:
         return _of_style_file(path, name, init)
     params, metadata = style_file.load_params(path)
     settings = metadata["settings"]
-    noise = configuration.recorded_noise(settings)
+    noise = provenance.recorded_noise(settings)
     return Stylizer(params["weights"], params["style"], noise, Record(name, settings))
 
 
@@ -65,7 +65,7 @@ def _of_style_file(path: Path, name: str, spec: str | None) -> Stylizer:
         template=init.params["style"],
     )
     record = Record(name, settings, init.name, init.digest)
-    noise = configuration.recorded_noise(settings)
+    noise = provenance.recorded_noise(settings)
     return Stylizer(init.params["weights"], style, noise, record)
 
 

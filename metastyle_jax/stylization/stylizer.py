@@ -16,7 +16,7 @@ from metastyle_jax.data import decoding, images, in_memory
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.networks.input_noise import add_noise
 from metastyle_jax.runtime import compilation
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, overwriting, style_file
 from metastyle_jax.storage.digest import tree_digest
 
@@ -109,7 +109,7 @@ class Stylizer:
         Raises:
           UserError: the file cannot be written, or holds the weights that the style needs.
         """
-        settings = {**self.record.settings, configuration.NOISE: self.input_noise}
+        settings = {**self.record.settings, provenance.NOISE: self.input_noise}
         if not self.weights_are_named:
             params = jax.device_get(self.params)
             style_file.save_params(path, params, settings=settings, command=command)
@@ -137,7 +137,7 @@ def from_initialization(init: initialization.Initialization) -> Stylizer:
     return Stylizer(
         init.params["weights"],
         init.params["style"],
-        configuration.recorded_noise(init.settings),
+        provenance.recorded_noise(init.settings),
         Record(init.name, init.settings, init.name, init.digest),
     )
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step, subsets
 from metastyle_jax.metalearning.structures import Batch
 from metastyle_jax.runtime import sharding
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import configuration, construction
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.training.program import network_shapes, pick_devices, wrap_steps
 
 USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
@@ -91,7 +91,7 @@ class Plan:
 
 
 def plan(
-    config: ml_collections.ConfigDict,
+    config: Settings,
     *,
     limit: int | None = None,
     others: Sequence[int] = USUAL_STEPS,
@@ -111,7 +111,7 @@ def plan(
     Raises:
       UserError: a setting cannot be used, or the compiler itself finds no room.
     """
-    configuration.check(config)
+    config = configuration.read(config)
     devices = pick_devices(config)
     if limit is None:
         limit = device_memory(devices)
@@ -135,7 +135,7 @@ class _Timed:
         self._progress = progress
         self._seconds: float | None = None  # that one unit of the last program took
 
-    def run(self, config: ml_collections.ConfigDict, compile_it: Callable[[], Memory]) -> Memory:
+    def run(self, config: Settings, compile_it: Callable[[], Memory]) -> Memory:
         units, how = _length(config)
         if self._seconds is None:
             expected = f"about {_FIRST_MINUTES * units:.2g} to {4 * _FIRST_MINUTES * units:.2g} min"
@@ -155,26 +155,26 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _length(config: ml_collections.ConfigDict) -> tuple[float, str]:
+def _length(config: Settings) -> tuple[float, str]:
     """(inner steps that are compiled, and one more for the outer loss; in words)."""
-    if not configuration.unrolled(config):
+    if not construction.unrolled(config):
         return 2, "as a loop"
     copies = config.inner.steps
     if not subsets.folds(config.inner.subset):
         copies *= config.batch.styles
     how = "one after the other"
-    if copies > configuration.UNROLLED_AT_MOST:
+    if copies > construction.UNROLLED_AT_MOST:
         how += "; --config.inner.unroll=False compiles one of them, as a loop"
     return 1 + copies, how
 
 
-def step_memory(config: ml_collections.ConfigDict) -> Memory:
+def step_memory(config: Settings) -> Memory:
     """The memory of the outer step that training runs with `config`, compiled from shapes.
 
     Raises:
       UserError: the compiler itself finds no room for it.
     """
-    optimizer = configuration.make_outer_optimizer(config)
+    optimizer = construction.make_outer_optimizer(config)
     step = wrap_steps(config, optimizer, pick_devices(config))[1]
     shapes = _argument_shapes(config, optimizer, step)
     try:
@@ -210,7 +210,7 @@ def device_memory(devices: list[jax.Device]) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
 
 
-def _row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, *, verify: bool) -> Row:
+def _row(config: Settings, limit: int, progress: _Timed, *, verify: bool) -> Row:
     devices, measured = len(pick_devices(config)), {}
 
     def measure(share: int) -> int:
@@ -223,7 +223,7 @@ def _row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, *, ver
     points = {share: measure(share) for share in (configured, other)}
     per_style = max(1, (points[other] - points[configured]) // (other - configured))
     # unrolled, the inner loops of styles that do not fold make a program of any length
-    unrolled = configuration.unrolled(config)
+    unrolled = construction.unrolled(config)
     verify = verify and (subsets.folds(config.inner.subset) or not unrolled)
     share, compiled = largest_share(points, limit, measure if verify else None)
     return Row(
@@ -236,7 +236,7 @@ def _row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, *, ver
     )
 
 
-def _other_row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, row: Row) -> Row:
+def _other_row(config: Settings, limit: int, progress: _Timed, row: Row) -> Row:
     """A row from one compilation: a style's bytes are taken to grow with T as the temporary do."""
     devices = len(pick_devices(config))
     memory = _compile(config, config.batch.styles, progress)
@@ -244,11 +244,11 @@ def _other_row(config: ml_collections.ConfigDict, limit: int, progress: _Timed, 
     configured = config.batch.styles // devices
     points = {configured: memory.total, configured + 1: memory.total + per_style}
     share, _ = largest_share(points, limit)
-    unrolled = configuration.unrolled(config)
+    unrolled = construction.unrolled(config)
     return Row(config.inner.steps, unrolled, memory, per_style, share * devices, False)
 
 
-def _compile(config: ml_collections.ConfigDict, styles: int, progress: _Timed) -> Memory:
+def _compile(config: Settings, styles: int, progress: _Timed) -> Memory:
     changed = configuration.changed(config, {"batch.styles": styles})
     return progress.run(changed, lambda: step_memory(changed))
 
@@ -285,7 +285,7 @@ def largest_share(
 
 
 def _argument_shapes(
-    config: ml_collections.ConfigDict, optimizer: Any, step: sharding.Parallel
+    config: Settings, optimizer: Any, step: sharding.Parallel
 ) -> tuple[Any, Any, Any]:
     """(state, batch, feature network) of the step as shapes, placed as training places them."""
 
@@ -294,16 +294,14 @@ def _argument_shapes(
         return jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
 
     def init() -> outer_step.TrainState:
-        return outer_step.init_state(
-            configuration.init_params(config, jax.random.key(0)), optimizer
-        )
+        return outer_step.init_state(construction.init_params(config, jax.random.key(0)), optimizer)
 
     styles, contents = config.batch.styles, config.batch.contents
     batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
     return (
         step.replicate(jax.eval_shape(init)),
         step.place_batch(batch),
-        step.replicate(configuration.make_task(config, network_shapes(config))),
+        step.replicate(construction.make_task(config, network_shapes(config))),
     )
 
 

@@ -25,7 +25,8 @@ from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
-from metastyle_jax.settings import configuration, resuming
+from metastyle_jax.settings import configuration, construction, resuming, schema
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import checkpoint, initialization
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
@@ -36,7 +37,7 @@ SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batc
 
 
 def train(
-    config: ml_collections.ConfigDict, workdir: str | Path, *, resume: bool = False
+    config: ml_collections.ConfigDict | Settings, workdir: str | Path, *, resume: bool = False
 ) -> outer_step.TrainState:
     """Meta-train as `config` says; everything is written below `workdir`.
 
@@ -57,17 +58,17 @@ def train(
       KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
     """
     with stop_requests() as stop:
-        return _train(config, Path(workdir).expanduser(), resume, stop)
+        settings = configuration.read(config)
+        return _train(settings, Path(workdir).expanduser(), resume, stop)
 
 
 def _train(
-    config: ml_collections.ConfigDict, workdir: Path, resume: bool, stop: StopRequests
+    config: Settings, workdir: Path, resume: bool, stop: StopRequests
 ) -> outer_step.TrainState:
-    configuration.check(config)
     devices = pick_devices(config)
     sources = _open_sources(config)
     network = load_network(config)
-    optimizer = configuration.make_outer_optimizer(config)
+    optimizer = construction.make_outer_optimizer(config)
     recorded = resuming.recorded(config, sources)
     with (
         locked(workdir),
@@ -80,7 +81,7 @@ def _train(
         state = _initial_state(config, checkpoints, optimizer, resume)
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
             print(line)
-        _write_json(workdir / "config.json", configuration.flatten(config))
+        _write_json(workdir / "config.json", schema.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
             return _loop(config, workdir, steps, state, network, sources, checkpoints, stop)
@@ -88,10 +89,10 @@ def _train(
             _list_skipped(workdir, sources)
 
 
-def _open_sources(config: ml_collections.ConfigDict) -> dict[str, ImageSource]:
+def _open_sources(config: Settings) -> dict[str, ImageSource]:
     sources = {
         kind: open_source(
-            config.data[kind],
+            getattr(config.data, kind),
             kind,
             image_size=config.data.image_size,
             data_dir=config.data.tfds_dir or None,
@@ -99,14 +100,14 @@ def _open_sources(config: ml_collections.ConfigDict) -> dict[str, ImageSource]:
         for kind in ("content", "style")
     }
     for kind, source in sources.items():
-        print(f"{kind}: {len(source)} images from {config.data[kind]}")
+        print(f"{kind}: {len(source)} images from {getattr(config.data, kind)}")
         if isinstance(source, FolderSource) and source.skipped:
             print(source.report(), file=sys.stderr)
     return sources
 
 
 def _batches(
-    config: ml_collections.ConfigDict, sources: dict[str, ImageSource], start_step: int, seed: int
+    config: Settings, sources: dict[str, ImageSource], start_step: int, seed: int
 ) -> Iterator[Batch]:
     return batches(
         sources["content"],
@@ -124,12 +125,12 @@ def _batches(
 
 
 def _initial_state(
-    config: ml_collections.ConfigDict,
+    config: Settings,
     checkpoints: checkpoint.Checkpoints,
     optimizer: Any,
     resume: bool,
 ) -> outer_step.TrainState:
-    params = configuration.init_params(config, jax.random.key(config.seed))
+    params = construction.init_params(config, jax.random.key(config.seed))
     # a run that goes on has its own parameters; those it began with may be gone
     if config.model.init and not (resume and checkpoints.steps()):
         params = _trained(config.model.init, params)
@@ -162,7 +163,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _loop(
-    config: ml_collections.ConfigDict,
+    config: Settings,
     workdir: Path,
     steps: tuple[sharding.Parallel, sharding.Parallel],
     state: outer_step.TrainState,
@@ -174,7 +175,7 @@ def _loop(
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
     _, wrapped = steps
-    task = configuration.make_task(config, network)
+    task = construction.make_task(config, network)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
     draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
@@ -225,7 +226,7 @@ def _describe(values: Mapping[str, float]) -> str:
 
 
 def _sheet_drawer(
-    config: ml_collections.ConfigDict, task: StyleTask, sources: dict[str, ImageSource]
+    config: Settings, task: StyleTask, sources: dict[str, ImageSource]
 ) -> Callable[[MetaParameters], np.ndarray]:
     batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
     return progress_sheet.drawer(config, task, batch)

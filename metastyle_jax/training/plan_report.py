@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-import ml_collections
-
 from metastyle_jax.errors import UserError
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.training.memory_plan import Plan, Row
 
 _PREFIXES = ("", "k", "M", "G", "T")
@@ -36,7 +35,7 @@ def show_size(size: int) -> str:
     return f"{number:.{digits}f} {_PREFIXES[power]}B"
 
 
-def render(plan: Plan, config: ml_collections.ConfigDict) -> str:
+def render(plan: Plan, config: Settings) -> str:
     """The plan of `config` as lines for a terminal."""
     styles, contents, size = config.batch.styles, config.batch.contents, config.data.image_size
     each = "" if plan.devices == 1 else " on each device"

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 
 import jax
-import ml_collections
 import optax
 
 from metastyle_jax import bilevel
@@ -17,10 +16,11 @@ from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.networks import feature_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction, provenance, schema
+from metastyle_jax.settings.schema import Settings
 
 
-def pick_devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
+def pick_devices(config: Settings) -> list[jax.Device]:
     """The devices that `config.parallel.devices` asks for.
 
     Raises:
@@ -36,7 +36,7 @@ def pick_devices(config: ml_collections.ConfigDict) -> list[jax.Device]:
     return available[:count]
 
 
-def load_network(config: ml_collections.ConfigDict) -> FeatureNetwork:
+def load_network(config: Settings) -> FeatureNetwork:
     """The feature network that `config` describes.
 
     Raises:
@@ -46,26 +46,26 @@ def load_network(config: ml_collections.ConfigDict) -> FeatureNetwork:
     return registry.load(spec, _layers(config), pooling=pooling, dtype=dtype)
 
 
-def network_shapes(config: ml_collections.ConfigDict) -> FeatureNetwork:
+def network_shapes(config: Settings) -> FeatureNetwork:
     """The same with shapes for weights: nothing is read."""
     spec, pooling, dtype = _network_settings(config)
     architecture, _ = registry.parse(spec)
     return feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
 
 
-def _network_settings(config: ml_collections.ConfigDict) -> tuple[str, str, str | None]:
+def _network_settings(config: Settings) -> tuple[str, str, str | None]:
     return (
-        *configuration.recorded_features(configuration.flatten(config)),
-        configuration.dtype_of(config.features.dtype),
+        *provenance.recorded_features(schema.flatten(config)),
+        construction.dtype_of(config.features.dtype),
     )
 
 
-def _layers(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    return configuration.make_objective(config).layers
+def _layers(config: Settings) -> tuple[str, ...]:
+    return construction.make_objective(config).layers
 
 
 def wrap_steps(
-    config: ml_collections.ConfigDict,
+    config: Settings,
     optimizer: optax.GradientTransformation,
     devices: list[jax.Device],
 ) -> tuple[sharding.Parallel, sharding.Parallel]:
@@ -73,14 +73,14 @@ def wrap_steps(
 
     Two programs, not a conditional in one: XLA:CPU has no fast convolutions in conditionals.
     """
-    loop = configuration.make_inner_loop(config)
+    loop = construction.make_inner_loop(config)
     cheap = dataclasses.replace(loop, estimator=bilevel.first_order)
 
     def wrap(loop: InnerLoop) -> sharding.Parallel:
         step = functools.partial(
             outer_step.train_step,
             loop=loop,
-            schedule=configuration.make_schedule(config),
+            schedule=construction.make_schedule(config),
             outer_optimizer=optimizer,
             axis=sharding.AXIS,
         )

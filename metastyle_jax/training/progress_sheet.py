@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from metastyle_jax.metalearning import outer_loss
@@ -14,13 +13,14 @@ from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.runtime import compilation
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction
+from metastyle_jax.settings.schema import Settings
 
 STYLES = 4  # rows of a sheet
 
 
 def drawer(
-    config: ml_collections.ConfigDict, task: StyleTask, batch: Batch
+    config: Settings, task: StyleTask, batch: Batch
 ) -> Callable[[MetaParameters], np.ndarray]:
     """params -> sheet (H, W, 3) in [0, 1] of content, style, output before and after inner steps.
 
@@ -30,7 +30,7 @@ def drawer(
       batch: the first `STYLES` of its styles are drawn.
     """
     batch = batch.replace(styles=batch.styles[:STYLES])
-    loop = configuration.make_inner_loop(config)
+    loop = construction.make_inner_loop(config)
 
     @compilation.jit
     def outputs(params: MetaParameters, batch: Batch, task: StyleTask):
@@ -51,7 +51,7 @@ def drawer(
     return draw
 
 
-def _titles(config: ml_collections.ConfigDict) -> tuple[str, str, str, str]:
+def _titles(config: Settings) -> tuple[str, str, str, str]:
     steps = config.inner.steps
     after = f"{steps} inner step{'s' if steps != 1 else ''}"
     if config.model.predictor:

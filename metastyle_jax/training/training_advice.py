@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 
-import ml_collections
+from metastyle_jax.settings.schema import Settings
 
 # A loss of one step is that of a few pictures, and styles differ by a factor of ten: a run has gone
 # astray when even the smallest of DIVERGED_STEPS losses in a row is DIVERGED times the first one.
@@ -17,7 +17,7 @@ DIVERGED_STEPS = 10
 Tell = Callable[[int, Mapping[str, float], str], None]
 
 
-def not_finite(config: ml_collections.ConfigDict) -> Callable[[str, int], str]:
+def not_finite(config: Settings) -> Callable[[str, int], str]:
     """(metric that is not finite, step) -> what has most likely caused it and what to change."""
 
     def advise(name: str, step: int) -> str:
@@ -43,16 +43,16 @@ def not_finite(config: ml_collections.ConfigDict) -> Callable[[str, int], str]:
     return advise
 
 
-def _rate(config: ml_collections.ConfigDict, level: str) -> str:
-    return f"config.{level}.learning_rate (now {config[level].learning_rate:g})"
+def _rate(config: Settings, level: str) -> str:
+    return f"config.{level}.learning_rate (now {getattr(config, level).learning_rate:g})"
 
 
-def _clip(config: ml_collections.ConfigDict, level: str) -> str:
-    clip = config[level].clip
+def _clip(config: Settings, level: str) -> str:
+    clip = getattr(config, level).clip
     return f"config.{level}.clip (now {clip:g}{'' if clip else ', none'})"
 
 
-def _style_weight(config: ml_collections.ConfigDict) -> str:
+def _style_weight(config: Settings) -> str:
     return f"config.objective.style_weight (now {config.objective.style_weight:g})"
 
 
@@ -67,7 +67,7 @@ class Signs:
       tell: gets step, metrics and a sentence.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, tell: Tell) -> None:
+    def __init__(self, config: Settings, tell: Tell) -> None:
         self._config, self._tell = config, tell
         self._vanished = self._diverged = False
         self._first: tuple[int, float] | None = None

@@ -24,7 +24,7 @@ from metastyle_jax.metalearning import outer_loss, schedule, subsets
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.schedule import Scheduled
 from metastyle_jax.metalearning.style_tasks import StyleTask
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -233,9 +233,9 @@ def test_multi_step_weights_go_over_to_the_last_step():
 def test_settings_make_what_they_name():
     config = default.get_config()
     config.outer.estimator, config.outer.truncation = "truncated", 3
-    assert configuration.make_estimator(config).keywords == {"last": 3}
+    assert construction.make_estimator(config).keywords == {"last": 3}
     config.outer.estimator = "implicit"
     config.outer.implicit_damping = 0.5
-    assert configuration.make_estimator(config).keywords == {"damping": 0.5, "solver_steps": 10}
+    assert construction.make_estimator(config).keywords == {"damping": 0.5, "solver_steps": 10}
     config.outer.estimator = "hessian_only"
-    assert configuration.make_estimator(config) is bilevel.hessian_only
+    assert construction.make_estimator(config) is bilevel.hessian_only

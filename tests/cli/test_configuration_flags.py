@@ -7,7 +7,7 @@ import pytest
 import train
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import configuration, construction, schema
 
 FILE = "--config=configs/default.py"
 # what the comments of configs/default.py name, beside the choices
@@ -31,24 +31,23 @@ NAMED = {
     "parallel.devices": (0, 2),
     "log.sheet_every": (0, 10),
 }
-ALL = [
-    (n, v)
-    for table in (configuration.CHOICES, NAMED)
-    for n, values in table.items()
-    for v in values
-]
+CHOICES = {
+    setting.name: setting.allowed
+    for setting in schema.declared()
+    if isinstance(setting.allowed, tuple)
+}
+ALL = [(n, v) for table in (CHOICES, NAMED) for n, values in table.items() for v in values]
 
 
 @pytest.mark.parametrize("name, value", ALL)
 def test_every_named_value_is_accepted(name, value):
     config = configuration_flags.parse_config([FILE, f"--config.{name}={value}"])
-    configuration.check(config)
-    found = configuration.flatten(config)[name]
-    assert found == (list(value) if isinstance(value, tuple) else value)
+    value_read = schema.flatten(configuration.read(config))[name]
+    assert value_read == (list(value) if isinstance(value, tuple) else value)
 
 
 def test_the_choices_are_those_that_are_implemented():
-    assert configuration.CHOICES["inner.optimizer"] == tuple(configuration.INNER_OPTIMIZERS)
+    assert CHOICES["inner.optimizer"] == tuple(construction.INNER_OPTIMIZERS)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +61,7 @@ def test_unrolling_as_it_is_typed(typed, steps, unrolled):
     """The tests run on CPUs, where `auto` depends on the number of steps."""
     flags = [f"--config.inner.unroll={typed}", f"--config.inner.steps={steps}"]
     config = configuration_flags.parse_config([FILE, *flags])
-    configuration.check(config)
-    assert configuration.make_inner_loop(config).unroll is unrolled
+    assert construction.make_inner_loop(configuration.read(config)).unroll is unrolled
 
 
 @pytest.mark.parametrize("value", ["True", "False", "'auto'", "'False'"])
@@ -73,16 +71,15 @@ def test_unrolling_in_a_file(tmp_path, value):
         f"{text}    config.inner.unroll = {value}\n    return config\n"
     )
     config = configuration_flags.parse_config([f"--config={tmp_path / 'mine.py'}"])
-    configuration.check(config)
-    assert configuration.unrolled(config) is (value in ("True", "'auto'"))
+    assert construction.unrolled(configuration.read(config)) is (value in ("True", "'auto'"))
     changed = configuration.changed(config, {"inner.steps": 7})
-    assert configuration.unrolled(changed) is (value == "True")
+    assert construction.unrolled(changed) is (value == "True")
 
 
 def test_another_value_names_those_that_there_are():
     config = configuration_flags.parse_config([FILE, "--config.inner.unroll=maybe"])
     with pytest.raises(UserError, match="='maybe' is unknown: use one of auto, True, False"):
-        configuration.check(config)
+        configuration.read(config)
 
 
 @pytest.mark.parametrize(

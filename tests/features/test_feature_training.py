@@ -23,7 +23,6 @@ from metastyle_jax.features.training import (
     teachers,
 )
 from metastyle_jax.networks import vgg
-from metastyle_jax.settings import configuration
 from metastyle_jax.storage import checkpoint, safetensors_file
 from metastyle_jax.storage.digest import leaf_digests
 from metastyle_jax.storage.folder_lock import locked
@@ -62,7 +61,9 @@ def config(**changes):
         "log.every": 1,
         "checkpoint.every": 2,
     }
-    return configuration.changed(compact_features.get_config(), small | changes)
+    config = compact_features.get_config()
+    config.update_from_flattened_dict(small | changes)
+    return config
 
 
 def test_compressed_vgg_equals_that_of_torch(torch_reference):

@@ -25,7 +25,7 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
-from metastyle_jax.settings import configuration, resuming
+from metastyle_jax.settings import configuration, construction, provenance, resuming, schema
 from metastyle_jax.storage import initialization, style_file
 
 LAYERS = ("relu1_2",)
@@ -33,37 +33,38 @@ LAYERS = ("relu1_2",)
 
 def config_with(**changes):
     config = smoke.get_config()
-    return configuration.changed(config, {f"objective.{k}": v for k, v in changes.items()})
+    config.update_from_flattened_dict({f"objective.{k}": v for k, v in changes.items()})
+    return config
 
 
 def test_a_configuration_names_loss_and_layer_weights():
     config = config_with(style_loss="0.5*bn + poly(2)", style_layer_weights=(1.0, 2.0, 3.0))
-    objective = configuration.make_objective(config)
+    objective = construction.make_objective(config)
     assert objective.style_loss == fusion.parse("0.5*bn+poly(2)")
     assert objective.style_layer_weights == (1.0, 2.0, 3.0)
-    recorded = {"features.network": "compact", **configuration.record_objective(objective)}
+    recorded = {"features.network": "compact", **provenance.record_objective(objective)}
     json.dumps(recorded)
-    assert configuration.recorded_objective(recorded) == objective
+    assert provenance.recorded_objective(recorded) == objective
 
 
 def test_pooling_belongs_to_the_feature_network():
     """Another network pools as it was trained, the same one as the record says."""
     recorded = {"features.network": "vgg16:a/b.pth", "features.pooling": "average"}
-    assert configuration.recorded_features(recorded) == ("vgg16:a/b.pth", "average")
-    assert configuration.recorded_features(recorded, "vgg16") == ("vgg16", "average")
-    assert configuration.recorded_features(recorded, "vgg19") == ("vgg19", "max")
+    assert provenance.recorded_features(recorded) == ("vgg16:a/b.pth", "average")
+    assert provenance.recorded_features(recorded, "vgg16") == ("vgg16", "average")
+    assert provenance.recorded_features(recorded, "vgg19") == ("vgg19", "max")
     embedded = {"features.network": "compact", "features.pooling": "average"}
-    assert configuration.recorded_features(embedded, "vgg16:c.pth") == ("vgg16:c.pth", "max")
-    assert configuration.recorded_features({}) == ("compact", "average")
+    assert provenance.recorded_features(embedded, "vgg16:c.pth") == ("vgg16:c.pth", "max")
+    assert provenance.recorded_features({}) == ("compact", "average")
     # an empty setting leaves it to the network, which a run may resume with either way
     left = config_with()
     left.features.pooling = ""
     said = config_with()
     said.features.pooling = "average"
-    assert resuming.notice(configuration.flatten(left), configuration.flatten(said)) is None
+    assert resuming.notice(schema.flatten(left), schema.flatten(said)) is None
     network = tiny.feature_network(LAYERS, pooling="average")
-    record = configuration.record_features(network)
-    assert configuration.recorded_features(record) == ("tiny", "average")
+    record = provenance.record_features(network)
+    assert provenance.recorded_features(record) == ("tiny", "average")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_pooling_belongs_to_the_feature_network():
 )
 def test_mistakes_name_the_setting(changes, fragments):
     with pytest.raises(UserError) as caught:
-        configuration.check(config_with(**changes))
+        configuration.read(config_with(**changes))
     assert all(fragment in str(caught.value) for fragment in fragments)
 
 

@@ -12,7 +12,7 @@ from configs import default
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.metalearning import outer_step
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction
 from metastyle_jax.training import memory_plan, meta_training, plan_report, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,14 +56,14 @@ def test_equals_the_program_for_real_arrays(kind, steps):
     )
     predicted = memory_plan.step_memory(config)
 
-    optimizer = configuration.make_outer_optimizer(config)
+    optimizer = construction.make_outer_optimizer(config)
     _, step = program.wrap_steps(config, optimizer, jax.devices()[:2])
     sources = meta_training._open_sources(config)
-    params = configuration.init_params(config, jax.random.key(0))
+    params = construction.init_params(config, jax.random.key(0))
     arguments = (
         step.replicate(outer_step.init_state(params, optimizer)),
         step.place_batch(next(meta_training._batches(config, sources, 0, 0))),
-        step.replicate(configuration.make_task(config, program.load_network(config))),
+        step.replicate(construction.make_task(config, program.load_network(config))),
     )
     actual = step.step.lower(*arguments).compile().memory_analysis()
 

@@ -25,7 +25,7 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.networks import stylization_network, vgg
 from metastyle_jax.runtime import interrupts, sharding
-from metastyle_jax.settings import configuration, resuming
+from metastyle_jax.settings import construction, resuming, schema
 from metastyle_jax.storage import checkpoint, initialization
 from metastyle_jax.storage.digest import leaf_digests
 from metastyle_jax.storage.folder_lock import locked
@@ -75,7 +75,7 @@ def one_program_for_one_configuration():
 
     def wrap_once(config, optimizer, devices):
         # the length of a run is no part of its program
-        flat = {k: v for k, v in configuration.flatten(config).items() if not k.startswith(NO_PART)}
+        flat = {k: v for k, v in schema.flatten(config).items() if not k.startswith(NO_PART)}
         key = json.dumps(flat, sort_keys=True)
         if key not in programs:
             programs[key] = wrap(config, optimizer, devices)
@@ -167,7 +167,7 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
 
 
 def _restore(config, workdir):
-    optimizer = configuration.make_outer_optimizer(config)
+    optimizer = construction.make_outer_optimizer(config)
     network = stylization_network.init(jax.random.key(0), width=4, residual_blocks=1)
     params = MetaParameters(**network)
     with _checkpoints(config, workdir) as checkpoints:
@@ -182,7 +182,7 @@ def _overwrite(config, workdir, state):
 
 def _checkpoints(config, workdir):
     return checkpoint.Checkpoints(
-        workdir / checkpoint.DIRECTORY_NAME, configuration=configuration.flatten(config)
+        workdir / checkpoint.DIRECTORY_NAME, configuration=schema.flatten(config)
     )
 
 

@@ -23,7 +23,7 @@ from metastyle_jax.features.training import distortion, student, teachers
 from metastyle_jax.runtime import compilation
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
-from metastyle_jax.settings import configuration, resuming
+from metastyle_jax.settings import ranges, resuming, schema
 from metastyle_jax.storage import checkpoint, safetensors_file
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
@@ -109,10 +109,10 @@ def train_features(
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
-    flat = configuration.flatten(config)
+    flat = schema.flatten(config)
     needed = (*MINIMUM, "data.content", "data.style", "teachers")
-    configuration.require(flat, needed, "configs/compact_features.py")
-    configuration.check_minimum(flat, MINIMUM)
+    ranges.require(flat, needed, "configs/compact_features.py")
+    ranges.check_minimum(flat, MINIMUM)
 
 
 def _rates(config: ml_collections.ConfigDict) -> dict[str, float]:
@@ -267,7 +267,7 @@ def _as_float16(network: Any) -> dict[str, np.ndarray]:
 
 def _metadata(config: ml_collections.ConfigDict, teaching: teachers.Weights) -> Mapping[str, str]:
     """Where files lie on this machine is nobody's business: the teachers' digests say which."""
-    settings_of_run = configuration.flatten(config)
+    settings_of_run = schema.flatten(config)
     for name in ("data.content", "data.style", "teachers"):
         del settings_of_run[name]
     return {

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
@@ -24,14 +23,15 @@ from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.studies.meta_gradients.gradients import PARTS, cosine, flat, joined, norm_ratio
 from metastyle_jax.studies.meta_gradients.scene import Scene, one_step_loop
 
 TOLERANCE = 1e-3  # of an eigenvalue, relative
 
 
-def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]:
+def inner_spectrum(config: Settings, scene: Scene) -> list[Row]:
     """Ends of the spectrum of the inner Hessian, a row for each batch of one style.
 
     Lanczos iterations (ARPACK) on Hessian-vector products at the start of the inner loop.
@@ -46,7 +46,7 @@ def inner_spectrum(config: ml_collections.ConfigDict, scene: Scene) -> list[Row]
 
     @compilation.jit
     def gradient_and_product(vector: jax.Array, slow: Any, batch: Batch, task: StyleTask):
-        key = schedule.draws_key(configuration.make_schedule(config), jnp.int32(0))
+        key = schedule.draws_key(construction.make_schedule(config), jnp.int32(0))
         data, _ = style_tasks.support_and_query(task, batch, key=key if task.random else None)
         first, second = inner_gradients.products(
             style_tasks.inner_loss, unravel(flat_fast), slow, data, unravel(vector)
@@ -99,7 +99,7 @@ class RateSweep:
       config: of the bilevel problem; its own inner rate, optimizer and clipping are left out.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict) -> None:
+    def __init__(self, config: Settings) -> None:
         self._programs = {
             name: _gradient_at_rate(config, bilevel.ESTIMATORS[name])
             for name in ("exact", "first_order")
@@ -138,7 +138,7 @@ class RateSweep:
         return rows
 
 
-def _gradient_at_rate(config: ml_collections.ConfigDict, estimator: bilevel.Estimator) -> Callable:
+def _gradient_at_rate(config: Settings, estimator: bilevel.Estimator) -> Callable:
     loop = one_step_loop(config, estimator)
 
     @compilation.jit

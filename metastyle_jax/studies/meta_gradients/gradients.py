@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
 from metastyle_jax.metalearning import outer_step
@@ -15,7 +14,8 @@ from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.studies.meta_gradients.scene import Scene, loop_with_estimator
 
 PARTS = ("weights", "style")
@@ -39,10 +39,10 @@ class Measurement(NamedTuple):
     temporary_bytes: int
 
 
-def measure(config: ml_collections.ConfigDict, scene: Scene, estimator: str, steps: int):
+def measure(config: Settings, scene: Scene, estimator: str, steps: int):
     """`Measurement` of `estimator` with `steps` inner steps on every batch of `scene`."""
     loop = loop_with_estimator(config, estimator, steps)
-    schedule = configuration.make_schedule(config)
+    schedule = construction.make_schedule(config)
 
     def gradient(params: MetaParameters, batch: Batch, task: StyleTask, step: jax.Array):
         return outer_step.outer_gradient(params, step, batch, task, loop=loop, schedule=schedule)
@@ -71,7 +71,7 @@ def measure(config: ml_collections.ConfigDict, scene: Scene, estimator: str, ste
 
 
 def compare_estimators(
-    config: ml_collections.ConfigDict, scene: Scene, estimators: Sequence[str], steps: int
+    config: Settings, scene: Scene, estimators: Sequence[str], steps: int
 ) -> list[Row]:
     """A row for each estimator: its cost, and its gradient against that of `exact`.
 

@@ -12,7 +12,8 @@ from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Records, Row
-from metastyle_jax.settings import configuration, ranges
+from metastyle_jax.settings import configuration, ranges, schema
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.studies.meta_gradients import curvature, gradients, report, training_curves
 from metastyle_jax.studies.meta_gradients.scene import open_scene, variant
@@ -55,7 +56,7 @@ class Study:
     validation_style: str = ""
 
 
-def run(config: ml_collections.ConfigDict, study: Study, out: Path) -> None:
+def run(config: ml_collections.ConfigDict | Settings, study: Study, out: Path) -> None:
     """Measure and write `out`: `study.md`, CSV files, plots, and `measurements.json`.
 
     Stopped and started again, it goes on after the last measurement that was finished.
@@ -63,12 +64,13 @@ def run(config: ml_collections.ConfigDict, study: Study, out: Path) -> None:
     Raises:
       UserError: a setting, a folder or a file cannot be used.
     """
+    config = configuration.read(config)
     _check(config, study)
     plots.require_matplotlib()
     out = prepare_folder(out)
     entries = len(study.inner_steps) + 1 + study.styles
     entries += len(study.trained) * (1 + study.adaptation_styles) if study.train_steps else 0
-    described = {**configuration.flatten(config), **dataclasses.asdict(study)}
+    described = {**schema.flatten(config), **dataclasses.asdict(study)}
     records = Records(out / "measurements.json", described, total=entries)
     tables = {
         "gradients": _gradients(config, study, records),
@@ -91,8 +93,7 @@ _RANGES = {
 }
 
 
-def _check(config: ml_collections.ConfigDict, study: Study) -> None:
-    configuration.check(config)
+def _check(config: Settings, study: Study) -> None:
     for name in (*study.estimators, *study.trained):
         if name not in bilevel.ESTIMATORS:
             known = ", ".join(bilevel.ESTIMATORS)
@@ -107,7 +108,7 @@ def _check(config: ml_collections.ConfigDict, study: Study) -> None:
             variant(config, **{"outer.estimator": name, "inner.steps": steps})
 
 
-def _gradients(config: ml_collections.ConfigDict, study: Study, records: Records) -> list[Row]:
+def _gradients(config: Settings, study: Study, records: Records) -> list[Row]:
     def measure(steps: int) -> list[Row]:
         scene = open_scene(config, study.init, batches=study.batches)
         return gradients.compare_estimators(config, scene, study.estimators, steps)
@@ -118,9 +119,7 @@ def _gradients(config: ml_collections.ConfigDict, study: Study, records: Records
     )
 
 
-def _curvature(
-    config: ml_collections.ConfigDict, study: Study, records: Records
-) -> dict[str, list[Row]]:
+def _curvature(config: Settings, study: Study, records: Records) -> dict[str, list[Row]]:
     scene = open_scene(config, study.init, batches=study.styles, styles=1)
     spectrum = records.measure("inner Hessian", lambda: curvature.inner_spectrum(config, scene))
     sweep = curvature.RateSweep(config)
@@ -134,9 +133,7 @@ def _curvature(
     return {"curvature": spectrum, "rates": rates}
 
 
-def _trainings(
-    config: ml_collections.ConfigDict, study: Study, records: Records, out: Path
-) -> dict[str, list[Row]]:
+def _trainings(config: Settings, study: Study, records: Records, out: Path) -> dict[str, list[Row]]:
     if not study.train_steps:
         return {}
     training, adaptation = [], []
@@ -153,7 +150,7 @@ def _trainings(
 
 
 def _adaptations(
-    config: ml_collections.ConfigDict, study: Study, records: Records, name: str, workdir: Path
+    config: Settings, study: Study, records: Records, name: str, workdir: Path
 ) -> list[Row]:
     if not study.adaptation_styles:
         return []

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import atomic_path
 
 Tables = Mapping[str, Sequence[Row]]
 
 
-def write(out: Path, tables: Tables, config: ml_collections.ConfigDict, study: Any) -> None:
+def write(out: Path, tables: Tables, config: Settings, study: Any) -> None:
     """Write `NAME.csv` of each table, its plot, and `study.md`, which has them all."""
     draw = {
         "gradients": plots.gradients,
@@ -39,7 +39,7 @@ def write(out: Path, tables: Tables, config: ml_collections.ConfigDict, study: A
     print(f"wrote {out / 'study.md'}")
 
 
-def heading(config: ml_collections.ConfigDict, study: Any) -> str:
+def heading(config: Settings, study: Any) -> str:
     """The machine, and what was measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device, network = jax.devices()[0], config.features.network.partition(":")[0]

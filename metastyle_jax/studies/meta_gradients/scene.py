@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from metastyle_jax import bilevel
@@ -18,7 +17,8 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import configuration, construction
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
 from metastyle_jax.training.program import load_network
 
@@ -41,9 +41,7 @@ class Scene(NamedTuple):
     step: jax.Array
 
 
-def open_scene(
-    config: ml_collections.ConfigDict, init: str, *, batches: int, styles: int | None = None
-) -> Scene:
+def open_scene(config: Settings, init: str, *, batches: int, styles: int | None = None) -> Scene:
     """The first `batches` batches that a training with `config` sees, and where it starts.
 
     Args:
@@ -69,27 +67,25 @@ def open_scene(
     )
     return Scene(
         load_params(config, init),
-        configuration.make_task(config, load_network(config)),
+        construction.make_task(config, load_network(config)),
         list(itertools.islice(stream, batches)),
         jnp.asarray(max(config.outer.style_warmup, config.outer.multi_step), jnp.int32),
     )
 
 
-def source(
-    config: ml_collections.ConfigDict, kind: Literal["content", "style"]
-) -> pipeline.ImageSource:
+def source(config: Settings, kind: Literal["content", "style"]) -> pipeline.ImageSource:
     """The images of `config.data.content` or `config.data.style`."""
     return open_source(
-        config.data[kind],
+        getattr(config.data, kind),
         kind,
         image_size=config.data.image_size,
         data_dir=config.data.tfds_dir or None,
     )
 
 
-def load_params(config: ml_collections.ConfigDict, init: str) -> MetaParameters:
+def load_params(config: Settings, init: str) -> MetaParameters:
     """Weights and style of `init`, of the network that `config` describes."""
-    template = configuration.init_params(config, jax.random.key(config.seed))
+    template = construction.init_params(config, jax.random.key(config.seed))
     template = MetaParameters(**template.network)
     if init == RANDOM:
         return template
@@ -103,25 +99,23 @@ def load_params(config: ml_collections.ConfigDict, init: str) -> MetaParameters:
     return jax.tree.map(jnp.asarray, params)
 
 
-def variant(config: ml_collections.ConfigDict, **changes: Any) -> ml_collections.ConfigDict:
+def variant(config: Settings, **changes: Any) -> Settings:
     """A copy of `config` with settings changed: `variant(config, **{"inner.steps": 3})`.
 
     Raises:
       UserError: the settings do not go together.
     """
-    copy = configuration.changed(config, changes)
-    configuration.check(copy)
-    return copy
+    return configuration.changed(config, changes)
 
 
-def loop_with_estimator(config: ml_collections.ConfigDict, estimator: str, steps: int) -> InnerLoop:
+def loop_with_estimator(config: Settings, estimator: str, steps: int) -> InnerLoop:
     """The inner loop of `config` with another estimator and T, without learned rates."""
     changed = variant(config, **{"outer.estimator": estimator, "inner.steps": steps})
-    loop = configuration.make_inner_loop(changed)
+    loop = construction.make_inner_loop(changed)
     optimizer = loop.optimizer
     return dataclasses.replace(loop, optimizer=lambda step, rates: optimizer(step, None))
 
 
-def one_step_loop(config: ml_collections.ConfigDict, estimator: bilevel.Estimator) -> InnerLoop:
+def one_step_loop(config: Settings, estimator: bilevel.Estimator) -> InnerLoop:
     """The inner loop of `config` with one step: what a sweep over rates compares."""
-    return dataclasses.replace(configuration.make_inner_loop(config), steps=1, estimator=estimator)
+    return dataclasses.replace(construction.make_inner_loop(config), steps=1, estimator=estimator)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from metastyle_jax.adaptation import service
 from metastyle_jax.data.images import as_float
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.reporting.records import Row
-from metastyle_jax.settings import configuration
+from metastyle_jax.settings import construction
+from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
 from metastyle_jax.studies.meta_gradients.scene import source, variant
 from metastyle_jax.stylization import stylizer
@@ -26,9 +26,7 @@ from metastyle_jax.training.program import load_network
 RECORDED = 60  # about so many points of each training
 
 
-def train(
-    config: ml_collections.ConfigDict, estimator: str, steps: int, workdir: Path
-) -> list[Row]:
+def train(config: Settings, estimator: str, steps: int, workdir: Path) -> list[Row]:
     """Train from the random start with `estimator`; all estimators see the same batches.
 
     A training that was stopped goes on from its last checkpoint.
@@ -59,7 +57,7 @@ def train(
 
 
 def adapt(
-    config: ml_collections.ConfigDict,
+    config: Settings,
     init: str,
     *,
     style: np.ndarray,
@@ -80,7 +78,7 @@ def adapt(
     beginning = stylizer.from_initialization(initialization.load(init))
     start = service.Start(
         dataclasses.replace(beginning, input_noise=config.data.noise),
-        configuration.make_objective(config),
+        construction.make_objective(config),
         load_network(config),
     )
     measure = service.losses_over(start, style, contents)
@@ -103,7 +101,7 @@ def adapt(
     return losses
 
 
-def center_crops(config: ml_collections.ConfigDict, kind: str, count: int) -> np.ndarray:
+def center_crops(config: Settings, kind: str, count: int) -> np.ndarray:
     """(count, size, size, 3) of images spread evenly over the source of `kind`."""
     images, size = source(config, kind), config.data.image_size
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)

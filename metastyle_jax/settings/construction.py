@@ -1,0 +1,178 @@
+"""The objects that settings stand for: objective, task, inner loop, optimizers, parameters."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from metastyle_jax import bilevel
+from metastyle_jax.bilevel import learned_rates
+from metastyle_jax.losses import fusion, perceptual
+from metastyle_jax.metalearning import subsets
+from metastyle_jax.metalearning.inner_adaptation import InnerLoop, InnerOptimizer
+from metastyle_jax.metalearning.schedule import Schedule
+from metastyle_jax.metalearning.structures import MetaParameters
+from metastyle_jax.metalearning.style_tasks import StyleTask
+from metastyle_jax.networks import predictor, stylization_network, vgg
+from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.settings.schema import Settings
+
+# XLA:CPU needs inner steps one after the other to be fast, but then compiles each of them: beyond
+# this many, inner.unroll="auto" makes them a loop there too
+UNROLLED_AT_MOST = 5
+
+# eps_root keeps Adam's root differentiable where a gradient is zero
+INNER_OPTIMIZERS: Mapping[str, Callable[[jax.Array], optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": functools.partial(optax.sgd, momentum=0.9),
+    "adam": functools.partial(optax.adam, eps_root=1e-8),
+}
+
+
+def make_objective(config: Settings) -> perceptual.Objective:
+    """The objective that a configuration describes."""
+    return perceptual.Objective(
+        content_layers=tuple(config.objective.content_layers),
+        style_layers=tuple(config.objective.style_layers),
+        content_weight=config.objective.content_weight,
+        style_weight=config.objective.style_weight,
+        style_loss=fusion.parse(config.objective.style_loss),
+        style_layer_weights=tuple(config.objective.style_layer_weights),
+        total_variation_weight=config.objective.total_variation_weight or None,
+        normalize=config.objective.normalize,
+    )
+
+
+def make_task(config: Settings, network: FeatureNetwork) -> StyleTask:
+    """What a configuration asks the stylization network to do, judged by `network`."""
+    return StyleTask(
+        objective=make_objective(config),
+        network=network,
+        noise=config.data.noise or None,
+        dtype=dtype_of(config.model.dtype),
+    )
+
+
+def make_inner_loop(config: Settings) -> InnerLoop:
+    """The inner loop of a configuration."""
+    return InnerLoop(
+        subset=config.inner.subset,
+        steps=config.inner.steps,
+        estimator=make_estimator(config),
+        unroll=unrolled(config),
+        optimizer=make_inner_optimizer(config),
+    )
+
+
+def make_schedule(config: Settings) -> Schedule:
+    """What a configuration lets depend on the outer step."""
+    return Schedule(
+        style_warmup=config.outer.style_warmup,
+        random_steps=config.inner.random_steps,
+        multi_step=config.outer.multi_step,
+        seed=config.seed,
+    )
+
+
+def unrolled(config: Settings) -> bool:
+    """Whether inner steps are compiled one after the other, not as a loop, on this backend."""
+    unroll = config.inner.unroll
+    if unroll == "auto":
+        return jax.default_backend() == "cpu" and config.inner.steps <= UNROLLED_AT_MOST
+    return unroll
+
+
+def make_estimator(config: Settings) -> bilevel.Estimator:
+    """The meta-gradient estimator of a configuration with its settings."""
+    estimator = bilevel.ESTIMATORS[config.outer.estimator]
+    options = {
+        "truncated": {"last": config.outer.truncation},
+        "implicit": {
+            "damping": config.outer.implicit_damping,
+            "solver_steps": config.outer.implicit_solver_steps,
+        },
+    }
+    if config.outer.estimator in options:
+        return functools.partial(estimator, **options[config.outer.estimator])
+    return estimator
+
+
+def make_inner_optimizer(config: Settings) -> InnerOptimizer:
+    """(outer step, learned rates) -> the inner optimizer: clipping, the optimizer, learned rates.
+
+    The optimizer's own rate decays with the outer step; learned rates multiply what it returns.
+    """
+    rate, decay, clip = config.inner.learning_rate, config.inner.decay, config.inner.clip
+    folds, kind = subsets.folds(config.inner.subset), config.inner.learned_rates
+    clip_by_norm = bilevel.clip_by_task_norm if folds else optax.clip_by_global_norm
+
+    def make(step: jax.Array, multipliers: Any = None) -> optax.GradientTransformation:
+        parts = [clip_by_norm(clip)] if clip else []
+        now = rate / (1 + decay * step.astype("float32"))
+        parts.append(INNER_OPTIMIZERS[config.inner.optimizer](now))
+        if multipliers is not None:
+            parts.append(learned_rates.scale_by_multipliers(kind, multipliers))
+        return optax.chain(*parts)
+
+    return make
+
+
+def dtype_of(name: str) -> str | None:
+    return None if name == "float32" else name
+
+
+def init_params(config: Settings, key: jax.Array) -> MetaParameters:
+    """What the outer optimizer moves: weights, style, learned inner rates, a predictor."""
+    params = init_network(config, key)
+    meta_parameters = MetaParameters(**params)
+    if kind := config.inner.learned_rates:
+        fast, _ = subsets.split(params, config.inner.subset)
+        rates = learned_rates.init(kind, fast, config.inner.steps)
+        meta_parameters = meta_parameters.replace(inner_rates=rates)
+    if hidden := config.model.predictor:
+        architecture = config.features.network.partition(":")[0]
+        layers = config.objective.style_layers
+        network = predictor.init(
+            jax.random.fold_in(key, 1),
+            params["style"],
+            inputs=2 * sum(vgg.width(architecture, layer) for layer in layers),
+            hidden=hidden,
+        )
+        meta_parameters = meta_parameters.replace(predictor=network)
+    return meta_parameters
+
+
+def init_network(config: Settings, key: jax.Array) -> stylization_network.Params:
+    """A new stylization network, `{"weights": ..., "style": ...}`."""
+    return stylization_network.init(
+        key,
+        width=config.model.width,
+        residual_blocks=config.model.residual_blocks,
+        blur=config.model.blur,
+    )
+
+
+def make_outer_optimizer(config: Settings) -> optax.GradientTransformation:
+    """Adam with the paper's decay, and warm-up and clipping where asked for."""
+    rate, decay, warmup = config.outer.learning_rate, config.outer.decay, config.outer.warmup
+
+    def schedule(step: jax.Array) -> jax.Array:
+        step = step.astype("float32")
+        rise = jax.numpy.minimum(1.0, (step + 1) / (warmup + 1))
+        return rate * rise / (1 + decay * step)
+
+    parts = [optax.adam(schedule)]
+    if config.outer.clip:
+        parts.insert(0, optax.clip_by_global_norm(config.outer.clip))
+    if (factor := config.outer.last_layer_rate) != 1:
+        parts.append(optax.stateless(lambda updates, _: _scale_last_layer(updates, factor)))
+    return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def _scale_last_layer(updates: MetaParameters, factor: float) -> MetaParameters:
+    scaled = stylization_network.scale_last_layer({"weights": updates.weights}, factor)
+    return updates.replace(weights=scaled["weights"])

@@ -1,0 +1,81 @@
+"""What files record of how they were made, as settings by dotted name, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metastyle_jax.losses import fusion, perceptual
+from metastyle_jax.networks import vgg
+from metastyle_jax.networks.feature_network import FeatureNetwork
+
+NOISE = "data.noise"
+# for parameters whose training nobody recorded
+EMBEDDED_FEATURES = "compact"
+NORMALIZED = perceptual.Objective(
+    style_layers=("relu1_2", "relu2_2", "relu3_3"),
+    style_weight=5.0,
+    normalize=True,
+)
+
+_OBJECTIVE = (
+    "content_layers",
+    "style_layers",
+    "content_weight",
+    "style_weight",
+    "style_layer_weights",
+    "normalize",
+)
+
+
+def record_objective(objective: perceptual.Objective) -> dict[str, Any]:
+    """The settings of an objective by dotted name, as `flatten` has them."""
+    return {
+        "objective.style_loss": objective.style_loss.name,
+        **{f"objective.{name}": _plain(getattr(objective, name)) for name in _OBJECTIVE},
+        "objective.total_variation_weight": objective.total_variation_weight or 0.0,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def recorded_objective(recorded: Mapping[str, Any]) -> perceptual.Objective:
+    """The objective that settings by dotted name describe; what they lack is `NORMALIZED`."""
+    values = {
+        name: recorded.get(f"objective.{name}", getattr(NORMALIZED, name)) for name in _OBJECTIVE
+    }
+    return perceptual.Objective(
+        style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
+        total_variation_weight=recorded.get("objective.total_variation_weight") or None,
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()},
+    )
+
+
+def record_features(network: FeatureNetwork) -> dict[str, Any]:
+    """The settings of a feature network by dotted name, as `flatten` has them."""
+    return {"features.network": network.spec, "features.pooling": network.pooling}
+
+
+def recorded_features(recorded: Mapping[str, Any], instead: str = "") -> tuple[str, str]:
+    """Which feature network settings by dotted name describe, and how it pools.
+
+    Args:
+      recorded: settings; a training that recorded none used `EMBEDDED_FEATURES`.
+      instead: the network to use in its place; one of another architecture pools as it was trained.
+
+    Returns:
+      (spec, pooling), see `features.registry.load`.
+    """
+    spec = recorded.get("features.network", EMBEDDED_FEATURES)
+    architecture = (instead or spec).partition(":")[0]
+    own = vgg.POOLING.get(architecture, "max")
+    if architecture != spec.partition(":")[0]:
+        return instead, own
+    return instead or spec, recorded.get("features.pooling") or own
+
+
+def recorded_noise(recorded: Mapping[str, Any]) -> float:
+    """The noise that a training or an adaptation was made with; 0 if nobody recorded one."""
+    return recorded.get(NOISE, 0.0)
