@@ -25,7 +25,7 @@ _ADAM = optax.scale_by_adam()
 
 @dataclasses.dataclass(frozen=True)
 class AdaptationSettings:
-    """How to adapt.
+    """What is minimized, by how many steps, of what.
 
     Attributes:
       steps: of Adam.
@@ -84,7 +84,7 @@ def adapt(
         textures.
       contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
       network: the feature network.
-      settings: how.
+      settings: objective, steps, rate, input noise.
       on_step: called after each step with its number, the parameters it reached, its metrics and
         the seconds so far.
       stopping: asked after each step; True makes it the last one.

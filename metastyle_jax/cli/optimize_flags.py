@@ -10,7 +10,7 @@ from metastyle_jax.cli import configuration_flags
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import vgg
-from metastyle_jax.pixels import image_optimization
+from metastyle_jax.pixels import pixel_optimizers
 from metastyle_jax.settings import ranges
 
 DEFAULT_RATES = {"adam": 0.02, "lbfgs": 1.0}
@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add("--sizes", type=_ints, default="256", help="short sides in pixels, coarse to fine")
     add("--style-scale", type=float, default=1.0, help="short side of the style over the content's")
     add("--steps", type=_ints, default="300", help="at each size; one number or one per size")
-    add("--optimizer", choices=tuple(image_optimization.OPTIMIZERS), default="adam")
+    add("--optimizer", choices=tuple(pixel_optimizers.OPTIMIZERS), default="adam")
     add("--learning-rate", type=float, help="default: 0.02 (adam) or 1 (lbfgs)")
     add("--start", default="content", help="content, noise, or a picture")
     add("--seed", type=int, default=0, help="of the noise and of random losses")

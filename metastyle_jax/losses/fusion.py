@@ -30,8 +30,8 @@ def fuse(*parts: tuple[float, StyleLoss]) -> StyleLoss:
     def distance(x: Any, target: Any, key: jax.Array | None = None) -> jax.Array:
         total = 0.0
         for index, (weight, loss) in enumerate(parts):
-            own_key = None if key is None else jax.random.fold_in(key, index)
-            total += weight * loss.distance(x[index], target[index], own_key)
+            part_key = None if key is None else jax.random.fold_in(key, index)
+            total += weight * loss.distance(x[index], target[index], part_key)
         return total
 
     return StyleLoss(
@@ -39,11 +39,11 @@ def fuse(*parts: tuple[float, StyleLoss]) -> StyleLoss:
         statistics=lambda features: tuple(loss.statistics(features) for _, loss in parts),
         distance=distance,
         magnitude=lambda statistics: sum(
-            weight * loss.magnitude(own)
-            for (weight, loss), own in zip(parts, statistics, strict=True)
+            weight * loss.magnitude(part)
+            for (weight, loss), part in zip(parts, statistics, strict=True)
         ),
         target=lambda statistics: tuple(
-            loss.target(own) for (_, loss), own in zip(parts, statistics, strict=True)
+            loss.target(part) for (_, loss), part in zip(parts, statistics, strict=True)
         ),
         random=any(loss.random for _, loss in parts),
         parts=parts,
@@ -57,8 +57,8 @@ def relative(loss: StyleLoss) -> StyleLoss:
         return fuse(*((weight, relative(part)) for weight, part in loss.parts))
 
     def distance(x: Any, target: Any, key: jax.Array | None = None) -> jax.Array:
-        own, scale = target
-        return loss.distance(x, own, key) * scale
+        statistics, scale = target
+        return loss.distance(x, statistics, key) * scale
 
     def target(statistics: Any) -> tuple[Any, jax.Array]:
         return loss.target(statistics), 1 / jnp.maximum(loss.magnitude(statistics), TINY)
@@ -98,9 +98,9 @@ def parse(text: str) -> StyleLoss:
 def _parse_term(term: str, text: str) -> tuple[float, StyleLoss]:
     match = _TERM.fullmatch(term)
     if not match or match[2] not in NAMED:
-        what = f"the loss {match[2]!r} is unknown" if match else f"{text!r} is no loss"
+        cause = f"the loss {match[2]!r} is unknown" if match else f"{text!r} is no loss"
         raise ValueError(
-            f"{what}: use one of {', '.join(NAMED)}, or a sum such as 0.3*linear+0.7*gaussian(0.5)"
+            f"{cause}: use one of {', '.join(NAMED)}, or a sum such as 0.3*linear+0.7*gaussian(0.5)"
         )
     weight = float(match[1] or 1)
     if not weight > 0:

@@ -115,8 +115,8 @@ def poly(constant: float = 0.0) -> StyleLoss:
         raise ValueError(f"the constant of poly is {constant:g}: use 0 or more")
 
     def statistics(features: jax.Array) -> dict[str, jax.Array]:
-        found = {"second": gram_matrix(features)}
-        return {**found, "mean": channel_means(features)} if constant else found
+        second = {"second": gram_matrix(features)}
+        return {**second, "mean": channel_means(features)} if constant else second
 
     def squared_norm(moments: dict[str, jax.Array]) -> jax.Array:
         norm = jnp.square(moments["second"]).sum(axis=(1, 2))
@@ -203,8 +203,8 @@ def _shuffled_pairs(x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Arr
     if not pairs:  # a single position is paired with itself
         return x[:, :1], x[:, :1], y[:, :1], y[:, :1]
     halves = []
-    for z, own_key in zip((x, y), jax.random.split(key), strict=True):
-        order = jax.random.permutation(own_key, z.shape[1])
+    for z, image_key in zip((x, y), jax.random.split(key), strict=True):
+        order = jax.random.permutation(image_key, z.shape[1])
         for chosen in (order[:pairs], order[pairs : 2 * pairs]):
             halves.append(z.at[:, chosen].get(unique_indices=True, mode="promise_in_bounds"))
     return tuple(halves)

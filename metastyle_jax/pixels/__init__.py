@@ -1,3 +1,15 @@
 """Optimisation of the pixels of a picture (Gatys et al. 2016)."""
 
-__all__ = ["image_optimization", "optimization_pairs", "optimization_run", "optimization_state"]
+__all__ = [
+    "image_optimization",
+    "optimization_pairs",
+    "optimization_run",
+    "optimization_state",
+    "pixel_optimizers",
+]
+    "image_optimization",
+    "optimization_pairs",
+    "optimization_run",
+    "optimization_state",
+    "pixel_optimizers",
+]

@@ -20,10 +20,8 @@ import optax
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.pixels import pixel_optimizers
 from metastyle_jax.runtime import compilation
-
-# how far one step of L-BFGS may move a picture: root mean square over its pixels
-TRUST_RADIUS = 0.1
 
 
 @functools.partial(
@@ -38,7 +36,7 @@ class OptimizationSettings:
     Attributes:
       objective: what is minimised; its weights hold for all pictures, `weigh` is for each.
       steps: of the optimizer.
-      optimizer: a key of `OPTIMIZERS`.
+      optimizer: a key of `pixel_optimizers.OPTIMIZERS`.
       learning_rate: of the optimizer.
       steps_per_call: steps in one call of the compiled program; 0 for 1 on CPU, where XLA has no
         fast convolutions inside loops, and 25 elsewhere.
@@ -66,7 +64,7 @@ class State(NamedTuple):
     Attributes:
       images: (N, H, W, 3) in [0, 1].
       opt_state: leaves (N, ...).
-      step: steps taken.
+      step: number of steps so far.
     """
 
     images: jax.Array
@@ -187,7 +185,7 @@ def optimize(
       state: from `start`, or one that an earlier run reached.
       targets: of the N pictures.
       network: the feature network.
-      settings: how.
+      settings: objective, steps and optimizer.
       on_call: called after each call of the compiled program with the state, the metrics {"loss",
         "content", "style"}, each (N,), before its last step, and the seconds since the second call:
         the first one compiles.
@@ -211,15 +209,15 @@ def optimize(
             count=count,
         )
         state = State(images, opt_state, state.step + count)
-        found = jax.device_get(metrics)
-        if not np.isfinite(found["loss"]).all():
+        values = jax.device_get(metrics)
+        if not np.isfinite(values["loss"]).all():
             raise UserError(
                 f"the loss is not finite at step {state.step}: lower the learning rate "
                 f"(now {settings.learning_rate:g})"
             )
         now = time.perf_counter()
         began = now if began is None else began
-        on_call(state, found, now - began)
+        on_call(state, values, now - began)
     return state
 
 
@@ -270,35 +268,4 @@ def optimization_step(
 
 
 def _optimizer(settings: OptimizationSettings) -> optax.GradientTransformation:
-    return OPTIMIZERS[settings.optimizer](settings.learning_rate)
-
-
-def lbfgs(learning_rate: float) -> optax.GradientTransformation:
-    """L-BFGS with steps of a fixed rate, of one gradient each, within a trust radius.
-
-    A line search would evaluate the network in a loop, for which XLA:CPU has no fast convolutions,
-    and for as long as the slowest of the N pictures needs. In its place steps along which the
-    gradient did not grow are left out of the memory, and a step that would move the picture too
-    far is shortened.
-    """
-    inner = optax.scale_by_lbfgs(memory_size=10)
-
-    def update(gradient: jax.Array, state: Any, params: jax.Array | None = None):
-        curvature = jnp.vdot(gradient - state.updates, params - state.params)
-        # as if the last step had not been taken: a pair of zeros is ignored
-        before = state._replace(
-            params=jnp.where(curvature > 0, state.params, params),
-            updates=jnp.where(curvature > 0, state.updates, gradient),
-        )
-        direction, state = inner.update(gradient, before, params)
-        length = learning_rate * jnp.sqrt(jnp.square(direction).mean())
-        shorter = jnp.minimum(1.0, TRUST_RADIUS / jnp.maximum(length, 1e-12))
-        return -learning_rate * shorter * direction, state
-
-    return optax.GradientTransformation(inner.init, update)
-
-
-OPTIMIZERS: Mapping[str, Callable[[float], optax.GradientTransformation]] = {
-    "adam": optax.adam,
-    "lbfgs": lbfgs,
-}
+    return pixel_optimizers.OPTIMIZERS[settings.optimizer](settings.learning_rate)

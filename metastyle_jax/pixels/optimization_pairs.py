@@ -57,13 +57,13 @@ def make_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
 
 def read_pictures(pairs: Sequence[Pair]) -> Pictures:
     """All contents and styles, each file once; one that cannot be read does not stop the others."""
-    found = Pictures({}, {})
+    result = Pictures({}, {})
     for path in dict.fromkeys(path for pair in pairs for path in (pair.content, pair.style)):
         try:
-            found.images[path] = picture_files.read_content(path)
+            result.images[path] = picture_files.read_content(path)
         except UserError as error:
-            found.failures[path] = str(error)
-    return found
+            result.failures[path] = str(error)
+    return result
 
 
 def usable_pairs(
@@ -141,5 +141,5 @@ def group(
         proportions = content[0] / content[1], style[0] / style[1]
         key = proportions if objective.style_loss.random else proportions[0]
         groups.setdefault(key, []).append(pair)
-    for found in groups.values():
-        yield from (found[i : i + most] for i in range(0, len(found), most))
+    for result in groups.values():
+        yield from (result[i : i + most] for i in range(0, len(result), most))

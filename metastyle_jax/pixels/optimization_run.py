@@ -93,7 +93,7 @@ def run(
     """Optimise a group; writes `out/images/NAME.png` and previews.
 
     Args:
-      schedule: how.
+      schedule: sizes, steps, previews.
       group: what.
       network: the feature network.
       out: folder.
@@ -180,9 +180,9 @@ class _Size:
             write_png(_preview(self._out, name, size, state.step), np.asarray(image))
 
     def _print(self, step: int, total: int, metrics: Any, seconds: float) -> None:
-        taken = step - self._first - 1  # the first one compiled
-        rate = f"{taken / seconds:.3g}" if seconds else "-"
-        eta = f"{(total - step) * seconds / taken:.0f}" if seconds else "-"
+        steps = step - self._first - 1  # the first one compiled
+        rate = f"{steps / seconds:.3g}" if seconds else "-"
+        eta = f"{(total - step) * seconds / steps:.0f}" if seconds else "-"
         means = {name: values.mean() for name, values in metrics.items()}
         print(
             f"{self._schedule.sizes[self._level]} px, {len(self._report)} pictures: step "

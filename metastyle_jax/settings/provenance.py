@@ -70,10 +70,10 @@ def recorded_features(recorded: Mapping[str, Any], instead: str = "") -> tuple[s
     """
     spec = recorded.get("features.network", EMBEDDED_FEATURES)
     architecture = (instead or spec).partition(":")[0]
-    own = vgg.POOLING.get(architecture, "max")
+    trained_with = vgg.POOLING.get(architecture, "max")
     if architecture != spec.partition(":")[0]:
-        return instead, own
-    return instead or spec, recorded.get("features.pooling") or own
+        return instead, trained_with
+    return instead or spec, recorded.get("features.pooling") or trained_with
 
 
 def recorded_noise(recorded: Mapping[str, Any]) -> float:

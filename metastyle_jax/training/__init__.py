@@ -1,3 +1,3 @@
 """Meta-training: the loop, the program that it runs, the memory that it needs."""
 
-__all__ = ["memory_plan", "meta_training", "plan_report", "program"]
+__all__ = ["memory_plan", "meta_training", "plan_report", "program", "step_memory"]

@@ -7,23 +7,17 @@ weights and no pictures are read, nothing is run. XLA then says what the program
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 
-from metastyle_jax.errors import UserError
-from metastyle_jax.metalearning import outer_step, subsets
-from metastyle_jax.metalearning.structures import Batch
-from metastyle_jax.runtime import sharding
+from metastyle_jax.metalearning import subsets
 from metastyle_jax.settings import configuration, construction
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.training.program import network_shapes, pick_devices, wrap_steps
+from metastyle_jax.training import step_memory
+from metastyle_jax.training.program import pick_devices
+from metastyle_jax.training.step_memory import Memory
 
 USUAL_STEPS = (1, 5)  # the paper uses 1 to 5
 _MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usual
@@ -31,32 +25,6 @@ _MOST_PROBES = 8  # programs compiled to pin down the largest batch; two are usu
 _FIRST_MINUTES = 0.25  # to compile one inner step, or the outer loss; a guess: 0.1 to 1 were seen
 
 Progress = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes of one outer step on each device.
-
-    Attributes:
-      state: parameters and the outer optimizer's moments.
-      features: weights of the feature network.
-      batch: this device's styles, and all contents.
-      arguments: these three, as the compiler lays them out.
-      temporary: activations and whatever else lives only within the step.
-      results: what the step returns beside the memory of its arguments: metrics; with pmap, which
-        does not take over the old state's memory, the new state too.
-    """
-
-    state: int
-    features: int
-    batch: int
-    arguments: int
-    temporary: int
-    results: int
-
-    @property
-    def total(self) -> int:
-        return self.arguments + self.temporary + self.results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +70,7 @@ def plan(
 
     Args:
       config: see `configs/default.py`.
-      limit: bytes that each device has; None for `device_memory`.
+      limit: bytes that each device has; None for `step_memory.device_memory`.
       others: further numbers of inner steps.
       verify: compile the largest batch that fits and the next one, rather than to extrapolate from
         two small ones. Each compilation of a big step takes from half a minute to minutes.
@@ -114,7 +82,7 @@ def plan(
     config = configuration.read(config)
     devices = pick_devices(config)
     if limit is None:
-        limit = device_memory(devices)
+        limit = step_memory.device_memory(devices)
     progress = _Timed(progress)
     rows = {config.inner.steps: _row(config, limit, progress, verify=verify)}
     for steps in set(others) - set(rows):
@@ -136,13 +104,13 @@ class _Timed:
         self._seconds: float | None = None  # that one unit of the last program took
 
     def run(self, config: Settings, compile_it: Callable[[], Memory]) -> Memory:
-        units, how = _length(config)
+        units, form = _length(config)
         if self._seconds is None:
             expected = f"about {_FIRST_MINUTES * units:.2g} to {4 * _FIRST_MINUTES * units:.2g} min"
         else:
             expected = f"about {max(1, round(self._seconds * units))} s"
         self._progress(
-            f"compiling {_count(config.inner.steps, 'inner step')} ({how}) on "
+            f"compiling {_count(config.inner.steps, 'inner step')} ({form}) on "
             f"{_count(config.batch.styles, 'style')}: {expected} ..."
         )
         began = time.perf_counter()
@@ -162,52 +130,10 @@ def _length(config: Settings) -> tuple[float, str]:
     copies = config.inner.steps
     if not subsets.folds(config.inner.subset):
         copies *= config.batch.styles
-    how = "one after the other"
+    form = "one after the other"
     if copies > construction.UNROLLED_AT_MOST:
-        how += "; --config.inner.unroll=False compiles one of them, as a loop"
-    return 1 + copies, how
-
-
-def step_memory(config: Settings) -> Memory:
-    """The memory of the outer step that training runs with `config`, compiled from shapes.
-
-    Raises:
-      UserError: the compiler itself finds no room for it.
-    """
-    optimizer = construction.make_outer_optimizer(config)
-    step = wrap_steps(config, optimizer, pick_devices(config))[1]
-    shapes = _argument_shapes(config, optimizer, step)
-    try:
-        found = step.step.lower(*shapes).compile().memory_analysis()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise UserError(
-            f"one outer step of config.inner.steps={config.inner.steps} and config.batch.styles="
-            f"{config.batch.styles} is too large for {jax.default_backend()} to compile: plan with "
-            "a smaller batch"
-        ) from error
-    state, batch, features = (_bytes_per_device(tree) for tree in shapes)
-    return Memory(
-        state=state,
-        features=features,
-        batch=batch,
-        arguments=found.argument_size_in_bytes,
-        temporary=found.temp_size_in_bytes,
-        results=found.output_size_in_bytes - found.alias_size_in_bytes,
-    )
-
-
-def device_memory(devices: list[jax.Device]) -> int:
-    """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
-    stats = devices[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    try:
-        free = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
-        return int(free[1]) * 1024 // len(devices)
-    except (OSError, TypeError):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
+        form += "; --config.inner.unroll=False compiles one of them, as a loop"
+    return 1 + copies, form
 
 
 def _row(config: Settings, limit: int, progress: _Timed, *, verify: bool) -> Row:
@@ -250,7 +176,7 @@ def _other_row(config: Settings, limit: int, progress: _Timed, row: Row) -> Row:
 
 def _compile(config: Settings, styles: int, progress: _Timed) -> Memory:
     changed = configuration.changed(config, {"batch.styles": styles})
-    return progress.run(changed, lambda: step_memory(changed))
+    return progress.run(changed, lambda: step_memory.step_memory(changed))
 
 
 def largest_share(
@@ -282,31 +208,3 @@ def largest_share(
         probe = guess if guess not in points and guess > 0 else guess + 1
         points[probe] = measure(probe)
     return fits, False
-
-
-def _argument_shapes(
-    config: Settings, optimizer: Any, step: sharding.Parallel
-) -> tuple[Any, Any, Any]:
-    """(state, batch, feature network) of the step as shapes, placed as training places them."""
-
-    def images(count: int) -> jax.ShapeDtypeStruct:
-        size = config.data.image_size
-        return jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
-
-    def init() -> outer_step.TrainState:
-        return outer_step.init_state(construction.init_params(config, jax.random.key(0)), optimizer)
-
-    styles, contents = config.batch.styles, config.batch.contents
-    batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
-    return (
-        step.replicate(jax.eval_shape(init)),
-        step.place_batch(batch),
-        step.replicate(construction.make_task(config, network_shapes(config))),
-    )
-
-
-def _bytes_per_device(tree: Any) -> int:
-    return sum(
-        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
-    )

@@ -144,17 +144,17 @@ def _trained(init: str, params: MetaParameters) -> MetaParameters:
     A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
     fit with and without blur.
     """
-    found = initialization.load(init)
+    start = initialization.load(init)
     blur = stylization_network.architecture(params.weights)["blur"]
-    weights = stylization_network.with_blur(found.params["weights"], blur)
-    loaded = params.replace(weights=weights, style=found.params["style"])
+    weights = stylization_network.with_blur(start.params["weights"], blur)
+    loaded = params.replace(weights=weights, style=start.params["style"])
     if not _alike(loaded, params):
         raise UserError(
             f"config.model.init={init!r} is another network: change config.model.width or "
             "config.model.residual_blocks"
         )
-    if params.predictor is not None and _alike(found.predictor, params.predictor):
-        loaded = loaded.replace(predictor=found.predictor)
+    if params.predictor is not None and _alike(start.predictor, params.predictor):
+        loaded = loaded.replace(predictor=start.predictor)
     return jax.tree.map(jnp.asarray, loaded)
 
 

@@ -82,6 +82,6 @@ def _cells(row: Row, contents: int) -> tuple[str, ...]:
     memory = row.memory
     sizes = (memory.state, memory.features, memory.batch, memory.temporary, memory.total)
     largest = f"{row.largest} x {contents}" if row.largest else "none fits"
-    how = "compiled" if row.compiled else "extrapolated"
+    source = "compiled" if row.compiled else "extrapolated"
     form = "unrolled" if row.unrolled else "a loop"
-    return (str(row.steps), form, *map(show_size, sizes), largest, how)
+    return (str(row.steps), form, *map(show_size, sizes), largest, source)

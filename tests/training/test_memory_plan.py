@@ -13,7 +13,7 @@ from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.settings import construction
-from metastyle_jax.training import memory_plan, meta_training, plan_report, program
+from metastyle_jax.training import memory_plan, meta_training, plan_report, program, step_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 # the smallest network there is: these tests compile a dozen programs
@@ -54,7 +54,7 @@ def test_equals_the_program_for_real_arrays(kind, steps):
         inner__steps=steps,
         outer__estimator="first_order",
     )
-    predicted = memory_plan.step_memory(config)
+    predicted = step_memory.step_memory(config)
 
     optimizer = construction.make_outer_optimizer(config)
     _, step = program.wrap_steps(config, optimizer, jax.devices()[:2])
@@ -81,14 +81,14 @@ def test_the_largest_batch_fits_and_the_next_does_not(monkeypatch):
     config = tiny_config(inner__steps=0)
     compiled = {}
 
-    def step_memory(config):
+    def measured(config):
         styles = config.batch.styles
         if styles not in compiled:
             compiled[styles] = measure(config)
         return compiled[styles]
 
-    measure = memory_plan.step_memory
-    monkeypatch.setattr(memory_plan, "step_memory", step_memory)
+    measure = step_memory.step_memory
+    monkeypatch.setattr(step_memory, "step_memory", measured)
     config.batch.styles = 3
     limit = step_memory(config).total
     config.batch.styles = 2
@@ -168,12 +168,12 @@ def command(*arguments: str, changes: dict[str, object] = TINY) -> list[str]:
 def test_the_command_prints_a_table(monkeypatch, capsys):
     asked = []
 
-    def step_memory(config):
+    def measured(config):
         asked.append((config.inner.steps, config.batch.styles))
         temporary = 10**6 * config.batch.styles * (1 + config.inner.steps)
-        return memory_plan.Memory(10**5, 10**4, 10**3, 111_000, temporary, 0)
+        return step_memory.Memory(10**5, 10**4, 10**3, 111_000, temporary, 0)
 
-    monkeypatch.setattr(memory_plan, "step_memory", step_memory)
+    monkeypatch.setattr(step_memory, "step_memory", measured)
     commands.main(command("--memory=20MB", "--config.inner.steps=2"))
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -194,7 +194,7 @@ def test_the_command_prints_a_table(monkeypatch, capsys):
 def test_a_long_inner_loop_is_one_and_what_is_compiled_is_said(monkeypatch, capsys):
     """By default; asked to unroll it, `plan` says how to do without."""
     monkeypatch.setattr(
-        memory_plan, "step_memory", lambda config: memory_plan.Memory(1, 1, 1, 3, 9, 0)
+        step_memory, "step_memory", lambda config: step_memory.Memory(1, 1, 1, 3, 9, 0)
     )
     commands.main(command("--config.inner.steps=20"))
     captured = capsys.readouterr()
@@ -211,9 +211,9 @@ def test_a_long_inner_loop_is_one_and_what_is_compiled_is_said(monkeypatch, caps
 
 def test_the_default_memory_is_that_of_the_machine():
     devices = jax.devices()[:2]
-    free = memory_plan.device_memory(devices)
+    free = step_memory.device_memory(devices)
     assert free > 10**7
-    assert free * 2 == pytest.approx(memory_plan.device_memory(devices[:1]), rel=0.2)
+    assert free * 2 == pytest.approx(step_memory.device_memory(devices[:1]), rel=0.2)
 
 
 class Accelerator:
@@ -222,7 +222,7 @@ class Accelerator:
 
 
 def test_an_accelerator_knows_its_limit():
-    assert memory_plan.device_memory([Accelerator(), Accelerator()]) == 80_000
+    assert step_memory.device_memory([Accelerator(), Accelerator()]) == 80_000
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,6 @@ def test_a_program_too_large_to_compile_is_one_sentence(monkeypatch):
                 "RESOURCE_EXHAUSTED: out of memory in memory space hbm"
             )
 
-    monkeypatch.setattr(memory_plan, "wrap_steps", lambda *arguments: (Step(), Step()))
+    monkeypatch.setattr(step_memory, "wrap_steps", lambda *arguments: (Step(), Step()))
     with pytest.raises(UserError, match=r"config\.batch\.styles=2 is too large for cpu"):
-        memory_plan.step_memory(tiny_config())
+        step_memory.step_memory(tiny_config())

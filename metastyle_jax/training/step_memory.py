@@ -1,0 +1,116 @@
+"""The memory of one outer step, from the compiled program: nothing is read and nothing is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning.structures import Batch
+from metastyle_jax.runtime import sharding
+from metastyle_jax.settings import construction
+from metastyle_jax.settings.schema import Settings
+from metastyle_jax.training.program import network_shapes, pick_devices, wrap_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one outer step on each device.
+
+    Attributes:
+      state: parameters and the outer optimizer's moments.
+      features: weights of the feature network.
+      batch: this device's styles, and all contents.
+      arguments: these three, as the compiler lays them out.
+      temporary: activations and whatever else lives only within the step.
+      results: what the step returns beside the memory of its arguments: metrics; with pmap, which
+        does not take over the old state's memory, the new state too.
+    """
+
+    state: int
+    features: int
+    batch: int
+    arguments: int
+    temporary: int
+    results: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.temporary + self.results
+
+
+def step_memory(config: Settings) -> Memory:
+    """The memory of the outer step that training runs with `config`, compiled from shapes.
+
+    Raises:
+      UserError: the compiler itself finds no room for it.
+    """
+    optimizer = construction.make_outer_optimizer(config)
+    step = wrap_steps(config, optimizer, pick_devices(config))[1]
+    shapes = _argument_shapes(config, optimizer, step)
+    try:
+        analysis = step.step.lower(*shapes).compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"one outer step of config.inner.steps={config.inner.steps} and config.batch.styles="
+            f"{config.batch.styles} is too large for {jax.default_backend()} to compile: plan with "
+            "a smaller batch"
+        ) from error
+    state, batch, features = (_bytes_per_device(tree) for tree in shapes)
+    return Memory(
+        state=state,
+        features=features,
+        batch=batch,
+        arguments=analysis.argument_size_in_bytes,
+        temporary=analysis.temp_size_in_bytes,
+        results=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+    )
+
+
+def device_memory(devices: list[jax.Device]) -> int:
+    """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
+    stats = devices[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    try:
+        free = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+        return int(free[1]) * 1024 // len(devices)
+    except (OSError, TypeError):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
+
+
+def _argument_shapes(
+    config: Settings, optimizer: Any, step: sharding.Parallel
+) -> tuple[Any, Any, Any]:
+    """(state, batch, feature network) of the step as shapes, placed as training places them."""
+
+    def images(count: int) -> jax.ShapeDtypeStruct:
+        size = config.data.image_size
+        return jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
+
+    def init() -> outer_step.TrainState:
+        return outer_step.init_state(construction.init_params(config, jax.random.key(0)), optimizer)
+
+    styles, contents = config.batch.styles, config.batch.contents
+    batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
+    return (
+        step.replicate(jax.eval_shape(init)),
+        step.place_batch(batch),
+        step.replicate(construction.make_task(config, network_shapes(config))),
+    )
+
+
+def _bytes_per_device(tree: Any) -> int:
+    return sum(
+        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
