@@ -1,12 +1,6 @@
-"""Optimisation of the pixels of a picture (Gatys et al. 2016)."""
+"""Optimization of the pixels of a picture (Gatys et al. 2016)."""
 
 __all__ = [
-    "image_optimization",
-    "optimization_pairs",
-    "optimization_run",
-    "optimization_state",
-    "pixel_optimizers",
-]
     "image_optimization",
     "optimization_pairs",
     "optimization_run",
