@@ -26,7 +26,7 @@ from metastyle_jax.reporting.records import markdown_table
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization
-from metastyle_jax.studies.style_losses import painting
+from metastyle_jax.studies.style_losses import study_pictures
 from metastyle_jax.stylization import stylizer
 
 
@@ -76,7 +76,7 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     source = FolderSource(args.training_contents, "content folder")
     options = service.Options(steps=args.steps, learning_rate=args.rate, size=args.size)
     adapted = [service.adapt(start, style, source, options).stylizer for style in styles]
-    easel = painting.Easel(
+    setup = study_pictures.PictureSetup(
         dataclasses.replace(objective, style_weight=1.0, normalize=True),
         network,
         np.tile(contents, (len(styles), 1, 1, 1)),
@@ -89,17 +89,18 @@ def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarr
     for steps, stylizers in ((0, [start.stylizer] * len(styles)), (args.steps, adapted)):
         pictures = np.concatenate([each(contents) for each in stylizers])
         verdicts = {
-            judge: painting.judge(easel, judge, pictures) for judge in args.judges.split(",")
+            judge: study_pictures.relative_style_loss(setup, judge, pictures)
+            for judge in args.judges.split(",")
         }
         row: dict[str, Any] = {"trained and adapted for": name, "steps": steps, **verdicts}
-        rows.append({**row, "content": content_error(easel, pictures)})
+        rows.append({**row, "content": content_error(setup, pictures)})
     return rows, pictures
 
 
-def content_error(easel: painting.Easel, pictures: np.ndarray) -> float:
+def content_error(setup: study_pictures.PictureSetup, pictures: np.ndarray) -> float:
     """Relative content loss, mean over the pictures: 1 is that of a picture without features."""
-    layers = easel.objective.content_layers
-    ours, wanted = (easel.network.extract(images, layers) for images in (pictures, easel.contents))
+    layers = setup.objective.content_layers
+    ours, wanted = (setup.network.extract(images, layers) for images in (pictures, setup.contents))
     errors = [
         np.square(ours[layer] - wanted[layer]).mean((1, 2, 3))
         / np.square(wanted[layer]).mean((1, 2, 3))

@@ -17,7 +17,7 @@ import numpy as np
 from metastyle_jax.adaptation import service, style_adaptation
 from metastyle_jax.cli import adapt_flags, adapt_output
 from metastyle_jax.cli.adapt_output import AdaptedTask, Task
-from metastyle_jax.data import given, images
+from metastyle_jax.data import images, input_files
 from metastyle_jax.data.folder import FileSource, FolderSource
 from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
       KeyboardInterrupt: on Ctrl-C; after the first step what was reached has been written.
     """
     args = adapt_flags.parse(argv)
-    out = given.one_file(args.out)
+    out = input_files.one_file(args.out)
     task = _read(args, out)
     with folder_lock.locked(out), interrupts.stop_requests("writing what it reached") as stop:
         prepare_folder(out)
@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
 def _read(args: argparse.Namespace, out: Path) -> Task:
     """Everything that can be wrong is read before anything is written."""
-    style_path = given.one_file(args.style) if args.style else _sample_style()
+    style_path = input_files.one_file(args.style) if args.style else _sample_style()
     style = _read_style(style_path, args.style_size)
     contents = _find_contents(args, out)
     inputs = [style_path, *contents]
@@ -153,7 +153,7 @@ def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
     """
     if args.content is None:
         return initialization.sample_images("contents")
-    found = given.find_pictures(args.content, "content folder", without=out)
+    found = input_files.find_pictures(args.content, "content folder", without=out)
     for note in found.notes:
         print(note, file=sys.stderr)
     failures = []

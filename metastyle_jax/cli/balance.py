@@ -13,7 +13,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion
 from metastyle_jax.reporting.records import markdown_table
 from metastyle_jax.settings import configuration, construction, ranges
-from metastyle_jax.studies.meta_gradients.scene import RANDOM, open_scene
+from metastyle_jax.studies.meta_gradients.measurement_point import RANDOM, load_point
 
 LOSSES = "gram,linear,poly,gaussian,bn"
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
             fusion.parse(name)
         except ValueError as error:
             raise UserError(f"--losses: {error}") from error
-    scene = open_scene(config, args.init, batches=args.batches)
+    point = load_point(config, args.init, batches=args.batches)
     rows = []
     for name in names:
         objective = construction.make_objective(
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> None:
         )
         found = [
             style_adaptation.balance(
-                scene.params.network, style, batch.support, scene.task.network, objective
+                point.params.network, style, batch.support, point.task.network, objective
             )
-            for batch in scene.batches
+            for batch in point.batches
             for style in batch.styles
         ]
         quartiles = np.percentile(found, [25, 50, 75]).tolist()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from metastyle_jax.cli import optimize_flags
-from metastyle_jax.data import given
+from metastyle_jax.data import input_files
 from metastyle_jax.data.images import inspect_image, write_png
 from metastyle_jax.errors import UserError, check_failures
 from metastyle_jax.features import registry
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     optimize_flags.check(args, objective)
     out = args.out.expanduser()
     pairs = _find_pairs(args, out)
-    start = None if args.start in optimize_flags.NAMED_STARTS else given.one_file(args.start)
+    start = None if args.start in optimize_flags.NAMED_STARTS else input_files.one_file(args.start)
     _refuse_overwriting(args, out, pairs, start)
     smallest = min(args.sizes)
     optimization_pairs.check_sizes(pairs, objective, smallest, round(smallest * args.style_scale))
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _find_pairs(args: argparse.Namespace, out: Path) -> list[Pair]:
-    contents = given.find_pictures(args.content, "content folder", without=out)
-    styles = given.find_pictures(args.style, "style folder", without=out)
+    contents = input_files.find_pictures(args.content, "content folder", without=out)
+    styles = input_files.find_pictures(args.style, "style folder", without=out)
     for note in contents.notes + styles.notes:
         print(note, file=sys.stderr)
     pairs = optimization_pairs.make_pairs(contents.files, styles.files)

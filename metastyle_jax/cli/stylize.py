@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax.data import given
+from metastyle_jax.data import input_files
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import style_packs
 from metastyle_jax.stylization import batch_run, loading
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> None:
     """
     out = args.out.expanduser()
     is_pack = args.style.startswith(style_packs.PREFIX)
-    style = style_packs.resolve(args.style) if is_pack else given.one_file(args.style)
+    style = style_packs.resolve(args.style) if is_pack else input_files.one_file(args.style)
     ranges.check_flags(args, {"noise": ranges.FRACTION})
     stylizer = loading.load(args.style if is_pack else style, init=args.init)
     if args.noise is not None:
         stylizer = dataclasses.replace(stylizer, input_noise=args.noise)
-    found = given.find_pictures(args.inputs, without=out)
+    found = input_files.find_pictures(args.inputs, without=out)
     for note in found.notes:
         print(note, file=sys.stderr)
     outcome = batch_run.run(

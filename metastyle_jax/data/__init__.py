@@ -1,3 +1,12 @@
 """Images: decoding, folders, data sets, random crops, and procedural pictures."""
 
-__all__ = ["decoding", "folder", "given", "images", "in_memory", "pipeline", "resizing", "sources"]
+__all__ = [
+    "decoding",
+    "folder",
+    "input_files",
+    "images",
+    "in_memory",
+    "pipeline",
+    "resizing",
+    "sources",
+]

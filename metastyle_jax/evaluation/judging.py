@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.evaluation import lattice, lpips, similarity
+from metastyle_jax.evaluation import lattice, lpips, ssim
 from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -104,5 +104,5 @@ def _judge(
         "content": content,
         "style": style,
         **{f"style {layer}": share / objective.style_weight for layer, share in shares.items()},
-        "ssim": similarity.ssim(outputs, contents),
+        "ssim": ssim.ssim(outputs, contents),
     }

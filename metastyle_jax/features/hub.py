@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.features import cache, files
+from metastyle_jax.features import weight_cache, weight_files
 from metastyle_jax.storage import safetensors_file
 
 REPOSITORIES = {"vgg16": "timm/vgg16.tv_in1k", "vgg19": "timm/vgg19.tv_in1k"}
@@ -37,12 +37,12 @@ def fetch(architecture: str, depth: str, folder: Path, *, instead: str) -> Path:
       instead: what else a user can do, for the message.
 
     Returns:
-      The file, see `cache.write`.
+      The file, see `weight_cache.write`.
 
     Raises:
       UserError: it cannot be fetched, lacks a convolution, or the folder cannot be written.
     """
-    keys = files.torchvision_keys(architecture)
+    keys = weight_files.torchvision_keys(architecture)
     names = list(keys)
     end = max(names.index(depth), names.index(_LEAST_DEPTH))
     wanted = [f"{keys[name]}.{part}" for name in names[: end + 1] for part in ("weight", "bias")]
@@ -56,7 +56,7 @@ def fetch(architecture: str, depth: str, folder: Path, *, instead: str) -> Path:
     for key in wanted:
         if key not in arrays:
             raise UserError(f"{source} cannot be used: the key {key} is missing")
-    path = cache.write(folder, architecture, names[end], arrays)
+    path = weight_cache.write(folder, architecture, names[end], arrays)
     shutil.rmtree(downloads, ignore_errors=True)
     return path
 

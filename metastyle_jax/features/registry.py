@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.features import cache, files, hub, package
+from metastyle_jax.features import hub, lpips_package, weight_cache, weight_files
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
@@ -52,7 +52,7 @@ def load(
         convs = vgg.needed_convs(architecture, layers)
     except ValueError as error:
         raise UserError(str(error)) from error
-    weights = _read(architecture, file, convs, cache.folder(cache_dir))
+    weights = _read(architecture, file, convs, weight_cache.folder(cache_dir))
     pooling = pooling or vgg.POOLING[architecture]
     return FeatureNetwork(spec, architecture, pooling, jax.tree.map(jnp.asarray, weights), dtype)
 
@@ -89,30 +89,35 @@ def at_hand(name: str, *, cache_dir: str | Path | None = None) -> bool:
     last = vgg.conv_names(name)[-1]
     if name not in hub.REPOSITORIES:
         return True
-    if package.find(name) is not None:
+    if lpips_package.find(name) is not None:
         return True
-    folder = cache.folder(cache_dir)
-    return cache.find(folder, name, last) is not None or hub.file_by_hand(folder, name).is_file()
+    folder = weight_cache.folder(cache_dir)
+    return (
+        weight_cache.find(folder, name, last) is not None
+        or hub.file_by_hand(folder, name).is_file()
+    )
 
 
-def _read(architecture: str, file: str, convs: tuple[str, ...], folder: Path) -> files.Weights:
+def _read(
+    architecture: str, file: str, convs: tuple[str, ...], folder: Path
+) -> weight_files.Weights:
     if file:
-        return files.load(architecture, Path(file).expanduser(), convs)
+        return weight_files.load(architecture, Path(file).expanduser(), convs)
     if architecture not in hub.REPOSITORIES:
         asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
         with resources.as_file(asset) as path:
-            return files.load(architecture, path, convs)
-    path = cache.find(folder, architecture, convs[-1])
+            return weight_files.load(architecture, path, convs)
+    path = weight_cache.find(folder, architecture, convs[-1])
     if path is None:
         path = _fetch(architecture, convs[-1], folder)
-    return files.load(architecture, path, convs)
+    return weight_files.load(architecture, path, convs)
 
 
 def _fetch(architecture: str, depth: str, folder: Path) -> Path:
     """Bring the convolutions to `depth` into the cache: from a package if there is one."""
-    if (checkpoint := package.find(architecture)) is not None:
-        arrays = package.torchvision_arrays(architecture, checkpoint)
-        return cache.write(folder, architecture, vgg.conv_names(architecture)[-1], arrays)
+    if (checkpoint := lpips_package.find(architecture)) is not None:
+        arrays = lpips_package.torchvision_arrays(architecture, checkpoint)
+        return weight_cache.write(folder, architecture, vgg.conv_names(architecture)[-1], arrays)
     return hub.fetch(architecture, depth, folder, instead=_instead(architecture))
 
 
@@ -122,6 +127,6 @@ def _instead(architecture: str) -> str:
         f"give a file as --features={architecture}:FILE",
         "use --features=compact, which needs nothing",
     ]
-    if architecture in package.DIGESTS:
+    if architecture in lpips_package.DIGESTS:
         remedies.insert(0, f"run {VGG_EXTRA}")
     return ", or ".join(remedies)

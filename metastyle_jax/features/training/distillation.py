@@ -18,7 +18,7 @@ import optax
 
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
-from metastyle_jax.features import files
+from metastyle_jax.features import weight_files
 from metastyle_jax.features.training import distortion, student, teachers
 from metastyle_jax.runtime import compilation
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
@@ -257,7 +257,7 @@ def _train_step(
 
 def _as_float16(network: Any) -> dict[str, np.ndarray]:
     """torchvision's key names, OIHW."""
-    keys = files.torchvision_keys(student.ARCHITECTURE)
+    keys = weight_files.torchvision_keys(student.ARCHITECTURE)
     arrays = {}
     for conv, weight in network.items():
         arrays[f"{keys[conv]}.weight"] = weight["kernel"].transpose(3, 2, 0, 1).astype(np.float16)

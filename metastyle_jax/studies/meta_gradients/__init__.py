@@ -1,3 +1,3 @@
 """Meta-gradient estimators compared: cost, bias, curvature, training."""
 
-__all__ = ["meta_gradient_study", "scene"]
+__all__ = ["measurement_point", "meta_gradient_study"]

@@ -26,12 +26,12 @@ from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.studies.meta_gradients.gradients import PARTS, cosine, flat, joined, norm_ratio
-from metastyle_jax.studies.meta_gradients.scene import Scene, one_step_loop
+from metastyle_jax.studies.meta_gradients.measurement_point import MeasurementPoint, one_step_loop
 
 TOLERANCE = 1e-3  # of an eigenvalue, relative
 
 
-def inner_spectrum(config: Settings, scene: Scene) -> list[Row]:
+def inner_spectrum(config: Settings, point: MeasurementPoint) -> list[Row]:
     """Ends of the spectrum of the inner Hessian, a row for each batch of one style.
 
     Lanczos iterations (ARPACK) on Hessian-vector products at the start of the inner loop.
@@ -41,7 +41,7 @@ def inner_spectrum(config: Settings, scene: Scene) -> list[Row]:
       (2 / largest), "gradient_norm" and "products" (how many the two eigenvalues took).
     """
     loop = one_step_loop(config, bilevel.exact)
-    fast, slow = subsets.split(scene.params.network, loop.subset)
+    fast, slow = subsets.split(point.params.network, loop.subset)
     flat_fast, unravel = ravel_pytree(fast)
 
     @compilation.jit
@@ -54,15 +54,15 @@ def inner_spectrum(config: Settings, scene: Scene) -> list[Row]:
         return optax.tree.norm(first[0]), ravel_pytree(second[0])[0]
 
     rows = []
-    for number, batch in enumerate(scene.batches):
-        norm, _ = gradient_and_product(jnp.zeros_like(flat_fast), slow, batch, scene.task)
+    for number, batch in enumerate(point.batches):
+        norm, _ = gradient_and_product(jnp.zeros_like(flat_fast), slow, batch, point.task)
         count = 0
 
         def product(vector: np.ndarray, batch: Any = batch) -> np.ndarray:
             nonlocal count
             count += 1
             vector = jnp.asarray(vector, flat_fast.dtype).ravel()
-            return np.asarray(gradient_and_product(vector, slow, batch, scene.task)[1])
+            return np.asarray(gradient_and_product(vector, slow, batch, point.task)[1])
 
         smallest, largest = spectrum_ends(product, flat_fast.size)
         rows.append(
@@ -105,7 +105,7 @@ class RateSweep:
             for name in ("exact", "first_order")
         }
 
-    def measure(self, scene: Scene, batch: Any, curvature: Row, count: int) -> list[Row]:
+    def measure(self, point: MeasurementPoint, batch: Any, curvature: Row, count: int) -> list[Row]:
         """Rows for `count` rates up to the bound that `inner_spectrum` found for this batch.
 
         Returns:
@@ -116,7 +116,7 @@ class RateSweep:
 
         def run(name: str, rate: float) -> tuple[dict, float]:
             program = self._programs[name]
-            found, loss = program(jnp.float32(rate), scene.params, batch, scene.task)
+            found, loss = program(jnp.float32(rate), point.params, batch, point.task)
             return {part: flat(getattr(found, part)) for part in PARTS}, float(loss)
 
         _, before = run("first_order", 0.0)

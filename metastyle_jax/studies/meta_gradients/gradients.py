@@ -16,7 +16,10 @@ from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.studies.meta_gradients.scene import Scene, loop_with_estimator
+from metastyle_jax.studies.meta_gradients.measurement_point import (
+    MeasurementPoint,
+    loop_with_estimator,
+)
 
 PARTS = ("weights", "style")
 
@@ -39,8 +42,8 @@ class Measurement(NamedTuple):
     temporary_bytes: int
 
 
-def measure(config: Settings, scene: Scene, estimator: str, steps: int):
-    """`Measurement` of `estimator` with `steps` inner steps on every batch of `scene`."""
+def measure(config: Settings, point: MeasurementPoint, estimator: str, steps: int):
+    """`Measurement` of `estimator` with `steps` inner steps on every batch of `point`."""
     loop = loop_with_estimator(config, estimator, steps)
     schedule = construction.make_schedule(config)
 
@@ -48,14 +51,14 @@ def measure(config: Settings, scene: Scene, estimator: str, steps: int):
         return outer_step.outer_gradient(params, step, batch, task, loop=loop, schedule=schedule)
 
     def arguments(batch: Batch) -> tuple:
-        return scene.params, batch, scene.task, scene.step
+        return point.params, batch, point.task, point.step
 
     start = time.perf_counter()
-    program = compilation.jit(gradient).lower(*arguments(scene.batches[0])).compile()
+    program = compilation.jit(gradient).lower(*arguments(point.batches[0])).compile()
     compile_seconds = time.perf_counter() - start
-    jax.block_until_ready(program(*arguments(scene.batches[0])))  # the first run is slower
+    jax.block_until_ready(program(*arguments(point.batches[0])))  # the first run is slower
     gradients, losses, seconds = [], [], []
-    for batch in scene.batches:
+    for batch in point.batches:
         start = time.perf_counter()
         found, metrics = jax.block_until_ready(program(*arguments(batch)))
         seconds.append(time.perf_counter() - start)
@@ -71,7 +74,7 @@ def measure(config: Settings, scene: Scene, estimator: str, steps: int):
 
 
 def compare_estimators(
-    config: Settings, scene: Scene, estimators: Sequence[str], steps: int
+    config: Settings, point: MeasurementPoint, estimators: Sequence[str], steps: int
 ) -> list[Row]:
     """A row for each estimator: its cost, and its gradient against that of `exact`.
 
@@ -79,10 +82,10 @@ def compare_estimators(
     over the batches first, which leaves the bias and averages out the noise. The row "exact, other
     batch" has the mean cosine of exact gradients of two different batches: the noise of one step.
     """
-    exact = measure(config, scene, "exact", steps)
+    exact = measure(config, point, "exact", steps)
     rows = []
     for name in dict.fromkeys(("exact", *estimators)):
-        found = exact if name == "exact" else measure(config, scene, name, steps)
+        found = exact if name == "exact" else measure(config, point, name, steps)
         cost = {
             "milliseconds": found.milliseconds,
             "compile_seconds": found.compile_seconds,

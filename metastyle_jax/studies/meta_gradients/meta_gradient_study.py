@@ -16,7 +16,7 @@ from metastyle_jax.settings import configuration, ranges, schema
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.studies.meta_gradients import curvature, gradients, report, training_curves
-from metastyle_jax.studies.meta_gradients.scene import open_scene, variant
+from metastyle_jax.studies.meta_gradients.measurement_point import load_point, variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +110,8 @@ def _check(config: Settings, study: Study) -> None:
 
 def _gradients(config: Settings, study: Study, records: Records) -> list[Row]:
     def measure(steps: int) -> list[Row]:
-        scene = open_scene(config, study.init, batches=study.batches)
-        return gradients.compare_estimators(config, scene, study.estimators, steps)
+        point = load_point(config, study.init, batches=study.batches)
+        return gradients.compare_estimators(config, point, study.estimators, steps)
 
     return _chain(
         records.measure(f"gradients, T = {steps}", lambda steps=steps: measure(steps))
@@ -120,15 +120,15 @@ def _gradients(config: Settings, study: Study, records: Records) -> list[Row]:
 
 
 def _curvature(config: Settings, study: Study, records: Records) -> dict[str, list[Row]]:
-    scene = open_scene(config, study.init, batches=study.styles, styles=1)
-    spectrum = records.measure("inner Hessian", lambda: curvature.inner_spectrum(config, scene))
+    point = load_point(config, study.init, batches=study.styles, styles=1)
+    spectrum = records.measure("inner Hessian", lambda: curvature.inner_spectrum(config, point))
     sweep = curvature.RateSweep(config)
     rates = _chain(
         records.measure(
             f"inner rates, style {row['style']}",
-            lambda batch=batch, row=row: sweep.measure(scene, batch, row, study.rates),
+            lambda batch=batch, row=row: sweep.measure(point, batch, row, study.rates),
         )
-        for batch, row in zip(scene.batches, spectrum, strict=True)
+        for batch, row in zip(point.batches, spectrum, strict=True)
     )
     return {"curvature": spectrum, "rates": rates}
 

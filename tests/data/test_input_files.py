@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metastyle_jax.data import decoding, given, images, listing
+from metastyle_jax.data import decoding, images, input_files, listing
 from metastyle_jax.errors import UserError
 
 
@@ -23,25 +23,27 @@ def photos(tmp_path):
 
 
 def test_files_folders_and_patterns_are_found_in_order(photos):
-    found = given.find_pictures([photos / "b.jpg", str(photos), f"{photos}/*.jpg", "gone.jpg"])
+    found = input_files.find_pictures(
+        [photos / "b.jpg", str(photos), f"{photos}/*.jpg", "gone.jpg"]
+    )
     names = [path.name for path in found.files]
     assert names == ["b.jpg", "a.png", "b.jpg", "c.jpg", "b.jpg", "gone.jpg"]
     (note,) = found.notes
     assert "skipped 1 file" in note and note.endswith("notes.txt")
-    deep = given.find_pictures([f"{photos}/**/*.jpg"])
+    deep = input_files.find_pictures([f"{photos}/**/*.jpg"])
     assert deep == ([photos / "b.jpg", photos / "more" / "c.jpg"], [])
 
 
 def test_a_file_with_brackets_in_its_name_is_no_pattern(photos):
     (photos / "a[1].png").touch()
-    assert given.find_pictures([photos / "a[1].png"]).files == [photos / "a[1].png"]
+    assert input_files.find_pictures([photos / "a[1].png"]).files == [photos / "a[1].png"]
 
 
 def test_a_pattern_that_nothing_matches_is_one_sentence(photos):
     with pytest.raises(UserError, match=r"\*\.bmp: no file matches"):
-        given.find_pictures([f"{photos}/*.bmp"])
+        input_files.find_pictures([f"{photos}/*.bmp"])
     with pytest.raises(UserError, match="2 files match"):
-        given.one_file(f"{photos}/[ab].*")
+        input_files.one_file(f"{photos}/[ab].*")
 
 
 @pytest.mark.parametrize("text", ["https://example.org/a.jpg", "HTTP://example.org/a", "s3://b/a"])
@@ -49,17 +51,17 @@ def test_an_address_on_the_web_has_to_be_downloaded_first(text):
     # argparse may have made a path of it
     for argument in (text, Path(text)):
         with pytest.raises(UserError, match="download it first"):
-            given.find_pictures([argument])
+            input_files.find_pictures([argument])
 
 
 def test_what_an_earlier_run_wrote_below_the_folder_is_no_input(photos):
     (photos / "out").mkdir()
     (photos / "out" / "a.png").touch()
-    found = given.find_pictures([photos], without=photos / "out")
+    found = input_files.find_pictures([photos], without=photos / "out")
     assert [path.name for path in found.files] == ["a.png", "b.jpg", "c.jpg"]
     # but the folder itself can be asked for, and one that is not there yet hides nothing
-    assert len(given.find_pictures([photos / "out"], without=photos / "out").files) == 1
-    assert len(given.find_pictures([photos], without=photos / "gone").files) == 4
+    assert len(input_files.find_pictures([photos / "out"], without=photos / "out").files) == 1
+    assert len(input_files.find_pictures([photos], without=photos / "gone").files) == 4
 
 
 @pytest.mark.filterwarnings("ignore:IM image format")
@@ -91,7 +93,7 @@ def test_many_skipped_files_are_counted_by_kind(photos):
     for number in range(5):
         (photos / f"{number}.XMP").touch()
     (photos / "README").touch()
-    (note,) = given.find_pictures([photos]).notes
+    (note,) = input_files.find_pictures([photos]).notes
     assert "skipped 7 files" in note and note.endswith("5 .xmp, 1 no ending, 1 .txt")
 
 
