@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from metastyle_jax.adaptation import service
-from metastyle_jax.data import given, images, in_memory, resizing
+from metastyle_jax.data import images, in_memory, input_files, resizing
 from metastyle_jax.data.folder import FileSource
 from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.sources import open_source
@@ -112,7 +112,7 @@ def _source(contents: Any, size: int) -> ImageSource:
             )
         contents = [contents]
     if all(isinstance(content, str | os.PathLike) for content in contents):
-        files = given.find_pictures(contents, "content folder").files
+        files = input_files.find_pictures(contents, "content folder").files
         return FileSource(files, "the contents", short_side=2 * size)
     return [
         in_memory.as_picture(content, f"content {number}")

@@ -3,9 +3,9 @@
 __all__ = [
     "decoding",
     "folder",
-    "input_files",
     "images",
     "in_memory",
+    "input_files",
     "pipeline",
     "resizing",
     "sources",
