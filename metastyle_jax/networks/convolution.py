@@ -1,4 +1,4 @@
-"""Convolutions of the transformer network, NHWC and HWIO, and exact rewrites of the slow ones.
+"""Convolutions of the stylization network, NHWC and HWIO, and exact rewrites of the slow ones.
 
 A rewrite computes the same sums in another order: equal to the direct form up to rounding in value
 and in every derivative. They are made of linear operations that JAX transposes and linearises, so

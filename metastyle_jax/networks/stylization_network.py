@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.networks import convolution
+from metastyle_jax.networks import convolution, copying_start
 
 Weights = Mapping[str, Mapping[str, jax.Array]]
 Style = Mapping[str, Mapping[str, jax.Array]]
@@ -32,7 +32,6 @@ COPYING_WIDTH = 24  # below, the middle has too few channels for what passes thr
 UP1 = {False: "up1", True: "up1_blur"}
 LAST_LAYER = "conv4"
 LAST_LAYER_RATE = 0.1  # what its rate is multiplied with where all parameters move
-CONTRAST = 0.8  # of the first copy: a deviation of 1 is this before the sigmoid
 
 
 class Convolution(nn.Module):
@@ -112,7 +111,7 @@ def _spatial(leaf: jax.Array) -> jax.Array:
     return leaf
 
 
-class Transformer(nn.Module):
+class StylizationNetwork(nn.Module):
     """9x9, two 3x3/2, residual blocks, two (x2, 3x3), 9x9, sigmoid: the network of Johnson et al.
 
     Attributes:
@@ -171,14 +170,13 @@ def init(
 ) -> Params:
     """A network that draws a blurred copy, and a neutral style.
 
-    Weights are random but for those channels that carry the picture, see `_copying`; the style has
-    bias 0 and scale 1, but 0 at the end of a residual block, which thus begins as the identity
-    (Goyal et al. 2017, section 5.1). A network that cannot draw the content yet learns from the
-    style loss alone, and falls into lattices and blobs (docs/results.md).
+    Weights are random, except for those channels that carry the picture, see `copying_start`. The
+    style has bias 0 and scale 1. The scale is 0 at the end of a residual block, so that each block
+    begins as the identity (Goyal et al. 2017, section 5.1).
 
     Args:
       key: for `jax.random`.
-      width, residual_blocks: see `Transformer`.
+      width, residual_blocks: see `StylizationNetwork`.
       blur: False is the network as published (Johnson et al. 2016). True blurs the output of its
         first upsampling stage, against lattices of 4 pixels: of the two rows that a row becomes, a
         kernel such as (-1, 1, 0) sees a difference in one and none in the other, and a ReLU makes
@@ -188,70 +186,15 @@ def init(
       `{"weights": {layer: {"kernel", "bias"}}, "style": {layer: {"scale", "bias"}}}`, float32,
       1,679,235 numbers at the default width.
     """
-    network = Transformer(width=width, residual_blocks=residual_blocks, blur=blur)
+    network = StylizationNetwork(width=width, residual_blocks=residual_blocks, blur=blur)
     # the smallest picture: parameters do not depend on its size
     variables = jax.jit(network.init)(key, jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3)))
     weights = variables["params"]
     if width >= COPYING_WIDTH:
-        weights = _copying({name: dict(layer) for name, layer in weights.items()}, UP1[blur])
-    return {"weights": weights, "style": variables["style"]}
-
-
-def _copying(weights: dict[str, dict[str, jax.Array]], up1: str) -> dict[str, dict[str, jax.Array]]:
-    """Kernels through which the picture passes, as signals that begin at the three colours.
-
-    A ReLU lets only one sign through, so that a signal takes two channels: the first ones hold all
-    signals, as many after them their negatives. A convolution of stride 2 makes four signals of
-    each, the pixels of every 2x2 block; upsampling draws their mean, interpolated. All else about
-    the picture is left to be learned. Kernels of other channels keep their random entries.
-    """
-    copied = {"conv1": _signed({(4, 4, c, c): 1.0 for c in range(3)}, 3, 3)}
-    signals = 3
-    for layer in ("conv2", "conv3"):
-        # reflection padding of 1: the taps (1, 1) ... (2, 2) of a 3x3 kernel see the 2x2 block
-        taps = {
-            (1 + pixel // 2, 1 + pixel % 2, s, pixel * signals + s): 1.0
-            for pixel in range(4)
-            for s in range(signals)
-        }
-        copied[layer] = _signed(taps, signals, 4 * signals)
-        signals *= 4
-    hat = (0.25, 0.5, 0.25)
-    for layer, inputs in ((up1, signals), ("up2", 3)):
-        taps = {
-            (row, column, s, s % 3): hat[row] * hat[column] * 3 / inputs
-            for row in range(3)
-            for column in range(3)
-            for s in range(inputs)
-        }
-        copied[layer] = _signed(taps, inputs, 3)
-    for layer, taps in copied.items():
-        kernel = weights[layer]["kernel"]
-        carried = np.zeros(kernel.shape, np.float32)
-        for tap, value in taps.items():
-            if tap[2] < kernel.shape[2]:  # the colours themselves have no negatives
-                carried[tap] = value
-        carries = np.arange(kernel.shape[3]) <= max(tap[3] for tap in taps)
-        weights[layer]["kernel"] = jnp.where(
-            carries[None, None, None], carried.astype(kernel.dtype), kernel
+        weights = copying_start.with_copying(
+            {name: dict(layer) for name, layer in weights.items()}, UP1[blur]
         )
-    last = weights["conv4"]["kernel"]
-    for c in range(3):
-        last = last.at[4, 4, c, c].add(CONTRAST).at[4, 4, 3 + c, c].add(-CONTRAST)
-    weights["conv4"]["kernel"] = last
-    return weights
-
-
-def _signed(
-    taps: Mapping[tuple[int, int, int, int], float], inputs: int, outputs: int
-) -> dict[tuple[int, int, int, int], float]:
-    """Entries of a kernel HWIO between signals: from both channels of each to both of each."""
-    signs = ((0, 0, 1.0), (1, 0, -1.0), (0, 1, -1.0), (1, 1, 1.0))
-    return {
-        (row, column, source + inputs * i, target + outputs * o): sign * value
-        for (row, column, source, target), value in taps.items()
-        for i, o, sign in signs
-    }
+    return {"weights": weights, "style": variables["style"]}
 
 
 def stylize(
@@ -262,7 +205,7 @@ def stylize(
     dtype: Any = None,
     rewrite: bool = True,
 ) -> jax.Array:
-    """Stylised images.
+    """Stylized images.
 
     Args:
       weights: as `init` makes them; the network's `architecture` is read off them.
@@ -284,7 +227,7 @@ def stylize(
         raise ValueError(
             f"images are {width}x{height} pixels; the network needs {MINIMUM_SIZE} or more"
         )
-    network = Transformer(**architecture(weights), dtype=dtype, rewrite=rewrite)
+    network = StylizationNetwork(**architecture(weights), dtype=dtype, rewrite=rewrite)
     extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
     padded = jnp.pad(images, extra, mode="reflect")
     outputs = network.apply({"params": weights, "style": style}, padded)
@@ -314,7 +257,7 @@ def scale_last_layer(tree: Params, factor: float) -> Params:
     """A tree like `params`, or a part of it, with the last convolution's entries times `factor`.
 
     For updates by Adam, which move every entry by the rate: all other kernels are followed by a
-    norm, which takes the size of what they do away, but those 2,592 inputs of each colour add up
+    norm, which takes the size of what they do away, but those 2,592 inputs of each color add up
     right before the sigmoid. Of two controlled comparisons one found no difference, one a
     lower loss after 500 steps (docs/results.md).
     """
