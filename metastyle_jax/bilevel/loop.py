@@ -36,8 +36,8 @@ class Loop(NamedTuple):
       steps: T >= 0.
       unroll: compile the steps one after the other instead of as a loop; `exact` then keeps what
         their backward passes need instead of computing it again.
-      taken: () int32, how many of the `steps` are taken; the others leave everything as it is.
-        None for all.
+      active_steps: () int32, how many of the `steps` are run; the others change nothing. None for
+        all.
       trajectory: whether the metrics hold the fast parameters after every step.
       tasks: how many tasks the outer loss is a mean over; only `reptile` needs to know.
     """
@@ -45,7 +45,7 @@ class Loop(NamedTuple):
     optimizer: optax.GradientTransformation
     steps: int
     unroll: bool = False
-    taken: jax.Array | None = None
+    active_steps: jax.Array | None = None
     trajectory: bool = False
     tasks: int = 1
 
@@ -63,7 +63,7 @@ def inner_loop(
     steps: int,
     estimator: Estimator,
     unroll: bool = False,
-    taken: jax.Array | None = None,
+    active_steps: jax.Array | None = None,
     trajectory: bool = False,
     tasks: int = 1,
 ) -> tuple[PyTree, dict[str, PyTree]]:
@@ -75,7 +75,7 @@ def inner_loop(
       slow: parameters that do not move, but that the outer gradient reaches.
       data: everything else the loss reads (targets, images, feature weights): a constant.
       estimator: one of `ESTIMATORS`, or another function of that signature.
-      optimizer, steps, taken, trajectory, tasks: see `Loop`.
+      optimizer, steps, active_steps, trajectory, tasks: see `Loop`.
       unroll: XLA:CPU needs it to be fast: inside a loop it does not rewrite convolutions for its
         fast kernels (nine times slower at 128 px); elsewhere a loop compiles sooner.
 
@@ -84,7 +84,7 @@ def inner_loop(
       entry t was measured before step t was taken and carries no gradient; with `trajectory` also
       "fast", leaves (T, ...), entry t after step t, which does.
     """
-    loop = Loop(optimizer, steps, unroll, taken, trajectory, tasks)
+    loop = Loop(optimizer, steps, unroll, active_steps, trajectory, tasks)
     return estimator(loss_fn, fast, slow, data, loop)
 
 
@@ -269,8 +269,9 @@ def _take_steps(
         metrics = jax.lax.stop_gradient(metrics)
         updates, state = loop.optimizer.update(gradient, state, fast)
         moved = (optax.apply_updates(fast, updates), state)
-        if loop.taken is not None:
-            moved = jax.tree.map(lambda a, b: jnp.where(number < loop.taken, a, b), moved, carry)
+        if loop.active_steps is not None:
+            active = number < loop.active_steps
+            moved = jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, carry)
         if loop.trajectory:
             metrics["fast"] = moved[0]
         return moved, metrics

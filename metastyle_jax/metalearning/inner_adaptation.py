@@ -124,7 +124,7 @@ def _adapt(
         steps=run.loop.steps,
         estimator=run.loop.estimator,
         unroll=run.loop.unroll,
-        taken=run.active_steps,
+        active_steps=run.active_steps,
         trajectory=run.step_weights is not None,
         tasks=tasks,
     )

@@ -458,7 +458,7 @@ def test_estimators_that_look_at_the_end_only_give_the_rate_no_gradient(estimato
 def test_steps_that_are_not_taken_change_nothing(estimator, unroll):
     fast, slow = start()
 
-    def query(fast, taken, steps):
+    def query(fast, active_steps, steps):
         adapted, _ = bilevel.inner_loop(
             smooth_loss,
             fast,
@@ -468,7 +468,7 @@ def test_steps_that_are_not_taken_change_nothing(estimator, unroll):
             steps=steps,
             estimator=bilevel.ESTIMATORS[estimator],
             unroll=unroll,
-            taken=taken,
+            active_steps=active_steps,
         )
         return smooth_loss(adapted, slow, examples(4))[0]
 
