@@ -20,8 +20,8 @@ def main(arguments: list[str]) -> None:
         raise UserError("give a workdir and a file: export_params.py WORKDIR FILE")
     workdir, target = map(Path, arguments)
     params, record = checkpoint.read_params(workdir)
-    # neither learned inner rates nor a predictor: they are of the training
-    params = {part: params[part] for part in ("weights", "style")}
+    # learned inner rates belong to the training
+    params = {part: tree for part, tree in params.items() if part != "inner_rates"}
     settings = {
         name: value for name, value in record["configuration"].items() if name not in OF_MACHINE
     }

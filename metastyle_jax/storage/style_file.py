@@ -114,11 +114,12 @@ def save_params(
     command: str = "",
     dtype: Literal["float32", "float16"] = "float32",
 ) -> None:
-    """Write weights and style.
+    """Write weights and style, and a predictor where there is one.
 
     Args:
       path: file to write, whole or not at all.
-      params: `{"weights": {...}, "style": {...}}`, nested dicts of float32 arrays of any shape.
+      params: `{"weights": {...}, "style": {...}}`, nested dicts of float32 arrays of any shape; with
+        "predictor" too if each style starts where that says, see `networks.predictor`.
       settings: what they were made with; anything that JSON can hold.
       command: the command line that made them, for the reader's information.
       dtype: how to store them; float16 halves the size and rounds to 11 bits. The recorded
@@ -128,8 +129,8 @@ def save_params(
       UserError: the file cannot be written.
       ValueError: `params` is not of the form above, or a value does not fit into float16.
     """
-    if set(params) != {"weights", "style"}:
-        raise ValueError(f"params hold weights and style, not {sorted(params)}")
+    if not _are_params(params):
+        raise ValueError(f"params hold weights, style and maybe a predictor, not {sorted(params)}")
     with np.errstate(over="ignore"):
         stored = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32).astype(dtype), dict(params))
     arrays = leaves_by_path(stored)
@@ -142,23 +143,27 @@ def save_params(
 
 
 def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read weights and style.
+    """Read weights and style, and the predictor of a file that has one.
 
     Args:
       path: file written by `save_params`.
 
     Returns:
-      `({"weights": {...}, "style": {...}}, metadata)`, nested dicts of float32 arrays; `settings`
-      and `versions` of the metadata are dicts.
+      `({"weights": {...}, "style": {...}}, metadata)`, nested dicts of float32 arrays, with
+      "predictor" if the file has one; `settings` and `versions` of the metadata are dicts.
 
     Raises:
       UserError: the file is missing, damaged, or no parameter file of this project.
     """
     arrays, metadata = _read(path, PARAMS_FORMAT, "parameter")
     params = nest({name: array.astype(np.float32) for name, array in arrays.items()})
-    if set(params) != {"weights", "style"}:
+    if not _are_params(params):
         raise UserError(f"{path} is no usable parameter file: it holds {sorted(params)}")
     return params, metadata
+
+
+def _are_params(params: Mapping[str, Any]) -> bool:
+    return set(params) | {"predictor"} == {"weights", "style", "predictor"}
 
 
 def format_of(path: str | Path) -> str:

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage import initialization
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.storage.style_file import load_params, load_style, save_params, save_style
 
@@ -210,6 +211,22 @@ def test_params_in_half_the_space(tmp_path, params_path):
         np.testing.assert_array_equal(leaf, np.asarray(exact).astype(np.float16))
     # a style adapted from this file names the weights as they are loaded
     assert metadata["weights_digest"] == tree_digest(params["weights"])
+
+
+def test_a_predictor_travels_with_its_weights(tmp_path):
+    predictor = {"hidden": {"kernel": np.ones((2, 3), np.float32)}}
+    path = tmp_path / "params.safetensors"
+    save_params(path, {**make_params(), "predictor": predictor}, settings={})
+    params, metadata = load_params(path)
+    np.testing.assert_array_equal(params["predictor"]["hidden"]["kernel"], np.ones((2, 3)))
+    init = initialization.load(str(path))
+    assert set(init.params) == {"weights", "style"}
+    np.testing.assert_array_equal(init.predictor["hidden"]["kernel"], np.ones((2, 3)))
+    # of the weights alone: a style fits with and without the predictor
+    save_params(path, make_params(), settings={})
+    assert load_params(path)[1]["weights_digest"] == metadata["weights_digest"]
+    with pytest.raises(ValueError, match="weights, style and maybe a predictor"):
+        save_params(path, {**make_params(), "rates": predictor}, settings={})
 
 
 def test_values_too_large_for_float16(tmp_path):
