@@ -59,13 +59,13 @@ def folders(out: Path) -> tuple[str, str]:
 def write_squares(args: argparse.Namespace) -> None:
     """The very squares that `evaluate` judges."""
     from metastyle_jax.data.images import write_png
-    from metastyle_jax.evaluation import gallery
+    from metastyle_jax.evaluation import evaluation_inputs
 
     for kind, folder, count in (
         ("styles", args.styles, args.style_count),
         ("contents", args.contents, args.content_count),
     ):
-        found = gallery.squares(folder, count, args.size, args.scale)
+        found = evaluation_inputs.squares(folder, count, args.size, args.scale)
         for name, image in zip(found.names, found.images, strict=True):
             write_png(args.out / "squares" / kind / f"{name}.png", image)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
-from metastyle_jax.evaluation import evaluation_run, gallery
+from metastyle_jax.evaluation import evaluation_run
+from metastyle_jax.evaluation.evaluation_settings import EvaluationSettings
 from metastyle_jax.storage import folder_lock
 
 HELP = {
@@ -51,7 +52,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder; a stopped one goes on")
-    configuration_flags.add_settings(parser, gallery.Evaluation, HELP)
+    configuration_flags.add_settings(parser, EvaluationSettings, HELP)
     parser.set_defaults(run=run, takes_config=False)
 
 
@@ -63,4 +64,4 @@ def run(args: argparse.Namespace) -> None:
     """
     out = args.out.expanduser()
     with folder_lock.locked(out):
-        evaluation_run.run(configuration_flags.settings_of(args, gallery.Evaluation), out)
+        evaluation_run.run(configuration_flags.settings_of(args, EvaluationSettings), out)

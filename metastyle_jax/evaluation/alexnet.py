@@ -10,19 +10,19 @@ import numpy as np
 
 Weights = Mapping[str, jax.Array]
 
-# per convolution: (stride, padding, whether a pooling comes before it)
+# per convolution: (stride, padding, whether pooling comes first)
 _LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
 WIDTHS = (64, 192, 384, 256, 256)
 SIZES = (11, 5, 3, 3, 3)
-SMALLEST = 31  # pixels of a side: below, the second pooling would be empty
+SMALLEST = 31  # pixels of a side; a smaller picture leaves nothing for the second pooling
 
 
 def features(weights: Weights, images: jax.Array) -> list[jax.Array]:
-    """The five layers after their ReLUs.
+    """Features of the five convolutions after their ReLUs.
 
     Args:
       weights: `{"conv1.kernel": (h, w, in, out), "conv1.bias": (out,), ...}`.
-      images: (N, H, W, 3), normalised as the caller wants it; sides of `SMALLEST` pixels or more.
+      images: (N, H, W, 3), already normalized; sides of `SMALLEST` pixels or more.
 
     Returns:
       Five arrays (N, h, w, C), C as in `WIDTHS`.

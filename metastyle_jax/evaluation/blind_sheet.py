@@ -1,4 +1,4 @@
-"""A blind sheet: the same pairs by several methods in random order, so that a person can vote."""
+"""Blind sheets: the same pairs by several methods in random order, for people to vote on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from metastyle_jax.data.images import write_png
-from metastyle_jax.evaluation.gallery import Gallery
+from metastyle_jax.evaluation.evaluation_inputs import EvaluationInputs
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.storage.atomic import atomic_path
@@ -19,19 +19,21 @@ PAIRS_PER_SHEET = 10
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def write(gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray]) -> None:
-    """Write `blind_1.png` ... and the key `blind_key.csv` below the folder of the evaluation.
+def write(
+    inputs: EvaluationInputs, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray]
+) -> None:
+    """Write `blind_1.png` ... and the key `blind_key.csv` into the folder of the evaluation.
 
     Args:
-      gallery: of the evaluation; its `blind` is the seed.
-      rows: one of each method for each pair.
-      picture_of: the picture of a row.
+      inputs: of the evaluation; the setting `blind` is the random seed.
+      rows: one for each method and pair.
+      picture_of: returns the picture of a row.
     """
-    evaluation, out = gallery.evaluation, gallery.out
-    pairs = draw(rows, seed=evaluation.blind, most=evaluation.blind_pairs)
+    settings, out = inputs.settings, inputs.out
+    pairs = draw(rows, seed=settings.blind, most=settings.blind_pairs)
     contents, styles = (
         dict(zip(pictures.names, pictures.images, strict=True))
-        for pictures in (gallery.contents, gallery.styles)
+        for pictures in (inputs.contents, inputs.styles)
     )
     letters = LETTERS[: max(map(len, pairs))]
     for begin in range(0, len(pairs), PAIRS_PER_SHEET):
@@ -59,10 +61,10 @@ def write(gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.
 def draw(rows: Sequence[Row], *, seed: int, most: int) -> list[list[Row]]:
     """At most `most` pairs in random order, each with the rows of its methods in random order."""
     random = np.random.default_rng(seed)
-    by_pair: dict[tuple[str, str], list[Row]] = {}
+    rows_of_pairs: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        by_pair.setdefault((row["style image"], row["content image"]), []).append(row)
-    pairs = list(by_pair.values())
+        rows_of_pairs.setdefault((row["style image"], row["content image"]), []).append(row)
+    pairs = list(rows_of_pairs.values())
     chosen = [pairs[i] for i in random.permutation(len(pairs))[:most]]
     return [[pair[i] for i in random.permutation(len(pair))] for pair in chosen]
 

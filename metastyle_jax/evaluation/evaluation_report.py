@@ -1,4 +1,4 @@
-"""What an evaluation writes: tables, CSV, plots of the curves and a contact sheet."""
+"""Report of an evaluation: tables, CSV files, plots of the curves and a contact sheet."""
 
 from __future__ import annotations
 
@@ -9,44 +9,47 @@ from pathlib import Path
 import numpy as np
 
 from metastyle_jax.data.images import write_png
-from metastyle_jax.evaluation.gallery import Gallery
+from metastyle_jax.evaluation.evaluation_inputs import EvaluationInputs
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.storage.atomic import atomic_path
 
 CELL = 192  # pixels
-SCRATCH = "scratch"  # the method that others are measured in units of
+SCRATCH = "scratch"  # the unit of the columns "of scratch"
 SHARES = {"of scratch": "loss", "own of scratch": "own loss"}
 KEYS = ("style image", "content image", "method", "step")
 
 EXPLANATION = (
     "Means over pairs. Errors are relative to their targets: `style LAYER` is the squared error of "
-    "the Gram matrices over their square, `content` that of the features. `style` and `loss` have "
-    "the weights of the judge. `of scratch`: the loss over that of the network trained from "
-    "scratch after its last step, over the styles that have one. `own loss`: under the features "
-    "that the first initialisation was trained with; `own of scratch` likewise. LPIPS and SSIM "
-    "compare with the content. `lattice`: power at periods of 4 and 2 pixels over that around "
-    "them, 1 or less without a lattice."
+    "the Gram matrices divided by their squared norm, `content` the same for the features. `style` "
+    "and `loss` include the weights of the judge. `of scratch`: the loss divided by that of the "
+    "network trained from scratch after its last step, over the styles that have one. `own loss`: "
+    "the loss under the features that the first initialization was trained with; `own of scratch` "
+    "likewise. LPIPS and SSIM compare with the content. `lattice`: power at periods of 4 and 2 "
+    "pixels (checkerboard artifacts) divided by the power around them; 1 or less without artifacts."
 )
 
 
 def write(
-    gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray], heading: str
+    inputs: EvaluationInputs,
+    rows: Sequence[Row],
+    picture_of: Callable[[Row], np.ndarray],
+    heading: str,
 ) -> None:
     """Write `evaluation.csv`, `curves.png`, `sheet.png` and `evaluation.md`.
 
     Args:
-      gallery: of the evaluation.
-      rows: of every style, content, method and step.
-      picture_of: the picture of a row.
-      heading: a sentence on what was evaluated.
+      inputs: of the evaluation.
+      rows: one for each style, content, method and step.
+      picture_of: returns the picture of a row.
+      heading: one sentence on what was evaluated.
     """
-    out = gallery.out
+    out = inputs.out
     write_csv(out / "evaluation.csv", rows)
     means = over_pairs(rows)
     plots.evaluation(out / "curves.png", means)
-    _write_sheet(gallery, rows, picture_of)
+    _write_sheet(inputs, rows, picture_of)
     table = markdown_table(means, {name: name for name in means[0]})
     text = (
         f"# Evaluation\n\n{heading}\n\n{table}\n{EXPLANATION}\n\n"
@@ -58,40 +61,40 @@ def write(
 
 
 def _write_sheet(
-    gallery: Gallery, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray]
+    inputs: EvaluationInputs, rows: Sequence[Row], picture_of: Callable[[Row], np.ndarray]
 ) -> None:
-    """The first content in every style, by every method."""
-    content, columns = gallery.contents.names[0], last_steps(rows)
+    """Draw the first content in every style, by every method."""
+    content, columns = inputs.contents.names[0], last_steps(rows)
     shown = {
         (row["style image"], row["method"], row["step"]): row
         for row in rows
         if row["content image"] == content
     }
     sheet = []
-    for name, style in zip(gallery.styles.names, gallery.styles.images, strict=True):
-        found = [shown.get((name, *column)) for column in columns]
-        pictures = [None if row is None else picture_of(row) for row in found]
-        sheet.append([gallery.contents.images[0], style, *pictures])
+    for name, style in zip(inputs.styles.names, inputs.styles.images, strict=True):
+        shown_rows = [shown.get((name, *column)) for column in columns]
+        pictures = [None if row is None else picture_of(row) for row in shown_rows]
+        sheet.append([inputs.contents.images[0], style, *pictures])
     titles = [f"{method} {step}" if step else method for method, step in columns]
     image = contact_sheet(sheet, column_titles=("content", "style", *titles), cell=CELL)
-    write_png(gallery.out / "sheet.png", image)
+    write_png(inputs.out / "sheet.png", image)
 
 
 def write_wins(out: Path, rows: Sequence[Row], compared: Sequence[str]) -> None:
-    """Write `wins.md`: on how many pairs each initialisation beats each other method.
+    """Write `wins.md`: on how many pairs each initialization beats each compared method.
 
     Args:
       out: folder.
-      rows: of the initialisations and of the other methods.
-      compared: names of the other methods; nothing is written without any.
+      rows: of the initializations and of the compared methods.
+      compared: names of the compared methods; if empty, nothing is written.
     """
     if not compared:
         return
     last = of_last_steps(rows)
-    others = {name: _by_pair(last, name) for name in compared}
+    others = {name: _rows_of_pairs(last, name) for name in compared}
     names = dict.fromkeys(row["method"] for row in last if row["method"] not in others)
     table = [
-        {"method": f"{name} against {other}", **wins(_by_pair(last, name), others[other])}
+        {"method": f"{name} against {other}", **wins(_rows_of_pairs(last, name), others[other])}
         for name in names
         for other in compared
     ]
@@ -104,7 +107,10 @@ def write_wins(out: Path, rows: Sequence[Row], compared: Sequence[str]) -> None:
 
 
 def wins(ours: dict[tuple[str, str], Row], theirs: dict[tuple[str, str], Row]) -> Row:
-    """Shares in [0, 1] of the pairs of `theirs` on which `ours` is lower; equal content counts."""
+    """Shares in [0, 1] of the pairs of `theirs` on which `ours` is lower.
+
+    An equal content error counts as lower.
+    """
     style = [ours[pair]["style"] < row["style"] for pair, row in theirs.items()]
     content = [ours[pair]["content"] <= row["content"] for pair, row in theirs.items()]
     both = np.logical_and(style, content)
@@ -116,23 +122,23 @@ def wins(ours: dict[tuple[str, str], Row], theirs: dict[tuple[str, str], Row]) -
     }
 
 
-def _by_pair(rows: Sequence[Row], method: str) -> dict[tuple[str, str], Row]:
+def _rows_of_pairs(rows: Sequence[Row], method: str) -> dict[tuple[str, str], Row]:
     return {
         (row["style image"], row["content image"]): row for row in rows if row["method"] == method
     }
 
 
 def over_pairs(rows: Sequence[Row]) -> list[Row]:
-    """Means over styles and contents of each method and step, methods in order of appearance.
+    """Means over styles and contents for each method and step, methods in order of appearance.
 
-    "of scratch" is the mean loss over that of the network trained from scratch after its last step,
-    both over the styles that it was trained on; NaN where a method lacks one of these. "own of
-    scratch" is the same of the own loss.
+    "of scratch" divides the mean loss by that of the network trained from scratch after its last
+    step. Both means are over the styles that this network was trained on. It is NaN for a method
+    that lacks one of these styles. "own of scratch" does the same with "own loss".
     """
     bound = [row for row in of_last_steps(rows) if row["method"] == SCRATCH]
     numbers = [name for name in rows[0] if name not in KEYS]
     methods = dict.fromkeys(row["method"] for row in rows)
-    found = []
+    table = []
     for method in methods:
         for step in sorted({row["step"] for row in rows if row["method"] == method}):
             chosen = [row for row in rows if (row["method"], row["step"]) == (method, step)]
@@ -140,12 +146,12 @@ def over_pairs(rows: Sequence[Row]) -> list[Row]:
             shares = {title: _share(chosen, bound, name) for title, name in SHARES.items()}
             styles = len({row["style image"] for row in chosen})
             named = {"method": method, "step": step, "styles": styles}
-            found.append({**named, **shares, **means})
-    return found
+            table.append({**named, **shares, **means})
+    return table
 
 
 def _share(rows: Sequence[Row], bound: Sequence[Row], name: str) -> float:
-    """Sum over the styles of `bound` of the mean of `name`, over the same of `bound`.
+    """Sum of the means of `name` over the styles of `bound`, divided by the same sum for `bound`.
 
     NaN if `rows` lacks one of these styles.
     """
@@ -164,7 +170,7 @@ def _over_contents(rows: Sequence[Row], name: str) -> dict[str, float]:
 
 
 def of_last_steps(rows: Sequence[Row]) -> list[Row]:
-    """Those of each method after its last step."""
+    """Rows of each method after its last step."""
     last: dict[str, int] = {}
     for row in rows:
         last[row["method"]] = max(row["step"], last.get(row["method"], 0))
@@ -172,9 +178,9 @@ def of_last_steps(rows: Sequence[Row]) -> list[Row]:
 
 
 def last_steps(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    """(method, its last step), without the controls, with the start of the first curve before all.
+    """(method, its last step) for each method, preceded by the start of the first curve.
 
-    Controls are the methods before the first one that takes steps.
+    Controls, which are the methods before the first one with steps, are left out.
     """
     steps: dict[str, list[int]] = {}
     for row in rows:

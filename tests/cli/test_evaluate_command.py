@@ -14,7 +14,14 @@ import tiny
 from metastyle_jax.cli import commands
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.evaluation import blind_sheet, evaluation_report, gallery, judging, methods
+from metastyle_jax.evaluation import (
+    blind_sheet,
+    evaluation_inputs,
+    evaluation_report,
+    evaluation_settings,
+    judging,
+    methods,
+)
 from metastyle_jax.features import lpips_package
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import stylization_network
@@ -49,48 +56,53 @@ def mean_of(found: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def test_a_judge_with_features_of_its_own_does_not_depend_on_the_training():
-    by = judging.relative("compact", 3.5)
+    relative_judge = judging.relative("compact", 3.5)
     # as far as the embedded features reach
-    assert by.objective.style_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    assert by.objective.content_layers == ("relu3_3",)
-    assert (by.network.pooling, by.objective.style_weight) == ("average", 3.5)
-    assert by.objective.normalize
+    assert relative_judge.objective.style_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    assert relative_judge.objective.content_layers == ("relu3_3",)
+    assert (relative_judge.network.pooling, relative_judge.objective.style_weight) == (
+        "average",
+        3.5,
+    )
+    assert relative_judge.objective.normalize
 
 
 @pytest.mark.parametrize("loss", ["gram", "gaussian(1)"])
 def test_the_judge_finds_the_losses_of_the_objective(quick_compile, loss):
-    by = judge(dataclasses.replace(OBJECTIVE, style_loss=fusion.parse(loss)))
+    relative_judge = judge(dataclasses.replace(OBJECTIVE, style_loss=fusion.parse(loss)))
     outputs, contents, style = images(5, 0), images(5, 1), images(1, 2)[0]
-    found = mean_of(judging.judge(by, outputs, contents, style))
+    found = mean_of(judging.measure(relative_judge, outputs, contents, style))
     expected = {"content": [], "style": [], "style relu1_2": [], "style relu2_1": []}
     for output, content in zip(outputs, contents, strict=True):
         for name in expected:
             layers = (name.removeprefix("style "),) if " " in name else OBJECTIVE.style_layers
             # random losses draw by the number of a layer
-            objective = dataclasses.replace(by.objective, style_layers=layers)
+            objective = dataclasses.replace(relative_judge.objective, style_layers=layers)
             if loss != "gram" and " " in name:
                 continue
             targets = (
-                perceptual.content_targets(objective, by.network, content[None]),
-                perceptual.style_targets(objective, by.network, style[None]),
+                perceptual.content_targets(objective, relative_judge.network, content[None]),
+                perceptual.style_targets(objective, relative_judge.network, style[None]),
             )
             parts = perceptual.perceptual_loss(
-                objective, by.network, output[None], *targets, jax.random.key(0)
+                objective, relative_judge.network, output[None], *targets, jax.random.key(0)
             )[1]
             expected[name].append(float(parts[name.partition(" ")[0]][0]))
     for name, values in expected.items():
         if values:
             # errors of layers have no weight
-            weight = by.objective.style_weight if " " in name else 1
+            weight = relative_judge.objective.style_weight if " " in name else 1
             assert weight * found[name] == pytest.approx(np.mean(values), rel=1e-4)
-    total = by.objective.style_weight * (found["style relu1_2"] + found["style relu2_1"])
+    total = relative_judge.objective.style_weight * (
+        found["style relu1_2"] + found["style relu2_1"]
+    )
     assert total == pytest.approx(found["style"], rel=1e-4)
     assert np.isnan(found["lpips"]) and 0 < found["ssim"] < 1
 
 
 def test_contents_unchanged_have_no_content_loss(quick_compile):
     contents = images(2, 1)
-    found = mean_of(judging.judge(judge(), contents, contents, images(1, 2)[0]))
+    found = mean_of(judging.measure(judge(), contents, contents, images(1, 2)[0]))
     assert (found["content"], found["ssim"]) == pytest.approx((0, 1), abs=1e-6)
     assert found["loss"] == pytest.approx(found["style"], rel=1e-5)
 
@@ -180,18 +192,18 @@ def test_the_blind_order_is_random_known_and_complete():
 
 
 def test_a_preset_takes_the_place_of_defaults_only():
-    asked = gallery.Evaluation(preset="published", content_count=3)
-    found = gallery.with_preset(asked)
+    asked = evaluation_settings.EvaluationSettings(preset="published", content_count=3)
+    found = evaluation_settings.with_preset(asked)
     assert (found.style_count, found.content_count, found.size) == (40, 3, 512)
     with pytest.raises(UserError, match="--preset=other is unknown: use published"):
-        gallery.with_preset(gallery.Evaluation(preset="other"))
+        evaluation_settings.with_preset(evaluation_settings.EvaluationSettings(preset="other"))
 
 
 def test_pictures_are_the_middle_of_the_enlarged_picture(tmp_path):
     ramp = np.linspace(0, 255, 128).astype(np.uint8)
     pixels = np.broadcast_to(ramp[None, :, None], (128, 128, 3))
     Image.fromarray(pixels).save(tmp_path / "ramp.png")
-    names, (picture,), _ = gallery.squares(str(tmp_path), 1, 32, 2.0)
+    names, (picture,), _ = evaluation_inputs.squares(str(tmp_path), 1, 32, 2.0)
     assert names == ["ramp"] and picture.shape == (32, 32, 3)
     # half of the ramp, at half of its resolution: columns 32, 34, ... 94
     expected = (2 * np.arange(32) + 32.5) / 127
@@ -214,7 +226,7 @@ def folders(tmp_path):
 
 
 def test_a_strange_judge_does_not_replace_the_training_s_own(folders, quick_compile):
-    asked = gallery.Evaluation(
+    asked = evaluation_settings.EvaluationSettings(
         init=(str(folders / "params.safetensors"),),
         styles=str(folders / "styles"),
         contents=str(folders / "contents"),
@@ -223,13 +235,16 @@ def test_a_strange_judge_does_not_replace_the_training_s_own(folders, quick_comp
         style_weight=7.0,
         size=32,
     )
-    found = gallery.load(asked, folders / "out")
-    assert (found.by.objective.style_weight, found.own.objective.style_weight) == (7.0, 5.0)
-    assert found.own.objective.style_layers == found.candidates[0].objective.style_layers
+    found = evaluation_inputs.load(asked, folders / "out")
+    assert (found.judge.objective.style_weight, found.training_judge.objective.style_weight) == (
+        7.0,
+        5.0,
+    )
+    assert found.training_judge.objective.style_layers == found.candidates[0].objective.style_layers
     row = methods.controls(found, 0)[0]
     contents, style = found.contents.images, found.styles.images[0]
-    for by, name in ((found.by, "loss"), (found.own, "own loss")):
-        alone = judging.judge(by, contents, contents, style)["loss"][0]
+    for each, name in ((found.judge, "loss"), (found.training_judge, "own loss")):
+        alone = judging.measure(each, contents, contents, style)["loss"][0]
         assert row[name] == pytest.approx(alone, rel=1e-6)
     assert row["loss"] != pytest.approx(row["own loss"], rel=0.01)
 
@@ -268,10 +283,10 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         for row in (2, 1)
     ]
     assert painted == [[True] * 7, [True] * 5 + [False] * 2]
-    # what was measured is not measured again; another initialisation shares copies and bounds
+    # what was measured is not measured again; another initialization shares copies and bounds
     measured = []
     judge = methods.judge
-    monkeypatch.setattr(methods, "judge", lambda *a: measured.append(a) or judge(*a))
+    monkeypatch.setattr(judging, "measure", lambda *a: measured.append(a) or judge(*a))
     commands.main(command(folders, *flags))
     assert not measured
     other = tiny.parameters(width=2, residual_blocks=1, seed=1)
@@ -311,7 +326,7 @@ def test_pictures_are_not_read_where_they_are_written(folders):
 def test_other_methods_are_judged_and_shown_like_ours(folders, quick_compile, standard_promotion):
     """A method whose pictures are the contents themselves gets the numbers of the contents."""
     flags = ("--style-count=2", "--content-count=2", "--bound-styles=0", "--moves=norm")
-    squares = gallery.squares(str(folders / "contents"), 2, 32)
+    squares = evaluation_inputs.squares(str(folders / "contents"), 2, 32)
     for style in ("styles0", "styles1"):
         for name, image in zip(squares.names, squares.images, strict=True):
             write_png(folders / "lazy" / style / f"{name}.png", image)
@@ -361,7 +376,7 @@ def test_other_methods_are_judged_and_shown_like_ours(folders, quick_compile, st
         (["--style-weight=nan"], ["--style-weight must be more than 0", "got nan"]),
         (["--at=0"], ["--at needs steps"]),
         (["--init=nowhere"], ["nowhere"]),
-        (["--init=embedded,embedded"], ["two initialisations embedded"]),
+        (["--init=embedded,embedded"], ["two initializations embedded"]),
         (["--moves=half"], ["--moves=half"]),
         (["--norm-rate=0"], ["--norm-rate must be more than 0", "got 0"]),
         (["--features=vgg16:nowhere.safetensors"], ["nowhere.safetensors"]),

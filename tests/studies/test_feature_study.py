@@ -89,7 +89,7 @@ def test_study_drawings_judges_what_each_network_draws(quick_compile, standard_p
         for name in ("a.png", "b.png")
     )
     by = judging.relative("compact", 2.0)
-    unchanged = judging.judge(by, content[None], content[None], style)["loss"][0]
+    unchanged = judging.measure(by, content[None], content[None], style)["loss"][0]
     assert float(rows[0]["loss"]) < unchanged
     assert "twin" in (out / "drawings.md").read_text()
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.data.resizing import center_crop_resized
-from metastyle_jax.evaluation.judging import Judge, judge, relative
+from metastyle_jax.evaluation import judging
+from metastyle_jax.evaluation.judging import Judge, relative
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
@@ -67,7 +68,7 @@ def run(study: DrawingStudy, out: Path) -> None:
         label: relative(spec, study.style_weight)
         for label, spec in zip(labels(study.networks), study.networks, strict=True)
     }
-    by = relative(study.judge, study.style_weight)
+    judge = relative(study.judge, study.style_weight)
     prepare_folder(out)
     rows: list[Row] = []
     drawn: dict[str, list[np.ndarray]] = {}
@@ -76,7 +77,7 @@ def run(study: DrawingStudy, out: Path) -> None:
         for file, style in zip(study.styles, styles, strict=True):
             images = _draw(study, drawer, np.stack(contents), style)
             drawn[label] += list(images)
-            found = judge(by, images, np.stack(contents), style)
+            found = judging.measure(judge, images, np.stack(contents), style)
             found = {name: float(np.mean(values)) for name, values in found.items()}
             rows.append({"network": label, "style image": Path(file).stem, **found})
             print(f"{label}, {Path(file).stem}: {found['loss']:.3f}", flush=True)
