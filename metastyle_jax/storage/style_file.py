@@ -118,8 +118,8 @@ def save_params(
 
     Args:
       path: file to write, whole or not at all.
-      params: `{"weights": {...}, "style": {...}}`, nested dicts of float32 arrays of any shape; with
-        "predictor" too if each style starts where that says, see `networks.predictor`.
+      params: `{"weights": {...}, "style": {...}}`, nested dicts of float32 arrays of any shape; and
+        "predictor" if each style starts where that says, see `networks.predictor`.
       settings: what they were made with; anything that JSON can hold.
       command: the command line that made them, for the reader's information.
       dtype: how to store them; float16 halves the size and rounds to 11 bits. The recorded

@@ -186,7 +186,7 @@ def test_only_styles_are_saved(tmp_path):
     with pytest.raises(ValueError, match="shape"):
         style = {"a": {"scale": jnp.ones((2, 3)), "bias": jnp.ones((2, 3))}}
         save_style(tmp_path / "a", style, weights_digest=DIGEST, settings={})
-    with pytest.raises(ValueError, match="weights and style"):
+    with pytest.raises(ValueError, match="weights, style"):
         save_params(tmp_path / "a", {"weights": {}}, settings={})
     assert not list(tmp_path.iterdir())
 
