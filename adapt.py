@@ -11,8 +11,10 @@ from metastyle_jax.errors import exit_cleanly
 def main(argv: list[str]) -> None:
     with exit_cleanly():
         from metastyle_jax.cli import adapt as adapt_command
+        from metastyle_jax.cli import terminal
         from metastyle_jax.runtime import compilation_cache
 
+        terminal.show_log()
         compilation_cache.enable()
         adapt_command.run(argv[1:])
 

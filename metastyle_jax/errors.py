@@ -76,15 +76,15 @@ def exit_cleanly() -> Iterator[None]:
         yield
         sys.stdout.flush()  # rather here than in the interpreter's teardown
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except (RuntimeError, AssertionError) as error:
         if (reason := _backend_problem(error)) is None:
             raise
-        print(f"error: {reason}", file=sys.stderr)
+        _say(f"error: {reason}")
         raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         _end_process(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # what is still buffered has nowhere to go, and the teardown flushes once more
@@ -93,8 +93,13 @@ def exit_cleanly() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
-        print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        _say(f"error: cannot write {error.filename}: {error.strerror}")
         raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _backend_problem(error: Exception) -> str | None:

@@ -16,6 +16,8 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from metastyle_jax.cli.terminal import hide_log, show_log  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # every test compiles what it runs: a program kept from an earlier version could hide a defect
@@ -54,6 +56,17 @@ def programs() -> Callable[[], int]:
     """How many programs were compiled since the test began."""
     start = len(_compiled)
     return lambda: len(_compiled) - start
+
+
+@pytest.fixture(autouse=True)
+def terminal(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is logged is printed, as by the commands; a test with `caplog` reads the records."""
+    if "caplog" in request.fixturenames:
+        yield
+        return
+    show_log()
+    yield
+    hide_log()
 
 
 @pytest.fixture

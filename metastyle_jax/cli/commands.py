@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from metastyle_jax.cli import terminal
 from metastyle_jax.runtime import compilation_cache
 from metastyle_jax.storage import style_packs
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
     args, args.settings = parser.parse_known_args(argv)
     if args.settings and not args.takes_config:
         parser.error(f"unrecognized arguments: {' '.join(args.settings)}")
+    terminal.show_log()
     compilation_cache.enable()
     args.run(args)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from metastyle_jax.evaluation.evaluation_inputs import EvaluationInputs
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.storage.atomic import atomic_path
+
+_LOG = logging.getLogger(__name__)
 
 CELL = 256  # pixels
 PAIRS_PER_SHEET = 10
@@ -55,7 +58,7 @@ def write(
         write_png(out / f"blind_{begin // PAIRS_PER_SHEET + 1}.png", image)
     with atomic_path(out / "blind_key.csv") as temporary:
         _write_key(Path(temporary), pairs)
-    print(f"wrote {out / 'blind_1.png'} ...; which method is which: {out / 'blind_key.csv'}")
+    _LOG.info(f"wrote {out / 'blind_1.png'} ...; which method is which: {out / 'blind_key.csv'}")
 
 
 def draw(rows: Sequence[Row], *, seed: int, most: int) -> list[list[Row]]:

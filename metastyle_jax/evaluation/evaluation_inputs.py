@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, overwriting
 from metastyle_jax.stylization import stylizer
+
+_LOG = logging.getLogger(__name__)
 
 USUAL_JUDGE = "vgg16"
 
@@ -140,7 +143,7 @@ def _judge(settings: EvaluationSettings, training_judge: Judge) -> Judge:
         return judging.relative(settings.features, settings.style_weight)
     if registry.at_hand(USUAL_JUDGE):
         return judging.relative(USUAL_JUDGE, settings.style_weight)
-    print(
+    _LOG.info(
         f"judging by {training_judge.network.spec}, the features of the training, because VGG-16 "
         f"is not installed: {registry.VGG_EXTRA}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.storage.atomic import atomic_path
+
+_LOG = logging.getLogger(__name__)
 
 CELL = 192  # pixels
 SCRATCH = "scratch"  # the unit of the columns "of scratch"
@@ -57,7 +60,7 @@ def write(
     )
     with atomic_path(out / "evaluation.md") as temporary:
         Path(temporary).write_text(text, encoding="utf-8")
-    print(f"wrote {out / 'evaluation.md'}")
+    _LOG.info(f"wrote {out / 'evaluation.md'}")
 
 
 def _write_sheet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from metastyle_jax.data.resizing import resample, resize_short_side
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.pixels.optimization_state import SavedState
+
+_LOG = logging.getLogger(__name__)
 
 SAVE_EVERY = 50  # steps; an interruption saves too
 
@@ -184,11 +187,10 @@ class _Size:
         rate = f"{steps / seconds:.3g}" if seconds else "-"
         eta = f"{(total - step) * seconds / steps:.0f}" if seconds else "-"
         means = {name: values.mean() for name, values in metrics.items()}
-        print(
+        _LOG.info(
             f"{self._schedule.sizes[self._level]} px, {len(self._report)} pictures: step "
             f"{step}/{total} loss {means['loss']:.4g} (content {means['content']:.4g} style "
-            f"{means['style']:.4g}) | {rate} steps/s ETA {eta} s",
-            flush=True,
+            f"{means['style']:.4g}) | {rate} steps/s ETA {eta} s"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
+
+_LOG = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -60,7 +63,7 @@ class Records:
             with atomic_path(self._path) as temporary:
                 Path(temporary).write_text(json.dumps(self._content, indent=1), encoding="utf-8")
             self._new += 1
-            print(f"[{self._done}/{self._total}] {name} | ETA {self._remaining()}", flush=True)
+            _LOG.info(f"[{self._done}/{self._total}] {name} | ETA {self._remaining()}")
         return entries[name]
 
     def _remaining(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
-import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -12,6 +12,8 @@ import numpy as np
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import checkpoint
+
+_LOG = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -93,7 +95,7 @@ class StopRequests:
         again, self.received = self.received, True
         if again or not self._finish_step:
             raise KeyboardInterrupt
-        print(f"finishing this step, then {self._then} ...", file=sys.stderr, flush=True)
+        _LOG.warning(f"finishing this step, then {self._then} ...")
 
 
 @contextlib.contextmanager

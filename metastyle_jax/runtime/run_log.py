@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +16,8 @@ from metastyle_jax.data.images import write_png
 from metastyle_jax.errors import UserError
 from metastyle_jax.reporting.event_file import EventFile
 from metastyle_jax.storage.atomic import atomic_path, write_error
+
+_LOG = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -87,7 +89,7 @@ class RunLog:
         del record["step"]
         self._board.scalars(step, record)
         self._board.flush()
-        print(self._line(step, values, rate), flush=True)
+        _LOG.info(self._line(step, values, rate))
         self.start_clock(step)
 
     def warn(self, step: int, values: Mapping[str, float], text: str) -> None:
@@ -95,7 +97,7 @@ class RunLog:
 
         A step that has no record otherwise gets one of its metrics `values`.
         """
-        print(f"warning: step {step}: {text}", file=sys.stderr, flush=True)
+        _LOG.warning(f"warning: step {step}: {text}")
         self._board.text(step, "warnings", text)
         self._warned.setdefault(step, (dict(values), []))[1].append(text)
 

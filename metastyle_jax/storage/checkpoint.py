@@ -117,9 +117,9 @@ class Checkpoints:
             return state
         restored = self.restore_latest(state, configuration)
         if restored is None:
-            print(f"no checkpoint in {self.directory}: starting from the beginning")
+            _logger.info(f"no checkpoint in {self.directory}: starting from the beginning")
             return state
-        print(f"resumed from the checkpoint of step {restored[1]}")
+        _logger.info(f"resumed from the checkpoint of step {restored[1]}")
         return restored[0]
 
     def restore_latest(

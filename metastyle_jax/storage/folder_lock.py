@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +17,8 @@ except ImportError:  # not a POSIX system
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import write_error
+
+_LOG = logging.getLogger(__name__)
 
 NAME = ".lock"  # of the file in the folder
 _HELD = (errno.EAGAIN, errno.EACCES)  # what flock says of a lock that another one holds
@@ -80,10 +82,9 @@ def _lock(file: int, folder: Path) -> bool:
     except OSError as error:
         if error.errno in _HELD:
             raise _in_use(folder, os.pread(file, 1000, 0)) from None
-        print(
+        _LOG.warning(
             f"note: {folder} cannot be locked ({error.strerror}): see to it that no other run "
-            "writes there",
-            file=sys.stderr,
+            "writes there"
         )
         return False
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from metastyle_jax.storage.atomic import check_name, prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization import picture_files
 from metastyle_jax.stylization.stylizer import Stylizer
+
+_LOG = logging.getLogger(__name__)
 
 RECORD = "metastyle_jax made of"  # keyword in the header of an output
 _SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
@@ -74,7 +77,7 @@ def run(
     *,
     inputs: Sequence[Path] = (),
     redo: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _LOG.info,
 ) -> Outcome:
     """Write `folder`/NAME.png for every picture that can be read.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import progress_sheet, training_advice
 from metastyle_jax.training.program import load_network, pick_devices, wrap_steps
+
+_LOG = logging.getLogger(__name__)
 
 SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
 
@@ -80,7 +82,7 @@ def _train(
     ):
         state = _initial_state(config, checkpoints, optimizer, resume)
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
-            print(line)
+            _LOG.info(line)
         _write_json(workdir / "config.json", schema.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
@@ -100,9 +102,9 @@ def _open_sources(config: Settings) -> dict[str, ImageSource]:
         for kind in ("content", "style")
     }
     for kind, source in sources.items():
-        print(f"{kind}: {len(source)} images from {getattr(config.data, kind)}")
+        _LOG.info(f"{kind}: {len(source)} images from {getattr(config.data, kind)}")
         if isinstance(source, FolderSource) and source.skipped:
-            print(source.report(), file=sys.stderr)
+            _LOG.warning(source.report())
     return sources
 
 
@@ -205,7 +207,7 @@ def _loop(
                 watch.check_all()
                 checkpoints.save(step, state)
             if stopping:
-                print(f"stopped after step {step}; continue with --resume", file=sys.stderr)
+                _LOG.warning(f"stopped after step {step}; continue with --resume")
                 raise KeyboardInterrupt
             if main and draw and (step % config.log.sheet_every == 0 or step == total):
                 log.sheet(step, draw(jax.device_get(state.params)))
@@ -241,7 +243,7 @@ def _list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:
     lines = []
     for source in sources.values():
         if isinstance(source, FolderSource) and source.skipped:
-            print(source.report(), file=sys.stderr)
+            _LOG.warning(source.report())
             lines += [f"{path}\t{reason}\n" for path, reason in sorted(source.skipped.items())]
     if lines:
         with atomic_path(workdir / "skipped_images.txt") as temporary:

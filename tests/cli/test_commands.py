@@ -16,23 +16,12 @@ import safetensors.numpy
 from PIL import Image
 
 import adapt as adapt_program
+from processes import QUICK_COMPILE, ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAMPLES = ROOT / "metastyle_jax" / "assets"
 # small pictures and few steps: these tests are about the command, not about quality
 QUICK = ["--steps=2", "--size=32", "--style-size=32", "--batch=1"]
-
-
-# what the fixture `quick_compile` does, for processes
-QUICK_COMPILE = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-
-
-def run(arguments: list[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **variables}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
-    )
 
 
 def adapt(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:

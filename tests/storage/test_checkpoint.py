@@ -323,7 +323,7 @@ def test_none_intact(two, caplog):
 def test_damage_is_logged_on_stderr_without_any_set_up(two):
     for path in files_of(two / "20" / "params"):
         flip(path, 0)
-    code = f"from metastyle_jax.checkpoint import read_params; read_params({str(two)!r})"
+    code = f"from metastyle_jax.storage.checkpoint import read_params; read_params({str(two)!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     (line,) = result.stderr.splitlines()
     assert str(two / "20") in line and "damaged" in line
@@ -393,7 +393,7 @@ def test_full_disk_leaves_older_checkpoints(two):
     """A limit on the size of files stands in for a full disk; in a process of its own."""
     code = f"""
         import resource, numpy as np
-        from metastyle_jax.checkpoint import Checkpoints
+        from metastyle_jax.storage.checkpoint import Checkpoints
         from metastyle_jax.errors import UserError
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         noise = np.random.default_rng(0).normal(size=100_000)
@@ -420,7 +420,7 @@ def test_a_disk_that_is_full_is_one_sentence_and_no_trace(tmp_path):
     """On a disk of 3 MB; the threads that write used to print a trace for each array."""
     code = f"""
         import numpy as np
-        from metastyle_jax.checkpoint import Checkpoints
+        from metastyle_jax.storage.checkpoint import Checkpoints
         from metastyle_jax.errors import exit_cleanly
         arrays = {{f"a{{i}}": np.random.default_rng(i).normal(size=3000) for i in range(300)}}
         with exit_cleanly():
@@ -443,7 +443,7 @@ def test_killed_while_saving(tmp_path):
     """Killed at random moments of a process that only saves, what is there is whole."""
     code = f"""
         import itertools, jax.numpy as jnp
-        from metastyle_jax.checkpoint import Checkpoints
+        from metastyle_jax.storage.checkpoint import Checkpoints
         checkpoints = Checkpoints({str(tmp_path)!r}, keep=2, configuration={{}})
         template = {{"a": jnp.zeros(1000), "b": jnp.zeros(())}}
         first = (checkpoints.restore_latest(template, {{}}) or (None, 0))[1]

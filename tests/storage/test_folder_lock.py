@@ -22,7 +22,7 @@ def holder(folder: Path) -> subprocess.Popen:
     """A process that holds `folder` until its standard input ends."""
     code = f"""
         import sys
-        from metastyle_jax.folder_lock import locked
+        from metastyle_jax.storage.folder_lock import locked
         with locked({str(folder)!r}):
             print("held", flush=True)
             sys.stdin.read()

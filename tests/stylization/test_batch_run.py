@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from test_commands import run as run_python
 
 import tiny
 from metastyle_jax.cli import commands
@@ -20,6 +19,7 @@ from metastyle_jax.errors import PartialFailure, UserError, exit_cleanly
 from metastyle_jax.storage.atomic import atomic_path, check_name
 from metastyle_jax.stylization import batch_run
 from metastyle_jax.stylization.stylizer import Stylizer
+from processes import run as run_python
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from metastyle_jax.storage import checkpoint, safetensors_file
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.storage.folder_lock import locked
+
+_LOG = logging.getLogger(__name__)
 
 FILE = "compact.safetensors"
 SCALING_BATCHES = 4  # that the scales of teachers and layers are measured on
@@ -93,7 +95,7 @@ def train_features(
     ):
         state = _initial_state(config, checkpoints, teachers.heads(teaching), resume)
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
-            print(line)
+            _LOG.info(line)
         # what scales are measured on, resumed or not
         first = _batches(config, sources, 0)
         images = np.concatenate([next(first) for _ in range(SCALING_BATCHES)])
@@ -104,7 +106,7 @@ def train_features(
     network = student.balanced(state.params["network"], images)
     path = workdir / FILE
     safetensors_file.write(path, _as_float16(jax.device_get(network)), _metadata(config, teaching))
-    print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
+    _LOG.info(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
     return path
 
 
@@ -213,7 +215,7 @@ def _loop(
                 watch.check_all()
                 checkpoints.save(step, state)
             if stop.received:
-                print(f"stopped after step {step}; continue with --resume", file=sys.stderr)
+                _LOG.warning(f"stopped after step {step}; continue with --resume")
                 raise KeyboardInterrupt
     return state
 

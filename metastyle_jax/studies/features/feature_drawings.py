@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import overwriting
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+
+_LOG = logging.getLogger(__name__)
 
 CELL = 256  # pixels, of the sheet
 
@@ -80,7 +83,7 @@ def run(study: DrawingStudy, out: Path) -> None:
             found = judging.measure(judge, images, np.stack(contents), style)
             found = {name: float(np.mean(values)) for name, values in found.items()}
             rows.append({"network": label, "style image": Path(file).stem, **found})
-            print(f"{label}, {Path(file).stem}: {found['loss']:.3f}", flush=True)
+            _LOG.info(f"{label}, {Path(file).stem}: {found['loss']:.3f}")
     _report(study, out, rows, drawn, contents, styles)
 
 
@@ -123,4 +126,4 @@ def _report(
     )
     with atomic_path(out / "drawings.md") as temporary:
         Path(temporary).write_text(text, encoding="utf-8")
-    print(f"wrote {out / 'drawings.md'}")
+    _LOG.info(f"wrote {out / 'drawings.md'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
 from metastyle_jax.runtime import compilation
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+
+_LOG = logging.getLogger(__name__)
 
 LAYERS = teachers.LAYERS
 RANDOM = "random-"  # before an architecture: He's initialisation, seed 0
@@ -57,7 +60,7 @@ def run(study: FeatureStudy, out: Path) -> None:
     rows = []
     for measure in measures:
         rows.append(measure(files))
-        print(f"{rows[-1]['network']}: {100 * rows[-1]['matched']:.1f} %", flush=True)
+        _LOG.info(f"{rows[-1]['network']}: {100 * rows[-1]['matched']:.1f} %")
     write_csv(out / "features.csv", rows)
     columns = {
         "network": "network",
@@ -76,7 +79,7 @@ def run(study: FeatureStudy, out: Path) -> None:
     )
     with atomic_path(out / "features.md") as temporary:
         Path(temporary).write_text(heading + table, encoding="utf-8")
-    print(f"wrote {out / 'features.md'}")
+    _LOG.info(f"wrote {out / 'features.md'}")
 
 
 def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:

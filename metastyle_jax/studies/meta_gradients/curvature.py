@@ -6,6 +6,7 @@ Plain gradient descent on a quadratic with Hessian H is stable up to the rate 2 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.studies.meta_gradients.gradients import PARTS, cosine, flat, joined, norm_ratio
 from metastyle_jax.studies.meta_gradients.measurement_point import MeasurementPoint, one_step_loop
+
+_LOG = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3  # of an eigenvalue, relative
 
@@ -75,7 +78,7 @@ def inner_spectrum(config: Settings, point: MeasurementPoint) -> list[Row]:
                 "products": count,
             }
         )
-        print(f"  style {number}: {smallest:.4g} to {largest:.4g}", flush=True)
+        _LOG.info(f"  style {number}: {smallest:.4g} to {largest:.4g}")
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from metastyle_jax.studies.meta_gradients.measurement_point import (
     MeasurementPoint,
     loop_with_estimator,
 )
+
+_LOG = logging.getLogger(__name__)
 
 PARTS = ("weights", "style")
 
@@ -94,9 +97,7 @@ def compare_estimators(
         }
         quality = compare(found.gradients, exact.gradients)
         rows.append({"steps": steps, "estimator": name, **cost, **quality})
-        print(
-            f"  T={steps} {name}: {found.milliseconds:.0f} ms, {quality['cosine']:.4f}", flush=True
-        )
+        _LOG.info(f"  T={steps} {name}: {found.milliseconds:.0f} ms, {quality['cosine']:.4f}")
     if len(exact.gradients) > 1:
         rows.append({"steps": steps, "estimator": "exact, other batch", **noise(exact.gradients)})
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import atomic_path
+
+_LOG = logging.getLogger(__name__)
 
 Tables = Mapping[str, Sequence[Row]]
 
@@ -36,7 +39,7 @@ def write(out: Path, tables: Tables, config: Settings, study: Any) -> None:
             sections.append(f"![{name}]({name}.png)\n")
     with atomic_path(out / "study.md") as temporary:
         Path(temporary).write_text("\n".join(sections), encoding="utf-8")
-    print(f"wrote {out / 'study.md'}")
+    _LOG.info(f"wrote {out / 'study.md'}")
 
 
 def heading(config: Settings, study: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.studies.style_losses.study_pictures import PictureSetup
+
+_LOG = logging.getLogger(__name__)
 
 
 def write(
@@ -59,7 +62,7 @@ def write(
         write_csv(out / f"{name}.csv", rows)
     with atomic_path(out / "study.md") as temporary:
         Path(temporary).write_text(_report(study, figures, tables), encoding="utf-8")
-    print(f"wrote {out / 'study.md'}")
+    _LOG.info(f"wrote {out / 'study.md'}")
 
 
 def by_pair(factors: Mapping[str, Sequence[float]]) -> list[Row]:
