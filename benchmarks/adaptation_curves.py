@@ -1,4 +1,4 @@
-"""Loss along adaptation from several initialisations, for docs/results.md.
+"""Loss along adaptation from several initialisations, for docs/results/training.md.
 
     python benchmarks/adaptation_curves.py --start meta=runs/small --start random=random \
         --styles ../shared/images/style/val --contents ../shared/images/content/val \

@@ -1,10 +1,11 @@
-"""The paper's scale with an inner rate at which the bilevel problem is real.
+"""The paper's scale, with an inner rate at which an inner step changes the loss.
 
     python train.py --config=configs/bilevel.py --workdir=runs/bilevel \
         --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
 
-Normalised losses, so that one inner rate fits all styles; recipe as in configs/small.py, which is
-what has been run (docs/results.md). This one, at 256 px and relu4_3, is meant for a GPU.
+Losses are normalized, so that one inner rate fits all styles. The recipe is that of
+configs/small.py, which has been run (docs/results/training.md). This one, at 256 px and with
+features up to relu4_3, is meant for a GPU and has not been run yet.
 """
 
 import ml_collections

@@ -3,12 +3,12 @@
     python train.py --config=configs/default.py --workdir=runs/default \
         --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
 
-Hardware: GPUs or TPUs; 4 styles, so 1, 2 or 4 devices. Features: VGG-16, which comes with
-`pip install -e '.[vgg]'` (or from a file: `vgg16:FILE`).
+Hardware: GPUs or TPUs; 4 styles, so 1, 2 or 4 devices. Features: VGG-16, installed by
+`pip install -e '.[vgg]'` or read from a file (`vgg16:FILE`).
 
-At the published inner rate of 1e-5 one inner step changes the loss by about 0.01 %: the inner loop
-is all but absent and this is joint training over styles. `configs/bilevel.py` is the same with a
-rate at which the bilevel problem is real; docs/results.md compares the two at 128 px.
+At the published inner rate, 1e-5, one inner step changes the loss by about 0.01 %. That is nearly
+the same as joint training over styles without an inner loop. `configs/bilevel.py` has a rate at
+which an inner step counts; docs/results/training.md compares the two at 128 px.
 
 Every setting, its default, its range and its meaning are declared in
 `metastyle_jax/settings/schema.py`, and `python train.py --help` prints them. This file has the

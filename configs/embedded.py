@@ -1,18 +1,18 @@
-"""The initialisation that ships in metastyle_jax/assets: photographs, artworks, embedded features.
+"""The initialization that ships in metastyle_jax/assets, trained with the embedded features.
 
     python train.py --config=configs/embedded.py --workdir=runs/embedded DATA
     python scripts/export_params.py runs/embedded metastyle_jax/assets/init.safetensors
 
-DATA is --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS. No inner loop: each style
-starts where a predictor says, so that the shared weights learn to draw them all
-(`metastyle_jax/predictor.py`); what is kept is these weights and the mean prediction. One CPU core:
-1.1 steps/s, 38 minutes. Expect an outer loss of 1.2, of single steps between 0.8 and 2.6.
+DATA is --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS. There is no inner loop: a
+predictor (`metastyle_jax/networks/predictor.py`) says where each style starts, and the shared
+weights learn to draw all of them. The export keeps these weights and the mean prediction. One CPU
+core: 1.1 steps/s, 38 minutes. Expect a mean outer loss of 1.2; single steps are between 0.8 and 2.6.
 
-What ships did not begin with a new network but went on from earlier runs with
+The shipped file did not start from a new network. It continued earlier runs with
 
         --config.model.init=runs/four --config.outer.style_warmup=0
 
-where runs/one to four, 105 minutes, were made with EARLIER = --config.data.noise=0 and, for the
+where runs/one to runs/four took 105 minutes, with EARLIER = --config.data.noise=0 and, for the
 first three, SMALL = --config.data.image_size=96 --config.data.min_scale=2.0
 --config.data.max_scale=2.8 --config.objective.style_weight=1.0 --config.model.blur=False
 
@@ -28,7 +28,7 @@ first three, SMALL = --config.data.image_size=96 --config.data.min_scale=2.0
         --config.model.init=runs/three --config.outer.style_warmup=0 \
         --config.data.max_scale=2.25 --config.outer.steps=3000
 
-What came of it, and of a bilevel and a joint second run: metastyle_jax/assets/README.md.
+Results, also of a bilevel and a joint second run: metastyle_jax/assets/README.md.
 """
 
 import ml_collections

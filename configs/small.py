@@ -1,10 +1,11 @@
-"""A bilevel run for a small machine: 128 px, VGG-16 to relu3_3, normalised losses.
+"""A bilevel run for a small machine: 128 px, VGG-16 to relu3_3, normalized losses.
 
     python train.py --config=configs/small.py --workdir=runs/small \
         --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
 
-Two cores: about 0.55 steps/s, half an hour. Expect an outer loss of 3.5 (inner loss 4.6) over the
-last 500 steps (measured before `model.blur`); docs/results.md has what came of it.
+On two CPU cores: about 0.55 steps/s, half an hour. Over the last 500 steps expect a mean outer
+loss of 3.5 and an inner loss of 4.6 (measured before `model.blur`). Results:
+docs/results/training.md.
 """
 
 import ml_collections
@@ -33,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.outer.warmup = 20
     config.outer.style_warmup = 300
     config.outer.clip = 5.0
-    config.outer.last_layer_rate = 0.1  # a lower loss after 500 steps: docs/results.md
+    config.outer.last_layer_rate = 0.1  # a lower loss after 500 steps: docs/results/notebook.md
     config.log.every = 20
     config.log.sheet_every = 200
     config.checkpoint.every = 100

@@ -1,4 +1,4 @@
-"""The whole training in under 90 s on two CPU cores: drawn images, embedded features.
+"""A complete training in under 90 s on two CPU cores: procedural images, embedded features.
 
 python train.py --config=configs/smoke.py --workdir=runs/smoke
 """

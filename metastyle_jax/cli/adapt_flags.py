@@ -10,7 +10,8 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import initialization
 
-# all parameters at 1e-3, the rate to train from scratch, end up worse than at 3e-4: docs/results.md
+# 1e-3 is the rate to train all parameters from scratch; in adaptation it ends up worse than 3e-4:
+# docs/results/training.md
 DEFAULT_RATES = {"norm": 1e-2, "all": 3e-4}
 
 _RANGES = {

@@ -1,8 +1,8 @@
 """Input noise: on the contents that the network draws, not on those that it is compared with.
 
 A network without randomness has nothing to make strokes of where a content is flat, and fills skies
-with regular weaves (docs/results.md). Texture networks are fed noise (Ulyanov et al. 2016); here it
-lies on the content, so that the network stays a function of a picture.
+with regular weaves (docs/results/quality.md). Texture networks are fed noise (Ulyanov et al. 2016);
+here it lies on the content, so that the network stays a function of a picture.
 """
 
 from __future__ import annotations

@@ -259,7 +259,7 @@ def scale_last_layer(tree: Params, factor: float) -> Params:
     For updates by Adam, which move every entry by the rate: all other kernels are followed by a
     norm, which takes the size of what they do away, but those 2,592 inputs of each color add up
     right before the sigmoid. Of two controlled comparisons one found no difference, one a
-    lower loss after 500 steps (docs/results.md).
+    lower loss after 500 steps (docs/results/notebook.md).
     """
     if LAST_LAYER not in tree.get("weights", {}):
         return tree

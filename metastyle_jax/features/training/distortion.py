@@ -1,8 +1,8 @@
 """Pictures as a loss that is minimised would spoil them: what features must not overlook.
 
 Features that are good at telling pictures apart need not be good to draw with: gradient descent
-finds patterns that no picture has and that such features do not see (docs/results.md). The student
-therefore also learns from, and is contrasted with, distorted pictures.
+finds patterns that no picture has and that such features do not see (docs/results/notebook.md). The
+student therefore also learns from, and is contrasted with, distorted pictures.
 """
 
 from __future__ import annotations
