@@ -6,7 +6,8 @@
 DATA is --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS. There is no inner loop: a
 predictor (`metastyle_jax/networks/predictor.py`) says where each style starts, and the shared
 weights learn to draw all of them. The export keeps these weights and the mean prediction. One CPU
-core: 1.1 steps/s, 38 minutes. Expect a mean outer loss of 1.2; single steps are between 0.8 and 2.6.
+core: 1.1 steps/s, 38 minutes. Expect a mean outer loss of 1.2, single steps
+between 0.8 and 2.6.
 
 The shipped file did not start from a new network. It continued earlier runs with
 

@@ -19,7 +19,7 @@ from metastyle_jax.settings import provenance
 from metastyle_jax.stylization.stylizer import Stylizer
 
 # of Adam. All parameters at 1e-3, the rate to train from scratch, end up worse than at 3e-4:
-# docs/results.md
+# docs/results/training.md
 DEFAULT_RATES = {"norm": 1e-2, "all": 3e-4}
 
 

@@ -10,7 +10,8 @@ import jax
 
 # XLA:CPU hands convolutions and matrix products to YNNPACK or to Eigen. Eigen's convolutions take
 # a third of the time once they are large, and its batched products use all cores
-# (docs/results/speed.md, "Faster convolutions"); sums over positions stay with YNNPACK, which does them faster.
+# (docs/results/speed.md, "Faster convolutions"); sums over positions stay with YNNPACK,
+# which does them faster.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 

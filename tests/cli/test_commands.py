@@ -19,6 +19,7 @@ import adapt as adapt_program
 from processes import QUICK_COMPILE, ROOT, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
 SAMPLES = ROOT / "metastyle_jax" / "assets"
 # small pictures and few steps: these tests are about the command, not about quality
 QUICK = ["--steps=2", "--size=32", "--style-size=32", "--batch=1"]
@@ -34,11 +35,15 @@ def picture(path: Path, width: int = 40, height: int = 33) -> Path:
     return path
 
 
-def readme_command(beginning: str) -> list[str]:
-    """The arguments of the README's command that begins so, after `python`."""
-    text = README.replace("\\\n", " ")
+def readme_command(beginning: str, page: str = README) -> list[str]:
+    """The arguments of the page's only command that begins so, after `python`.
+
+    `metastyle COMMAND` counts as `python -m metastyle_jax COMMAND`.
+    """
+    text = page.replace("\\\n", " ")
     (line,) = (line for line in text.splitlines() if line.startswith(beginning))
-    return shlex.split(line.split("&&")[-1])[1:]
+    program, *arguments = shlex.split(line.split("&&")[-1])
+    return arguments if program == "python" else ["-m", "metastyle_jax", *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +86,10 @@ def test_readme_smoke_training(tmp_path):
 
 
 def test_readme_optimization(tmp_path):
-    command = readme_command("python -m metastyle_jax optimize")
+    command = readme_command("metastyle optimize")
     picture(tmp_path / "PHOTO.jpg")
     picture(tmp_path / "STYLE.jpg")
-    command = [part.replace("vgg16:FILE", "compact") for part in command]
+    command = [part.replace("vgg16", "compact") for part in command]
     result = run([*command, "--sizes=24", "--steps=2"], tmp_path, **QUICK_COMPILE)
     assert result.returncode == 0, result.stderr
     out = tmp_path / "out" / "optimized"
@@ -93,8 +98,8 @@ def test_readme_optimization(tmp_path):
         assert image.size == (29, 24)
 
 
-def test_readme_study_of_losses(tmp_path):
-    command = readme_command("python -m metastyle_jax study losses")
+def test_study_of_losses(tmp_path):
+    command = readme_command("metastyle study losses", page=STUDIES)
     for name in "ABST":
         picture(tmp_path / f"{name}.jpg")
     quick = ["--size=32", "--steps=1", "--methods=linear", "--layers=relu1_1", "--gammas=1"]
