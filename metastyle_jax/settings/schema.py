@@ -181,7 +181,7 @@ class Outer:
         0.0, "largest global norm of the gradients; 0 does not clip", _at_least(0)
     )
     estimator: str = _setting(
-        "exact", "of the meta-gradient, see docs/bilevel.md", tuple(bilevel.ESTIMATORS)
+        "exact", "of the meta-gradient, see docs/meta_gradients.md", tuple(bilevel.ESTIMATORS)
     )
     first_order_steps: int = _setting(
         0, "outer steps at the beginning that use first_order instead", _at_least(0)
