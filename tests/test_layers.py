@@ -29,7 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("studies",),
     ("cli",),
-    ("__main__", "train.py", "adapt.py"),
+    ("__main__",),
+    ("train.py", "adapt.py"),
 )
 LEVELS = {package: level for level, row in enumerate(LAYERS) for package in row}
 

@@ -1,3 +1,3 @@
 """The commands: each module adds its flags (`add_parser`) and runs."""
 
-__all__ = ["adapt", "commands", "configuration_flags", "terminal"]
+__all__ = ["commands", "terminal"]

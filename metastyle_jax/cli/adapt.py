@@ -1,4 +1,4 @@
-"""The command behind adapt.py: flags in, pictures and an exported style out."""
+"""metastyle adapt --style=FILE [--content=PICTURES] [--out=DIR], the same as adapt.py"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,20 @@ EVALUATED = 8  # contents that loss_before and loss_after are means over
 BALANCED = 4  # contents that the style weight of --gamma is a mean over
 
 
-def run(argv: Sequence[str]) -> dict[str, Any]:
+def add_parser(commands: Any) -> None:
+    """Add `adapt` to the commands."""
+    adapt_flags.add_parser(commands).set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
     """Adapt and write everything; returns the report.
 
     Raises:
-      PartialFailure: some contents could not be stylised; the others are.
+      PartialFailure: some contents could not be stylized; the others are.
       UserError: a flag, file or folder cannot be used.
       KeyboardInterrupt: on Ctrl-C; after the first step what was reached has been written.
     """
-    args = adapt_flags.parse(argv)
+    adapt_flags.check(args)
     out = input_files.one_file(args.out)
     task = _read(args, out)
     with folder_lock.locked(out), interrupts.stop_requests("writing what it reached") as stop:
@@ -113,7 +118,6 @@ def _write(out: Path, adapted: AdaptedTask, stop: interrupts.StopRequests) -> di
         contents,
         folder,
         redo=True,  # the style is another one than that of a run before
-        say=functools.partial(print, flush=True),
     )
     targets = picture_files.output_files(contents, folder)
     drawn = [pair for pair in zip(contents, targets, strict=True) if pair[1] in outcome.written]
@@ -146,7 +150,7 @@ def _read_style(path: Path, size: int) -> np.ndarray:
 
 
 def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
-    """The pictures to stylise; those that are no pictures too, which are reported at the end.
+    """The pictures to stylize; those that are no pictures too, which are reported at the end.
 
     Raises:
       UserError: none of them has the header of a picture.

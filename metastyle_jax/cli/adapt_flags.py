@@ -1,18 +1,17 @@
-"""The flags of adapt.py."""
+"""The flags of `adapt`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from metastyle_jax.adaptation import service
+from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import initialization
-
-# 1e-3 is the rate to train all parameters from scratch; in adaptation it ends up worse than 3e-4:
-# docs/results/training.md
-DEFAULT_RATES = {"norm": 1e-2, "all": 3e-4}
 
 _RANGES = {
     "steps": ranges.count(),
@@ -28,76 +27,84 @@ _RANGES = {
 }
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the flags of adapt.py (without the program's name).
-
-    Raises:
-      UserError: a number out of its range, or flags that exclude each other.
-      SystemExit: with code 2 and one line for an unknown or malformed flag.
-    """
-    args = _parser().parse_args(argv)
-    if args.learning_rate is None:
-        args.learning_rate = DEFAULT_RATES[args.parameters]
-    ranges.check_flags(args, _RANGES)
-    if args.gamma is not None and args.style_weight is not None:
-        raise UserError("--gamma and --style-weight both set the weight of the style: give one")
-    return args
+def add_parser(commands: Any) -> Parser:
+    """Add `adapt` to the commands, with its flags but without what runs it."""
+    parser = add_command(commands, "adapt")
+    parser.description = f"{parser.description} Without flags: the embedded demonstration."
+    _add_files(parser.add_argument)
+    _add_numbers(parser.add_argument)
+    return parser
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="adapt.py",
-        description="Adapt the network to one style image and stylise pictures with it. "
-        "Without arguments: the embedded demonstration.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--style", help="style image; default: an embedded sample")
+def _add_files(add: Callable[..., Any]) -> None:
+    add("--style", metavar="FILE", help="style image; default: an embedded sample")
     add(
         "--content",
         nargs="+",
-        help="pictures, folders or patterns ('photos/*.jpg') to stylise; default: embedded samples",
+        metavar="PICTURES",
+        help="pictures to stylize: files, folders or patterns ('photos/*.jpg'); default: embedded "
+        "samples",
     )
     add("--out", type=Path, default=Path("out"), help="folder for everything written")
     add(
         "--init",
         default=initialization.EMBEDDED,
-        help="where to start: a workdir of train.py or a params.safetensors",
+        help="where to start: embedded, a workdir of metastyle train (or WORKDIR@STEP), or a "
+        "params.safetensors",
     )
-    add("--steps", type=int, default=100, help="adaptation steps")
-    add("--parameters", choices=("norm", "all"), default="norm", help="what moves")
     add(
         "--features",
-        help="feature network: compact, vgg16 or vgg16:FILE (and vgg19); default: the one that "
-        "the initialisation was trained with",
+        help="feature network: compact, vgg16 or vgg16:FILE (and vgg19); default: the one of the "
+        "training",
     )
     add(
         "--training-contents",
         help="contents to train on: a folder, tfds:NAME:SPLIT or procedural:COUNT; default: the "
-        "pictures of --content, or the embedded samples",
+        "pictures of --content",
+    )
+
+
+def _add_numbers(add: Callable[..., Any]) -> None:
+    add("--steps", type=int, default=100, help="adaptation steps")
+    add(
+        "--parameters",
+        choices=("norm", "all"),
+        default="norm",
+        help="what is adapted: the style alone (norm) or all parameters",
     )
     add(
         "--learning-rate",
         type=float,
-        help="of Adam; default: 0.01 (norm) or 0.0003 (all)",
+        help="learning rate of Adam; default: 0.01 (norm) or 0.0003 (all)",
     )
     add("--batch", type=int, default=1, help="contents per step")
-    add("--size", type=int, default=256, help="side of the training crops in pixels")
-    add("--style-size", type=int, default=512, help="short side of the style image in pixels")
-    add("--content-weight", type=float, help="default: as the initialisation was trained")
-    add("--style-weight", type=float, help="default: as the initialisation was trained")
-    add("--style-loss", help="such as gaussian or 0.3*bn+0.7*poly; default: as trained")
+    add("--size", type=int, default=256, help="side of the training crops, pixels")
+    add("--style-size", type=int, default=512, help="short side of the style image, pixels")
+    add("--content-weight", type=float, help="weight of the content loss; default: as trained")
+    add("--style-weight", type=float, help="weight of the style loss; default: as trained")
+    add("--style-loss", help="style loss, such as gaussian or 0.3*bn+0.7*poly; default: as trained")
     add(
         "--gamma",
         type=float,
-        help="style weight in units of that at which the gradients of content and style are equal "
-        "at the start; default for another --style-loss: that of the trained loss and weight",
+        help="style weight relative to the one at which content and style gradients are equal at "
+        "the start; default with another --style-loss: that of the training",
     )
     add(
         "--noise",
         type=float,
-        help="deviation of the noise on the contents, in [0, 1], from which strokes grow where "
-        "they are flat; default: as the initialisation was trained; 0 for none",
+        help="standard deviation of the input noise (0 to 1); 0 disables it; default: as trained",
     )
-    add("--seed", type=int, default=0, help="of the order and crops of the training contents")
-    return parser
+    add("--seed", type=int, default=0, help="seed of the order and crops of the contents")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check the flags and fill in the learning rate.
+
+    Raises:
+      UserError: a number out of its range, or flags that exclude each other.
+    """
+    if args.learning_rate is None:
+        args.learning_rate = service.DEFAULT_RATES[args.parameters]
+    ranges.check_flags(args, _RANGES)
+    if args.gamma is not None and args.style_weight is not None:
+        raise UserError("--gamma and --style-weight both set the weight of the style: give one")

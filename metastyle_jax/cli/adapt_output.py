@@ -1,11 +1,9 @@
-"""What adapt.py writes: the style, the pictures, a sheet and a report."""
+"""What `adapt` writes: the style, the pictures, a sheet and a report."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +23,7 @@ SHEET_ROWS = 8
 
 
 class Task(NamedTuple):
-    """What adapt.py was asked to do, with everything read.
+    """What `adapt` was asked to do, with everything read.
 
     Attributes:
       args: flags.
@@ -88,7 +86,7 @@ def write_style(out: Path, adapted: AdaptedTask) -> Path:
     """
     stylizer = adapted.result.stylizer
     path = out / (STYLE_FILE if stylizer.weights_are_named else PARAMS_FILE)
-    stylizer.save(path, command=shlex.join(["adapt.py", *sys.argv[1:]]))
+    stylizer.save(path, command=adapted.task.args.command_line)
     return path
 
 

@@ -1,4 +1,4 @@
-"""python -m metastyle_jax balance --config=FILE [--init=...]: style weights that mean the same."""
+"""metastyle balance --config=FILE [--init=...]: style weights that mean the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.cli import configuration_flags
+from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion
 from metastyle_jax.reporting.records import markdown_table
@@ -19,17 +20,13 @@ LOSSES = "gram,linear,poly,gaussian,bn"
 
 
 def add_parser(commands: Any) -> None:
-    """Add `balance` to the subparsers of `cli`."""
-    parser = commands.add_parser(
-        "balance",
-        help="the style weight of each loss at which content and style pull equally",
-        usage="%(prog)s --config=FILE [--config.NAME=VALUE ...] [--losses=...] [--init=...]",
-        allow_abbrev=False,
+    """Add `balance` to the commands."""
+    parser = add_command(commands, "balance", run, takes_config=True)
+    parser.add_argument("--losses", default=LOSSES, help="style losses, separated by commas")
+    parser.add_argument(
+        "--init", default=RANDOM, help="where the weights are measured: random, a workdir or a file"
     )
-    parser.add_argument("--losses", default=LOSSES, help=f"with commas; default: {LOSSES}")
-    parser.add_argument("--init", default=RANDOM, help="random, or a workdir or file")
-    parser.add_argument("--batches", type=int, default=4, help="of the training; default: 4")
-    parser.set_defaults(run=run, takes_config=True)
+    parser.add_argument("--batches", type=int, default=4, help="training batches to measure on")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,96 +1,70 @@
-"""The other commands: python -m metastyle_jax COMMAND ..."""
+"""metastyle COMMAND ..., the same as python -m metastyle_jax COMMAND ..."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from metastyle_jax.cli import terminal
-from metastyle_jax.runtime import compilation_cache
-from metastyle_jax.storage import style_packs
+from metastyle_jax.cli.parsers import SUMMARIES, Parser, add_command
+from metastyle_jax.errors import UserError
 
-# the module of each command, which has `add_parser`; imported when it is asked for, since some take
-# seconds (Orbax, Grain, matplotlib). `packs` and `plan` are below.
-MODULES = {
-    "stylize": "stylize",
-    "balance": "balance",
-    "evaluate": "evaluate",
-    "optimize": "optimize",
-    "study": "study",
-    "train-features": "train_features",
-}
+PROGRAM = "metastyle"
 
 
 def main(argv: Sequence[str]) -> None:
     """Run a command; `argv` is without the program's name.
 
     Raises:
-      UserError: a file or folder cannot be used.
-      SystemExit: with code 2 for an unknown or malformed flag.
+      UserError: an unknown command or flag, or a file or folder that cannot be used.
+      SystemExit: with code 0 after --help.
     """
-    parser = argparse.ArgumentParser(prog="python -m metastyle_jax", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_commands(commands, argv)
-    # a command with a configuration gets what argparse does not know: --config.name=value
-    args, args.settings = parser.parse_known_args(argv)
-    if args.settings and not args.takes_config:
-        parser.error(f"unrecognized arguments: {' '.join(args.settings)}")
+    args = parse(argv)
     terminal.show_log()
-    compilation_cache.enable()
+    if "jax" in sys.modules:  # the commands that do not compute do not import it
+        from metastyle_jax.runtime import compilation_cache
+
+        compilation_cache.enable()
     args.run(args)
 
 
-def _add_commands(commands: Any, argv: Sequence[str]) -> None:
-    """Add the command that `argv` begins with; all of them where help or a mistake needs them."""
-    own = {"packs": _add_packs, "plan": _add_plan}
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags of a command.
+
+    Args:
+      argv: without the program's name.
+
+    Returns:
+      The flags, with `run` (what to call with them), `settings` (`--config=FILE` and overrides of
+      settings, for `configuration_flags.parse_config`) and `command_line`.
+
+    Raises:
+      UserError, SystemExit: see `main`.
+    """
+    parser = Parser(
+        prog=PROGRAM, description="Neural style transfer as bilevel optimization, in JAX and Flax."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     asked = argv[0] if argv else ""
-    for name in [asked] if asked in {**MODULES, **own} else [*MODULES, *own]:
-        if name in own:
-            own[name](commands)
-        else:
-            importlib.import_module(f"metastyle_jax.cli.{MODULES[name]}").add_parser(commands)
-
-
-def _add_packs(commands: Any) -> None:
-    parser = commands.add_parser("packs", help="the styles that ship with the package")
-    parser.set_defaults(run=_packs, takes_config=False)
-
-
-def _packs(args: argparse.Namespace) -> None:
-    del args
-    for pack in style_packs.index():
-        print(f"{style_packs.PREFIX}{pack.name:24} {pack.artist}: {pack.title} ({pack.year})")
-
-
-def _add_plan(commands: Any) -> None:
-    parser = commands.add_parser(
-        "plan",
-        help="the memory that training needs per outer step, and the largest batch that fits",
-        usage="%(prog)s --config=FILE [--config.NAME=VALUE ...] [--memory=SIZE] [--verify]",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--memory", help="of each device, such as 16GB or 24GiB; default: what the device has"
-    )
-    parser.add_argument(
-        "--verify", action="store_true", help="compile the largest batch too, not only extrapolate"
-    )
-    parser.set_defaults(run=_plan, takes_config=True)
-
-
-def _plan(args: argparse.Namespace) -> None:
-    from metastyle_jax.cli import configuration_flags
-    from metastyle_jax.training import memory_plan, plan_report
-
-    limit = None if args.memory is None else plan_report.parse_size("--memory", args.memory)
-    config = configuration_flags.parse_config(args.settings)
-    found = memory_plan.plan(
-        config,
-        limit=limit,
-        verify=args.verify,
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    print(plan_report.render(found, config))
+    if asked in SUMMARIES:
+        # only its own module: some take seconds to import (Orbax, Grain, matplotlib)
+        module = importlib.import_module(f"metastyle_jax.cli.{asked.replace('-', '_')}")
+        module.add_parser(commands)
+    else:
+        for name in SUMMARIES:
+            add_command(commands, name)
+    if asked and asked not in SUMMARIES and not asked.startswith("-"):
+        parser.error(f"there is no command {asked!r}: use one of {', '.join(SUMMARIES)}")
+    args, rest = parser.parse_known_args(argv)
+    if rest and not args.takes_config:
+        what = "flag" if rest[0].startswith("-") else "argument"
+        command = " ".join([PROGRAM, asked])
+        raise UserError(f"{command} has no {what} {rest[0]}; see {command} --help")
+    args.settings = rest
+    if getattr(args, "config", None) is not None:
+        args.settings = [f"--config={args.config}", *rest]
+    args.command_line = shlex.join([PROGRAM, *argv])
+    return args

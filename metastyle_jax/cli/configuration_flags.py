@@ -6,40 +6,13 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 from absl import flags, logging
 from ml_collections import config_flags
 
 from metastyle_jax.errors import UserError
-
-
-class TrainingFlags(NamedTuple):
-    """What train.py was asked to do."""
-
-    config: ml_collections.ConfigDict
-    workdir: str
-    resume: bool
-
-
-def parse_training(argv: list[str]) -> TrainingFlags:
-    """Parse the command line of train.py.
-
-    Args:
-      argv: with the program's name first.
-
-    Raises:
-      UserError: an unknown flag or setting, a wrong type, a configuration file that is missing.
-      SystemExit: with code 0 after --help.
-    """
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "Folder for everything written.", flag_values=values)
-    flags.DEFINE_boolean(
-        "resume", False, "Continue from the newest checkpoint in workdir.", flag_values=values
-    )
-    config = _parse(argv, values)
-    return TrainingFlags(config, _required(values, "workdir", "runs/NAME"), values.resume)
 
 
 def parse_config(arguments: list[str]) -> ml_collections.ConfigDict:
@@ -49,9 +22,22 @@ def parse_config(arguments: list[str]) -> ml_collections.ConfigDict:
       arguments: without a program's name: what another parser has left over.
 
     Raises:
-      UserError: as `parse_training`.
+      UserError: an unknown setting, a wrong type, or a configuration file that is missing.
     """
-    return _parse(["", *arguments], flags.FlagValues())
+    values = flags.FlagValues()
+    _parse(["", *arguments], values)
+    return require("--config", values["config"].value, "configs/default.py")
+
+
+def require(flag: str, value: Any, example: str) -> Any:
+    """The value of a flag.
+
+    Raises:
+      UserError: it is None.
+    """
+    if value is None:
+        raise UserError(f"{flag} is missing: give, for example, {flag}={example}")
+    return value
 
 
 def split_list(text: str) -> list[str]:
@@ -103,7 +89,7 @@ def _parser_of(default: Any) -> Any:
     return values
 
 
-def _parse(argv: list[str], values: flags.FlagValues) -> ml_collections.ConfigDict:
+def _parse(argv: list[str], values: flags.FlagValues) -> None:
     """Fill `values` from the command line; the configuration among them."""
     config_flags.DEFINE_config_file(
         "config",
@@ -112,7 +98,6 @@ def _parse(argv: list[str], values: flags.FlagValues) -> ml_collections.ConfigDi
         flag_values=values,
         sys_argv=argv,  # it looks for overrides in the command line of the process otherwise
     )
-    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     logging.set_verbosity(logging.ERROR)
     try:
         rest = values(argv)
@@ -123,18 +108,8 @@ def _parse(argv: list[str], values: flags.FlagValues) -> ml_collections.ConfigDi
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"cannot read the configuration file: {reason}") from error
-    if values.help:
-        print(values.main_module_help() or values.get_help())
-        raise SystemExit(0)
     if rest[1:]:
         raise UserError(f"{rest[1]!r} is no flag: write settings as --config.name=value")
-    return _required(values, "config", "configs/default.py")
-
-
-def _required(values: flags.FlagValues, name: str, example: str) -> Any:
-    if values[name].value is None:
-        raise UserError(f"--{name} is missing: give, for example, --{name}={example}")
-    return values[name].value
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""python -m metastyle_jax optimize --content=FILE --style=FILE --out=DIR [flags]"""
+"""metastyle optimize --content=FILE --style=FILE --out=DIR [flags]"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHEET_ROWS = 16
 
 
 def add_parser(commands: Any) -> None:
-    """Add `optimize` to the subparsers of `cli`."""
+    """Add `optimize` to the commands."""
     optimize_flags.add_parser(commands).set_defaults(run=run)
 
 
@@ -182,7 +182,7 @@ def _write_results(
 
 def _described(args: argparse.Namespace, pairs: list[Pair]) -> dict[str, Any]:
     """What must be the same for a run to be continued."""
-    ignored = {"run", "takes_config", "settings", "resume", "out", "preview_every"}
+    ignored = {"run", "takes_config", "settings", "command_line", "resume", "out", "preview_every"}
     ignored |= {"content", "style"}
     flags = {name: value for name, value in vars(args).items() if name not in ignored}
     return {**flags, "pairs": [[str(pair.content), str(pair.style)] for pair in pairs]}

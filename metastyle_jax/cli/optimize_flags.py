@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
+from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import vgg
@@ -17,43 +19,110 @@ DEFAULT_RATES = {"adam": 0.02, "lbfgs": 1.0}
 NAMED_STARTS = ("content", "noise")
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add `optimize` to the subparsers of `cli`, with all that it understands but what it does."""
-    parser = commands.add_parser(
-        "optimize",
-        help="stylise by optimising the pixels (Gatys et al.), under any style loss",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+def add_parser(commands: Any) -> Parser:
+    """Add `optimize` to the commands, with its flags but without what runs it."""
+    parser = add_command(commands, "optimize")
+    _add_losses(parser.add_argument)
+    _add_schedule(parser.add_argument)
+    return parser
+
+
+def _add_losses(add: Callable[..., Any]) -> None:
+    add(
+        "--content",
+        nargs="+",
+        required=True,
+        metavar="PICTURES",
+        help="contents: files, folders or patterns ('photos/*.jpg'); required",
     )
-    add = parser.add_argument
-    add("--content", nargs="+", required=True, help="pictures, folders, patterns ('photos/*.jpg')")
     add(
         "--style",
         nargs="+",
         required=True,
-        help="one for each content, or one for all; several styles of one content work too",
+        metavar="PICTURES",
+        help="style images: one for each content or one for all; or several for one content; "
+        "required",
     )
-    add("--out", type=Path, required=True, help="folder for everything written")
-    add("--loss", default="gram", help="such as poly(1), gaussian(0.5,1,2), bn, 0.3*bn+0.7*poly")
-    add("--gamma", type=float, default=5.0, help="style against content; 1: equal gradients")
-    add("--features", default="compact", help="compact, vgg16 or vgg16:FILE (and vgg19)")
-    add("--pooling", choices=("max", "average"), default="average", help="of the feature network")
-    add("--style-layers", type=_names, default="relu1_2,relu2_2,relu3_3")
-    add("--style-layer-weights", type=_floats, default="", help="one each; default: 1")
-    add("--content-layers", type=_names, default="relu3_3")
-    add("--raw", action="store_true", help="losses of layers as they are, not relative to targets")
-    add("--total-variation", type=float, default=0.0, help="weight; 0.1 is gentle")
+    add("--out", type=Path, required=True, help="folder for everything written; required")
+    add(
+        "--loss",
+        default="gram",
+        help="style loss, such as poly(1), gaussian(0.5,1,2), bn, 0.3*bn+0.7*poly",
+    )
+    add(
+        "--gamma",
+        type=float,
+        default=5.0,
+        help="style weight relative to the one at which content and style gradients are equal",
+    )
+    add("--features", default="compact", help="feature network: compact, vgg16, vgg16:FILE, vgg19")
+    add(
+        "--pooling",
+        choices=("max", "average"),
+        default="average",
+        help="pooling of the feature network",
+    )
+    add(
+        "--style-layers",
+        type=_names,
+        default="relu1_2,relu2_2,relu3_3",
+        help="layers of the style loss, separated by commas",
+    )
+    add(
+        "--style-layer-weights",
+        type=_floats,
+        default="",
+        help="a weight for each style layer, separated by commas; default: 1",
+    )
+    add(
+        "--content-layers",
+        type=_names,
+        default="relu3_3",
+        help="layers of the content loss, separated by commas",
+    )
+    add(
+        "--raw",
+        action="store_true",
+        help="do not divide the loss of each layer by the mean square of its target",
+    )
+    add(
+        "--total-variation",
+        type=float,
+        default=0.0,
+        help="weight of the total variation; 0.1 smooths a little",
+    )
+
+
+def _add_schedule(add: Callable[..., Any]) -> None:
     add("--sizes", type=_ints, default="256", help="short sides in pixels, coarse to fine")
-    add("--style-scale", type=float, default=1.0, help="short side of the style over the content's")
-    add("--steps", type=_ints, default="300", help="at each size; one number or one per size")
-    add("--optimizer", choices=tuple(pixel_optimizers.OPTIMIZERS), default="adam")
-    add("--learning-rate", type=float, help="default: 0.02 (adam) or 1 (lbfgs)")
-    add("--start", default="content", help="content, noise, or a picture")
-    add("--seed", type=int, default=0, help="of the noise and of random losses")
-    add("--batch", type=int, default=4, help="pictures at most in one program")
-    add("--preview-every", type=int, default=100, help="steps; 0 for no previews")
-    add("--resume", action="store_true", help="continue what an earlier run in --out has begun")
-    parser.set_defaults(takes_config=False)
-    return parser
+    add(
+        "--style-scale",
+        type=float,
+        default=1.0,
+        help="short side of the style image relative to that of the content",
+    )
+    add(
+        "--steps",
+        type=_ints,
+        default="300",
+        help="optimization steps: one number for all sizes, or one for each size",
+    )
+    add(
+        "--optimizer",
+        choices=tuple(pixel_optimizers.OPTIMIZERS),
+        default="adam",
+        help="optimizer of the pixels",
+    )
+    add("--learning-rate", type=float, help="learning rate; default: 0.02 (adam) or 1 (lbfgs)")
+    add(
+        "--start",
+        default="content",
+        help="first picture: the content, random noise (noise), or a file",
+    )
+    add("--seed", type=int, default=0, help="seed of that noise and of random style losses")
+    add("--batch", type=int, default=4, help="largest number of pictures in one program")
+    add("--preview-every", type=int, default=100, help="steps between previews; 0 for none")
+    add("--resume", action="store_true", help="continue an interrupted run in --out")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
-"""python -m metastyle_jax stylize STYLE PICTURES --out=DIR [flags]"""
+"""metastyle stylize STYLE PICTURES --out=DIR [flags]"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import sys
 from pathlib import Path
 from typing import Any
 
+from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import style_packs
@@ -16,36 +16,37 @@ from metastyle_jax.stylization import batch_run, loading
 
 
 def add_parser(commands: Any) -> None:
-    """Add `stylize` to the subparsers of `cli`."""
-    parser = commands.add_parser(
-        "stylize", help="apply an adapted style to pictures, each at its own size"
+    """Add `stylize` to the commands."""
+    parser = add_command(commands, "stylize", run)
+    parser.add_argument(
+        "style",
+        help="style.safetensors, params.safetensors, pack:NAME (see metastyle packs), or a "
+        "workdir of metastyle train",
     )
     parser.add_argument(
-        "style", help="style.safetensors, params.safetensors, or pack:NAME (see `packs`)"
-    )
-    parser.add_argument(
-        "inputs", nargs="+", help="pictures, folders of pictures, patterns such as 'photos/*.jpg'"
+        "inputs",
+        nargs="+",
+        metavar="PICTURES",
+        help="pictures to stylize: files, folders or patterns ('photos/*.jpg')",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     parser.add_argument(
-        "--init", help="weights that the style belongs to; default: those it was adapted from"
+        "--init", help="weights that the style was adapted from; default: those that it names"
     )
     parser.add_argument(
         "--noise",
         type=float,
-        help="deviation of the noise on the pictures, in [0, 1], from which strokes grow where "
-        "they are flat; default: what the style was adapted with; 0 for none",
+        help="standard deviation of the input noise (0 to 1); 0 disables it; default: as adapted",
     )
     parser.add_argument(
         "--redo",
         action="store_true",
-        help="draw pictures again that are in --out already, made of the same file and style",
+        help="draw all pictures, also those that --out has from the same file and style",
     )
-    parser.set_defaults(run=run, takes_config=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Stylise all pictures that can be read.
+    """Stylize all pictures that can be read.
 
     Raises:
       PartialFailure: some pictures could not be done; the others are written.
@@ -67,6 +68,5 @@ def run(args: argparse.Namespace) -> None:
         out,
         inputs=[style, *([Path(args.init)] if args.init else [])],
         redo=args.redo,
-        say=functools.partial(print, flush=True),
     )
     outcome.check()

@@ -1,4 +1,4 @@
-"""python -m metastyle_jax train-features --config=configs/compact_features.py --workdir=DIR"""
+"""metastyle train-features --config=configs/compact_features.py --workdir=DIR"""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
+from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.features.training import distillation as feature_training
 
 
 def add_parser(commands: Any) -> None:
-    """Add `train-features` to the subparsers of `cli`."""
-    parser = commands.add_parser(
-        "train-features",
-        help="train the compact feature network, from teachers and contrast between pictures",
-        usage="%(prog)s --config=FILE --workdir=DIR [--config.NAME=VALUE ...] [--resume]",
-        allow_abbrev=False,
+    """Add `train-features` to the commands."""
+    parser = add_command(commands, "train-features", run, takes_config=True)
+    parser.add_argument(
+        "--workdir", type=Path, required=True, help="folder for everything written; required"
     )
-    parser.add_argument("--workdir", type=Path, required=True, help="folder for what is written")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
-    parser.set_defaults(run=run, takes_config=True)
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the newest checkpoint in --workdir"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

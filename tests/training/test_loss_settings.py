@@ -190,7 +190,8 @@ def test_which_style_weight_is_used(monkeypatch, flags, expected):
     monkeypatch.setattr(
         style_adaptation, "balance", lambda *rest: factors[rest[-1].style_loss.name]
     )
-    args = adapt_flags.parse(flags)
+    args = commands.parse(["adapt", *flags])
+    adapt_flags.check(args)
     init = initialization.load(initialization.EMBEDDED)._replace(settings={})
     start = adapt_command._start(args, init)
     task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), start)

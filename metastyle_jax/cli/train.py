@@ -1,0 +1,59 @@
+"""metastyle train --config=FILE --workdir=DIR [--resume], the same as train.py"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from metastyle_jax.cli import configuration_flags
+from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.settings import schema
+from metastyle_jax.training import meta_training
+
+
+def add_parser(commands: Any) -> None:
+    """Add `train` to the commands."""
+    parser = add_command(commands, "train", run, takes_config=True)
+    parser.add_argument("--workdir", type=Path, help="folder for everything written; required")
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="continue from the newest checkpoint in --workdir",
+    )
+    parser.epilog = _settings_help()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train.
+
+    Raises:
+      UserError: a setting, a folder or a file cannot be used; a loss is not finite.
+    """
+    config = configuration_flags.parse_config(args.settings)
+    configuration_flags.require("--workdir", args.workdir, "runs/NAME")
+    meta_training.train(config, args.workdir, resume=args.resume)
+
+
+def _settings_help() -> str:
+    """Every setting with its default, what it may be and what it means."""
+    lines = ["settings (--config.NAME=VALUE), with the defaults of configs/default.py:"]
+    for setting in schema.declared():
+        lines.append(f"  --config.{setting.name}={_typed(setting.default)}")
+        about = setting.help
+        if isinstance(setting.allowed, tuple):
+            known = ", ".join(str(value) or "''" for value in setting.allowed)
+            about = f"{about}; one of {known}"
+        elif setting.allowed is not None:
+            about = f"{about}; {setting.allowed}"
+        lines += textwrap.wrap(about, 90, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines)
+
+
+def _typed(default: Any) -> str:
+    """A default as one would type it."""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or "''"
+    return str(default) if str(default) else "''"
