@@ -1,7 +1,7 @@
-"""Optimisation of the pixels themselves (Gatys et al. 2016) under any style loss.
+"""Optimization of the pixels of a picture (Gatys et al. 2016) under any style loss.
 
-The slow way to a stylised picture, and the yardstick of the fast one. N pictures of one size are
-optimised in one program, each on its own: their losses are added, their optimizers kept apart.
+It is slow, and the bound that fast networks are compared with. N pictures of one size are optimized
+in one program. Their losses are added, and each has its own optimizer state.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OptimizationSettings:
     """How to optimize. A pytree: weights, rate and seed are data of the compiled program.
 
     Attributes:
-      objective: what is minimised; its weights hold for all pictures, `weigh` is for each.
+      objective: what is minimized. Its weights hold for all pictures; `weigh` sets others for each.
       steps: of the optimizer.
       optimizer: a key of `pixel_optimizers.OPTIMIZERS`.
       learning_rate: of the optimizer.
@@ -59,7 +59,7 @@ class Targets(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a run carries from step to step: enough to continue it.
+    """Everything that a run needs to continue.
 
     Attributes:
       images: (N, H, W, 3) in [0, 1].
@@ -111,7 +111,7 @@ def _style_targets(images: jax.Array, network: FeatureNetwork, *, objective: per
 def weigh(
     targets: Targets, *, contents: np.ndarray | float = 1.0, styles: Mapping[str, Any] | Any = 1.0
 ) -> Targets:
-    """`targets` with further weights for each picture.
+    """Targets with other weights for each picture.
 
     Args:
       targets: of N pictures.
@@ -131,8 +131,8 @@ def weigh(
     )
 
 
-def noise(shape: Sequence[int], seed: int) -> np.ndarray:
-    """Grey pictures (N, H, W, 3) under Gaussian noise of standard deviation 0.2, in [0, 1]."""
+def gaussian_noise(shape: Sequence[int], seed: int) -> np.ndarray:
+    """Gray pictures (N, H, W, 3) under Gaussian noise of standard deviation 0.2, in [0, 1]."""
     values = np.random.default_rng(seed).standard_normal(shape)
     return np.clip(0.5 + 0.2 * values, 0, 1).astype(np.float32)
 
@@ -145,11 +145,12 @@ def balance(
     *,
     seed: int = 0,
 ) -> np.ndarray:
-    """`perceptual.balance` of N pairs, (N,), where gamma is to mean the same for every start.
+    """`perceptual.balance` of N pairs, (N,).
 
-    Measured on each content half hidden in noise: at the content itself its gradient vanishes.
+    It is measured on the mean of each content and of noise, because at the content itself the
+    gradient of the content loss is zero.
     """
-    hidden = (contents + noise(contents.shape, seed)) / 2
+    hidden = (contents + gaussian_noise(contents.shape, seed)) / 2
     return np.asarray(_balance(hidden, targets, network, np.int32(seed), objective=objective))
 
 

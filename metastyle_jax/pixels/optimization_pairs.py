@@ -1,4 +1,4 @@
-"""Pairs of a content and a style, read and grouped, for the optimisation of pixels."""
+"""Pairs of a content and a style for the optimization of pixels: read, checked and grouped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metastyle_jax.stylization import picture_files
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One picture to make: where its content and style are, and what its files are called."""
+    """One picture to make: the files of its content and style, and its name."""
 
     content: Path
     style: Path
@@ -38,10 +38,10 @@ class Pictures:
 
 
 def make_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
-    """Contents and styles one by one; a single one goes with all of the others.
+    """Contents and styles in order; a single content or style is paired with all others.
 
     Raises:
-      UserError: several of both, but not as many.
+      UserError: there are several of both, but not equally many.
     """
     count = max(len(contents), len(styles))
     if {len(contents), len(styles)} - {1, count}:
@@ -56,7 +56,7 @@ def make_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
 
 
 def read_pictures(pairs: Sequence[Pair]) -> Pictures:
-    """All contents and styles, each file once; one that cannot be read does not stop the others."""
+    """Read all contents and styles, each file once. A file that cannot be read is a failure."""
     result = Pictures({}, {})
     for path in dict.fromkeys(path for pair in pairs for path in (pair.content, pair.style)):
         try:
@@ -127,7 +127,7 @@ def group(
     objective: perceptual.Objective,
     most: int,
 ) -> Iterator[list[Pair]]:
-    """Pairs that one program can take: of one proportion; styles too where features are kept.
+    """Group pairs that one program can take: of one aspect ratio, styles too for random losses.
 
     Args:
       pairs: all of them.

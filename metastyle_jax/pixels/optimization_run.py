@@ -1,4 +1,4 @@
-"""A group of pictures optimised from coarse to fine, with previews, progress and a saved state."""
+"""Optimizes a group of pictures from coarse to fine, with previews, progress and a saved state."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SAVE_EVERY = 50  # steps; an interruption saves too
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How pictures are made.
+    """Sizes, steps and outputs of a run.
 
     Attributes:
-      settings: of each size, but for the steps.
+      settings: for each size; the steps are replaced.
       sizes: short sides in pixels, coarse to fine.
       steps: one number for all sizes, or one for each.
       gamma: style weight in units of `image_optimization.balance`.
@@ -50,7 +50,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Pictures that one program can make.
+    """Pictures that one program makes.
 
     Attributes:
       names: of the files, N.
@@ -208,7 +208,7 @@ def _start(schedule: Schedule, contents: np.ndarray) -> np.ndarray:
     if isinstance(schedule.start, np.ndarray):
         return np.stack([_fit(schedule.start, content) for content in contents])
     if schedule.start == "noise":
-        return image_optimization.noise(contents.shape, schedule.settings.seed)
+        return image_optimization.gaussian_noise(contents.shape, schedule.settings.seed)
     return contents
 
 

@@ -1,4 +1,4 @@
-"""The numbers that flags and settings may have: one rule, one sentence, for all commands."""
+"""Ranges of numbers for flags and settings, with one error message for all commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Range:
 
     Attributes:
       least, most: both belong to the range.
-      above: whether `least` itself does not.
+      above: whether `least` itself is excluded.
     """
 
     least: float
@@ -23,7 +23,7 @@ class Range:
     above: bool = False
 
     def check(self, name: str, value: Any) -> None:
-        """Refuse what is no number of the range, NaN too.
+        """Refuse a number outside the range, and NaN.
 
         Args:
           name: of the flag or setting, as the user writes it: "--steps", "config.inner.clip".
@@ -51,12 +51,12 @@ FRACTION = Range(0, 1)  # of what is in [0, 1], such as the noise on pictures
 
 
 def count(least: int = 1) -> Range:
-    """Whole numbers of things, sizes and seeds."""
+    """A range for counts, sizes and seeds."""
     return Range(least, 1e9)
 
 
 def check_flags(args: Any, ranges: dict[str, Range]) -> None:
-    """Check attributes of `args` by name; one that is None was not given.
+    """Check attributes of `args` by name. None means that a flag was not given.
 
     Raises:
       UserError: naming the first flag that does not fit.

@@ -1,9 +1,8 @@
-"""What a resumed run must share with the one it continues, and what is said of all the rest.
+"""Which settings may change when a run is resumed.
 
-Arrays of the state have the shapes that a few settings give them: those must stay. Everything else
-may change from one session to the next; one line says what does, for the run is not what an
-uninterrupted one would have been. Folders of pictures are known by the names and sizes of their
-files: they may be moved.
+A few settings give the arrays of the state their shapes. They must stay the same. All others may
+change, and one line says which did, because the run then differs from an uninterrupted one. Folders
+of pictures are recognized by the names and sizes of their files, so they may be moved.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _DATA = ("content", "style")
 
 
 def fixed(config: Settings) -> dict[str, Any]:
-    """The settings that a resumed training must share: they shape the state."""
+    """The settings that must stay the same, because they shape the state."""
     flat = schema.flatten(config)
     names = [*_NETWORK, "inner.learned_rates"]
     if flat["inner.learned_rates"]:
@@ -37,7 +36,7 @@ def fixed(config: Settings) -> dict[str, Any]:
 
 
 def recorded(config: Settings, sources: Mapping[str, ImageSource]) -> dict[str, Any]:
-    """What each checkpoint records: all settings, and what is in the folders of pictures.
+    """What each checkpoint records: all settings, and the contents of the picture folders.
 
     Args:
       config: of the run.
@@ -55,10 +54,10 @@ def recorded(config: Settings, sources: Mapping[str, ImageSource]) -> dict[str, 
 
 
 def notice(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """One line on what differs, or None.
+    """One line that names the settings that differ, or None.
 
     Args:
-      before: as a checkpoint has it; one of an earlier version may lack files, or settings.
+      before: what the checkpoint recorded. Files and settings may be missing in old ones.
       now: as `recorded`.
     """
     before, now = _comparable(before), _comparable(now)
@@ -77,12 +76,12 @@ def notice(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back: tuples are lists."""
+    """As JSON returns it: tuples are lists."""
     return json.loads(json.dumps(dict(values)))
 
 
 def _name_data_by_files(before: dict[str, Any], now: dict[str, Any], kind: str) -> None:
-    """Replace the paths of a folder, in place, by what is in it; where unknown, tidy them."""
+    """Replace, in place, the path of a folder by its files; normalize it where they are unknown."""
     setting = f"data.{kind}"
     had, has = before.pop(f"files.{kind}", None), now.pop(f"files.{kind}", None)
     if had == has and has:
@@ -95,7 +94,7 @@ def _name_data_by_files(before: dict[str, Any], now: dict[str, Any], kind: str) 
 
 
 def _resolve_pooling(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """A run may say what its network pools by, or leave it to the network."""
+    """An empty pooling means that of the network: write it out."""
     if "features.pooling" in now and "features.network" in before:
         for values in (before, now):
             values["features.pooling"] = provenance.recorded_features(values)[1]

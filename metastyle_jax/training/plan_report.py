@@ -1,4 +1,4 @@
-"""What `python -m metastyle_jax plan` reads and shows: sizes in bytes, and a plan as a table."""
+"""What `metastyle plan` reads and prints: sizes in bytes, and the plan as a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show_size(size: int) -> str:
 
 
 def render(plan: Plan, config: Settings) -> str:
-    """The plan of `config` as lines for a terminal."""
+    """The plan as lines for a terminal."""
     styles, contents, size = config.batch.styles, config.batch.contents, config.data.image_size
     each = "" if plan.devices == 1 else " on each device"
     header = (

@@ -24,7 +24,7 @@ def pick_devices(config: Settings) -> list[jax.Device]:
     """The devices that `config.parallel.devices` asks for.
 
     Raises:
-      UserError: there are fewer, or the styles cannot be shared out among them.
+      UserError: there are fewer devices, or they do not divide the number of styles.
     """
     available = jax.devices()
     count = config.parallel.devices or len(available)
@@ -47,7 +47,7 @@ def load_network(config: Settings) -> FeatureNetwork:
 
 
 def network_shapes(config: Settings) -> FeatureNetwork:
-    """The same with shapes for weights: nothing is read."""
+    """The same network with shapes in the place of weights; no file is read."""
     spec, pooling, dtype = _network_settings(config)
     architecture, _ = registry.parse(spec)
     return feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
@@ -69,9 +69,9 @@ def wrap_steps(
     optimizer: optax.GradientTransformation,
     devices: list[jax.Device],
 ) -> tuple[sharding.Parallel, sharding.Parallel]:
-    """The outer step of the first `config.outer.first_order_steps` steps, and that of the others.
+    """Two outer steps: for the first `config.outer.first_order_steps` steps, and for the others.
 
-    Two programs, not a conditional in one: XLA:CPU has no fast convolutions in conditionals.
+    They are two programs, because XLA:CPU has no fast convolutions inside conditionals.
     """
     loop = construction.make_inner_loop(config)
     cheap = dataclasses.replace(loop, estimator=bilevel.first_order)

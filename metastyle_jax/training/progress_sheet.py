@@ -1,4 +1,4 @@
-"""The picture sheet of a training: contents and styles, drawn before and after the inner steps."""
+"""The picture sheet of a training: one content in several styles, before and after inner steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLES = 4  # rows of a sheet
 def drawer(
     config: Settings, task: StyleTask, batch: Batch
 ) -> Callable[[MetaParameters], np.ndarray]:
-    """params -> sheet (H, W, 3) in [0, 1] of content, style, output before and after inner steps.
+    """A function: parameters -> sheet (H, W, 3) in [0, 1] of content, style and two outputs.
 
     Args:
       config: of the training.

@@ -1,4 +1,4 @@
-"""What a training says of numbers that are wrong: the likely cause, by the values in use."""
+"""Advice for a training that goes wrong: the likely cause and what to change."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 from metastyle_jax.settings.schema import Settings
 
-# A loss of one step is that of a few pictures, and styles differ by a factor of ten: a run has gone
-# astray when even the smallest of DIVERGED_STEPS losses in a row is DIVERGED times the first one.
-# Losses that only scatter do not get there: with a deviation of a factor 2.7 between steps, in one
-# run of 100,000 steps in fifty. A rate that is too high soon gives a hundred times the first loss.
+# The loss of one step comes from a few pictures, and losses of styles differ by a factor of ten. A
+# run has diverged when the smallest of DIVERGED_STEPS losses in a row is DIVERGED times the first
+# loss. Losses that only scatter reach this in one of fifty runs of 100,000 steps (standard
+# deviation of a factor 2.7). A rate that is too high soon gives a hundred times the first loss.
 DIVERGED = 10.0
 DIVERGED_STEPS = 10
 
@@ -18,7 +18,7 @@ Tell = Callable[[int, Mapping[str, float], str], None]
 
 
 def not_finite(config: Settings) -> Callable[[str, int], str]:
-    """(metric that is not finite, step) -> what has most likely caused it and what to change."""
+    """A function: (name of the metric that is not finite, step) -> likely cause and advice."""
 
     def advise(name: str, step: int) -> str:
         before_inner = name in ("inner_loss_0", "inner_gradient_norm") or not config.inner.steps
@@ -57,10 +57,10 @@ def _style_weight(config: Settings) -> str:
 
 
 class Signs:
-    """Signs that a training goes wrong while its numbers are finite; each is told once.
+    """Watches finite metrics for signs that a training goes wrong; reports each sign once.
 
-    All gradients exactly 0; the outer loss far above what the loss was in the first step of this
-    session, before or after its inner steps (see `DIVERGED`).
+    Signs: all gradients are exactly 0; the outer loss stays far above the loss of the first step of
+    this session (see `DIVERGED`).
 
     Args:
       config: of the training.
@@ -74,17 +74,17 @@ class Signs:
         self._recent: deque[float] = deque(maxlen=DIVERGED_STEPS)
 
     def look(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the finite metrics of a step, in order."""
+        """Read the finite metrics of a step. Call it for all steps in order."""
         factor = self._style_factor(step)
         if not factor:
-            return  # nothing but the content counts yet: its gradient may well be 0
+            return  # only the content counts so far: its gradient may be 0
         if not self._vanished and self._no_gradient(metrics):
             self._vanished = True
             self._tell(step, metrics, self._about_gradients())
-        # as if the weight of the style had risen already
+        # the loss at the full style weight
         loss = metrics["outer_loss"] + metrics["outer_style"] * (1 / factor - 1)
         if self._first is None:
-            # inner steps that go too far spoil the first outer loss already
+            # inner steps that go too far spoil even the first outer loss
             before = metrics.get("inner_loss_0", loss) if factor == 1 else loss
             self._first = (step, min(loss, before))
         self._recent.append(loss)
@@ -94,7 +94,7 @@ class Signs:
             self._tell(step, metrics, self._about_loss())
 
     def _style_factor(self, step: int) -> float:
-        """As `outer_step` has it: of the step that was number `step`, from 1."""
+        """The factor of the style weight that `schedule` gave at step number `step`, from 1."""
         warmup = self._config.outer.style_warmup
         return min(1.0, (step - 1) / warmup) if warmup else 1.0
 

@@ -120,7 +120,7 @@ def test_balanced_gradients_are_equal(loss):
     targets = image_optimization.make_targets(objective, network(), contents, styles)
     beta = image_optimization.balance(objective, network(), contents, targets, seed=4)
     balanced = image_optimization.weigh(targets, styles=beta)
-    hidden = (contents + image_optimization.noise(contents.shape, 4)) / 2
+    hidden = (contents + image_optimization.gaussian_noise(contents.shape, 4)) / 2
 
     def slope(part):
         return jax.grad(

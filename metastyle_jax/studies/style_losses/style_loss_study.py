@@ -147,7 +147,7 @@ def reconstruct(study: LossStudy, setup: PictureSetup, method: str) -> list[Row]
     count = len(study.layers)
     # layer number k takes part in the pictures k, k + 1, ...
     weights = {layer: np.arange(count) >= k for k, layer in enumerate(study.layers)}
-    noise = image_optimization.noise(setup.contents[:1].shape, 0)
+    noise = image_optimization.gaussian_noise(setup.contents[:1].shape, 0)
     names = [f"reconstruction_{_slug(method)}_{layer}" for layer in study.layers]
     return study_pictures.optimize_pictures(
         setup,
