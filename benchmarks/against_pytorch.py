@@ -196,8 +196,8 @@ def peak_bytes(args: argparse.Namespace, side: both_sides.Side) -> int:
 
 
 def _status(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(match[1]) * 1024
 
 
 def row(case: Case, times: Mapping, first: Mapping, mine: both_sides.Side, peaks: Mapping) -> str:

@@ -48,9 +48,9 @@ def main() -> None:
     )
     rows, sheet = [], [[content, style] for style in styles for content in contents[:1]]
     for name, workdir in (start.split("=", 1) for start in args.start):
-        found, pictures = judged(args, name, workdir, styles, contents)
-        print(*found, sep="\n", flush=True)
-        rows += found
+        measured, pictures = judged(args, name, workdir, styles, contents)
+        print(*measured, sep="\n", flush=True)
+        rows += measured
         for line, picture in zip(sheet, pictures[:: len(contents)], strict=True):
             line.append(picture)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -57,9 +57,9 @@ def row(args: argparse.Namespace, name: str) -> str:
         if time.perf_counter() - start > args.limit:
             break
     grown = sizes[-1] - sizes[0]
-    taken = args.steps[len(sizes) - 1] - args.steps[0]
+    added_steps = args.steps[len(sizes) - 1] - args.steps[0]
     cells = [f"{size / 1e6:.2f} MB" for size in sizes] + [""] * (len(args.steps) - len(sizes))
-    per_step = f"{grown / taken / 1e3:.1f} kB" if taken else ""
+    per_step = f"{grown / added_steps / 1e3:.1f} kB" if added_steps else ""
     return f"| {name} | {' | '.join(cells)} | {per_step} | {100 * grown / sizes[0]:.2f} % |"
 
 

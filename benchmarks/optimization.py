@@ -57,14 +57,14 @@ def row(args: argparse.Namespace, setting: both_sides.Setting, size: int) -> str
         sides[form] = pytorch_side(setting, content, style, form)
         sides[form](1)
     seconds, losses = dict.fromkeys(sides, 0.0), {}
-    taken = 1
-    while taken < args.steps:
-        count = min(CHUNK, args.steps - taken)
+    done = 1
+    while done < args.steps:
+        count = min(CHUNK, args.steps - done)
         for name, advance in sides.items():
             start = time.perf_counter()
             losses[name] = advance(count)
             seconds[name] += time.perf_counter() - start
-        taken += count
+        done += count
     # hundreds of steps of Adam part rounding errors, but not the loss they reach
     for form in ("NCHW", "channels_last"):
         assert abs(losses[form] / losses["jax"] - 1) < 0.02, losses

@@ -65,8 +65,8 @@ def write_squares(args: argparse.Namespace) -> None:
         ("styles", args.styles, args.style_count),
         ("contents", args.contents, args.content_count),
     ):
-        found = evaluation_inputs.squares(folder, count, args.size, args.scale)
-        for name, image in zip(found.names, found.images, strict=True):
+        squares = evaluation_inputs.squares(folder, count, args.size, args.scale)
+        for name, image in zip(squares.names, squares.images, strict=True):
             write_png(args.out / "squares" / kind / f"{name}.png", image)
 
 

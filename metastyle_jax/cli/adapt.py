@@ -157,18 +157,18 @@ def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
     """
     if args.content is None:
         return initialization.sample_images("contents")
-    found = input_files.find_pictures(args.content, "content folder", without=out)
-    for note in found.notes:
+    pictures = input_files.find_pictures(args.content, "content folder", without=out)
+    for note in pictures.notes:
         print(note, file=sys.stderr)
     failures = []
-    for path in found.files:
+    for path in pictures.files:
         try:
             images.inspect_image(path)
         except UserError as error:
             failures.append(str(error))
-    if len(failures) == len(found.files):
+    if len(failures) == len(pictures.files):
         check_failures(failures, 0, "stylized")
-    return list(dict.fromkeys(found.files))
+    return list(dict.fromkeys(pictures.files))
 
 
 def _start(args: argparse.Namespace, init: initialization.Initialization) -> service.Start:

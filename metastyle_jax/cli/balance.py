@@ -49,14 +49,14 @@ def run(args: argparse.Namespace) -> None:
         objective = construction.make_objective(
             configuration.changed(config, {"objective.style_loss": name})
         )
-        found = [
+        weights = [
             style_adaptation.balance(
                 point.params.network, style, batch.support, point.task.network, objective
             )
             for batch in point.batches
             for style in batch.styles
         ]
-        quartiles = np.percentile(found, [25, 50, 75]).tolist()
+        quartiles = np.percentile(weights, [25, 50, 75]).tolist()
         rows.append({"loss": name, **dict(zip(COLUMNS, quartiles, strict=True))})
     print(markdown_table(rows, {"loss": "loss", **COLUMNS}))
     print("Style weights (config.objective.style_weight) at gamma 1, over styles.")

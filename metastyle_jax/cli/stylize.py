@@ -59,12 +59,12 @@ def run(args: argparse.Namespace) -> None:
     stylizer = loading.load(args.style if is_pack else style, init=args.init)
     if args.noise is not None:
         stylizer = dataclasses.replace(stylizer, input_noise=args.noise)
-    found = input_files.find_pictures(args.inputs, without=out)
-    for note in found.notes:
+    pictures = input_files.find_pictures(args.inputs, without=out)
+    for note in pictures.notes:
         print(note, file=sys.stderr)
     outcome = batch_run.run(
         stylizer,
-        list(dict.fromkeys(found.files)),  # a file that is named twice is drawn once
+        list(dict.fromkeys(pictures.files)),  # a file that is named twice is drawn once
         out,
         inputs=[style, *([Path(args.init)] if args.init else [])],
         redo=args.redo,

@@ -80,10 +80,10 @@ def run(study: DrawingStudy, out: Path) -> None:
         for file, style in zip(study.styles, styles, strict=True):
             images = _draw(study, drawer, np.stack(contents), style)
             drawn[label] += list(images)
-            found = judging.measure(judge, images, np.stack(contents), style)
-            found = {name: float(np.mean(values)) for name, values in found.items()}
-            rows.append({"network": label, "style image": Path(file).stem, **found})
-            _LOG.info(f"{label}, {Path(file).stem}: {found['loss']:.3f}")
+            scores = judging.measure(judge, images, np.stack(contents), style)
+            scores = {name: float(np.mean(values)) for name, values in scores.items()}
+            rows.append({"network": label, "style image": Path(file).stem, **scores})
+            _LOG.info(f"{label}, {Path(file).stem}: {scores['loss']:.3f}")
     _report(study, out, rows, drawn, contents, styles)
 
 
@@ -96,11 +96,11 @@ def _draw(
     """(N, H, W, 3)."""
     objective, network = drawer.objective, drawer.network
     targets = image_optimization.make_targets(objective, network, contents, [style] * len(contents))
-    how = image_optimization.OptimizationSettings(
+    settings = image_optimization.OptimizationSettings(
         objective, steps=study.steps, learning_rate=study.learning_rate
     )
-    start = image_optimization.start(contents, how)
-    return np.asarray(image_optimization.optimize(start, targets, network, how).images)
+    start = image_optimization.start(contents, settings)
+    return np.asarray(image_optimization.optimize(start, targets, network, settings).images)
 
 
 def _report(

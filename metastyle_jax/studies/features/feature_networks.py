@@ -97,8 +97,8 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
         cost = vgg.multiplications_per_pixel(weights.architecture, layers)
 
         def extract(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
-            found = network.extract(images, layers)
-            return [found[layer] for layer in layers]
+            features = network.extract(images, layers)
+            return [features[layer] for layer in layers]
 
     size = sum(leaf.size for leaf in jax.tree.leaves(weights))
     compiled = compilation.jit(extract)
