@@ -8,4 +8,5 @@ __all__ = [
     "progress",
     "run_log",
     "sharding",
+    "training_loop",
 ]

@@ -25,6 +25,7 @@ from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
+from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import configuration, construction, resuming, schema
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import checkpoint, initialization
@@ -180,39 +181,35 @@ def _loop(
     task = construction.make_task(config, network)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
+    compiling = (first_order_steps + 1,)  # beside the first step of the session
     draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
-    images_per_step = config.batch.styles * config.batch.contents
-    main = jax.process_index() == 0
+
+    def take_step(step: int, state: outer_step.TrainState):
+        run = steps[step > first_order_steps].step
+        return run(state, wrapped.place_batch(next(data)), on_devices)
+
     with RunLog(
         prepare_folder(workdir),
         start_step=start,
         total_steps=total,
-        images_per_step=images_per_step,
+        images_per_step=config.batch.styles * config.batch.contents,
         describe=_describe,
     ) as log:
-        signs = training_advice.Signs(config, log.warn)
-        watch = FiniteWatch(checkpoints, training_advice.not_finite(config), signs.look)
-        stop.finish_steps()
-        for step in range(start + 1, total + 1):
-            run = steps[step > first_order_steps].step
-            state, metrics = run(state, wrapped.place_batch(next(data)), on_devices)
-            watch.add(step, metrics)
-            if step in (start + 1, first_order_steps + 1):
-                watch.check_all()
-                log.start_clock(step)  # compilation is over
-            if main and (step % config.log.every == 0 or step == total):
-                log.metrics(step, watch.check_all())
-            stopping = stop.received
-            if main and (step % config.checkpoint.every == 0 or step == total or stopping):
-                watch.check_all()
-                checkpoints.save(step, state)
-            if stopping:
-                _LOG.warning(f"stopped after step {step}; continue with --resume")
-                raise KeyboardInterrupt
-            if main and draw and (step % config.log.sheet_every == 0 or step == total):
+
+        def draw_sheet(step: int, state: outer_step.TrainState) -> None:
+            if draw and (step % config.log.sheet_every == 0 or step == total):
                 log.sheet(step, draw(jax.device_get(state.params)))
                 log.start_clock(step)
-    return state
+
+        signs = training_advice.Signs(config, log.warn)
+        watch = FiniteWatch(checkpoints, training_advice.not_finite(config), signs.look)
+        return run_steps(
+            state,
+            take_step,
+            Steps(start, total, config.log.every, config.checkpoint.every, compiling),
+            Session(log, checkpoints, watch, stop),
+            draw_sheet,
+        )
 
 
 def _describe(values: Mapping[str, float]) -> str:

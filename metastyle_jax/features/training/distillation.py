@@ -23,6 +23,7 @@ from metastyle_jax.features.training import distortion, student, teachers
 from metastyle_jax.runtime import compilation
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
+from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import ranges, resuming, schema
 from metastyle_jax.storage import checkpoint, safetensors_file
 from metastyle_jax.storage.atomic import prepare_folder
@@ -200,24 +201,14 @@ def _loop(
         images_per_step=3 * (config.batch.styles + config.batch.contents),
         describe=lambda values: " ".join(f"{name} {x:.4g}" for name, x in values.items()),
     ) as log:
-        stop.finish_steps()
-        for step in range(start + 1, total + 1):
-            state, metrics = _train_step(
+        return run_steps(
+            state,
+            lambda step, state: _train_step(
                 state, next(data), *teaching, optimizer=optimizer, **options
-            )
-            watch.add(step, metrics)
-            if step == start + 1:
-                watch.check_all()
-                log.start_clock(step)  # compilation is over
-            if step % config.log.every == 0 or step == total:
-                log.metrics(step, watch.check_all())
-            if step % config.checkpoint.every == 0 or step == total or stop.received:
-                watch.check_all()
-                checkpoints.save(step, state)
-            if stop.received:
-                _LOG.warning(f"stopped after step {step}; continue with --resume")
-                raise KeyboardInterrupt
-    return state
+            ),
+            Steps(start, total, config.log.every, config.checkpoint.every),
+            Session(log, checkpoints, watch, stop),
+        )
 
 
 @functools.partial(

@@ -1,0 +1,103 @@
+"""The one training loop: steps, log, checkpoints and interruption, whatever is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+
+from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests
+from metastyle_jax.runtime.run_log import RunLog
+from metastyle_jax.storage.checkpoint import Checkpoints
+
+_LOG = logging.getLogger(__name__)
+
+State = TypeVar("State")
+TakeStep = Callable[[int, State], tuple[State, Mapping[str, jax.Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The steps of a session, and what happens at which.
+
+    Attributes:
+      start: steps taken before this session.
+      total: number of the last step.
+      log_every: steps between records of metrics.
+      checkpoint_every: steps between checkpoints.
+      compiling: further steps that compile a program, beside the first one. The rate is measured
+        anew after each.
+    """
+
+    start: int
+    total: int
+    log_every: int
+    checkpoint_every: int
+    compiling: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What a session writes to, and what ends it.
+
+    Attributes:
+      log: gets metrics.
+      checkpoints: get the state.
+      watch: refuses metrics that are not finite.
+      stop: asked after each step.
+    """
+
+    log: RunLog
+    checkpoints: Checkpoints
+    watch: FiniteWatch
+    stop: StopRequests
+
+
+def run_steps(
+    state: State,
+    take_step: TakeStep[State],
+    steps: Steps,
+    session: Session,
+    after_step: Callable[[int, State], Any] = lambda step, state: None,
+) -> State:
+    """Take all steps; only process 0 writes.
+
+    Args:
+      state: after step `steps.start`.
+      take_step: (number of the step, from 1; state) -> (state, metrics, scalars).
+      steps: numbers of steps.
+      session: log, checkpoints, and what ends the session.
+      after_step: called on process 0 with the number of each step and the state after it.
+
+    Returns:
+      The state after step `steps.total`.
+
+    Raises:
+      UserError: a metric is not finite, or something cannot be written.
+      KeyboardInterrupt: a stop was requested; the state of that step has been saved.
+    """
+    log, watch = session.log, session.watch
+    main = jax.process_index() == 0
+    session.stop.finish_steps()
+    for step in range(steps.start + 1, steps.total + 1):
+        state, metrics = take_step(step, state)
+        watch.add(step, dict(metrics))
+        last = step == steps.total
+        if step in (steps.start + 1, *steps.compiling):
+            watch.check_all()
+            log.start_clock(step)
+        if main and (step % steps.log_every == 0 or last):
+            log.metrics(step, watch.check_all())
+        stopping = session.stop.received
+        if main and (step % steps.checkpoint_every == 0 or last or stopping):
+            watch.check_all()
+            session.checkpoints.save(step, state)
+        if stopping:
+            _LOG.warning(f"stopped after step {step}; continue with --resume")
+            raise KeyboardInterrupt
+        if main:
+            after_step(step, state)
+    return state
