@@ -118,8 +118,8 @@ def test_writes_what_it_promises(uninterrupted):
 
 def test_all_parameters_move(uninterrupted):
     _, state = uninterrupted
-    start = meta_training.transformer.init(jax.random.key(0), width=4, residual_blocks=1)
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), start, state.params)
+    start = stylization_network.init(jax.random.key(0), width=4, residual_blocks=1)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), start, state.params.network)
     assert min(jax.tree.leaves(moved)) > 0
 
 
@@ -314,7 +314,7 @@ def test_trains_with_predicted_styles(tmp_path):
     changes = {"model__predictor": 5, "inner__steps": 0, "outer__steps": 2, "log__sheet_every": 2}
     first = tmp_path / "first"
     state = meta_training.train(tiny_config(**changes), first)
-    assert set(state.params) == {"weights", "style", "predictor"}
+    assert set(state.params.parts()) == {"weights", "style", "predictor"}
     last = json.loads((first / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["prediction_distance"] >= 0 and last["gradient_norm_predictor"] > 0
     assert initialization.load(str(first)).params.keys() == {"weights", "style"}
@@ -338,7 +338,7 @@ def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     kernels = [state.params.weights for state in (first, second)]
     np.testing.assert_array_equal(kernels[0]["up1"]["kernel"], kernels[1]["up1_blur"]["kernel"])
     loaded = initialization.load(str(tmp_path / "second")).params["weights"]
-    assert meta_training.transformer.architecture(loaded)["blur"]
+    assert stylization_network.architecture(loaded)["blur"]
     # to go on, what it began with is not needed any more
     (tmp_path / "first").rename(tmp_path / "elsewhere")
     changes["outer__steps"] = 2
