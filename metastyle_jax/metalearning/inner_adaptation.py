@@ -102,7 +102,8 @@ def adapt_styles(
 
     # one style after the other: a kernel per style would turn into grouped convolutions
     def adapt_one(style_targets: perceptual.Targets):
-        return _adapt(run, fast, slow, support.replace(style_targets=style_targets), tasks)
+        data = dataclasses.replace(support, style_targets=style_targets)
+        return _adapt(run, fast, slow, data, tasks)
 
     one_each = jax.tree.map(lambda x: x[:, None], support.style_targets)
     result, inner = _map(adapt_one, one_each, unroll=loop.unroll)

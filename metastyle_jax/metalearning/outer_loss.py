@@ -57,7 +57,7 @@ def meta_loss(
     start = predicted_styles(params, batch, task)
 
     def query_loss(weights: Any, style: Any, style_targets: perceptual.Targets):
-        data = query.replace(style_targets=style_targets)
+        data = dataclasses.replace(query, style_targets=style_targets)
         return style_tasks.stylization_loss(weights, style, data)[1]
 
     parts, inner = inner_adaptation.adapt_styles(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import flax.struct
 import jax
@@ -33,9 +33,9 @@ class TrainState:
 
 def init_state(params: MetaParameters, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first outer step."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params)
-    )
+    # optax takes any pytree, but its annotations list only containers of arrays
+    opt_state = optimizer.init(cast(Any, params))
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state)
 
 
 def train_step(
@@ -71,8 +71,9 @@ def train_step(
         gradient, metrics = jax.lax.pmean((gradient, metrics), axis)
     for name, part in gradient.parts().items():
         metrics[f"gradient_norm_{name}"] = optax.tree.norm(part)
-    updates, opt_state = outer_optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    before = cast(Any, state.params)  # see `init_state`
+    updates, opt_state = outer_optimizer.update(cast(Any, gradient), state.opt_state, before)
+    params = cast(MetaParameters, optax.apply_updates(before, updates))
     return TrainState(state.step + 1, params, opt_state), metrics
 
 

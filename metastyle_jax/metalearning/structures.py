@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import flax.struct
-import jax
-import numpy as np
 
 from metastyle_jax.networks import stylization_network
+
+# arrays; in trees of the same form also shapes, partition specs or axes
+Leaf = Any
 
 
 @flax.struct.dataclass
@@ -21,9 +22,9 @@ class Batch:
       query: (B, H, W, 3), contents of the outer loss.
     """
 
-    styles: jax.Array | np.ndarray
-    support: jax.Array | np.ndarray
-    query: jax.Array | np.ndarray
+    styles: Leaf
+    support: Leaf
+    query: Leaf
 
 
 @flax.struct.dataclass

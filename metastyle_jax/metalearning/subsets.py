@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from typing import Any
 
 from flax import traverse_util
@@ -39,7 +40,8 @@ def split(params: dict[str, Any], subset: str) -> tuple[dict[str, Any], dict[str
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
     }
     stays = {name: leaf for name, leaf in flat.items() if name not in moves}
-    return tuple(traverse_util.unflatten_dict(part, sep=SEPARATOR) for part in (moves, stays))
+    unflatten = functools.partial(traverse_util.unflatten_dict, sep=SEPARATOR)
+    return unflatten(moves), unflatten(stays)
 
 
 def join(moves: dict[str, Any], stays: dict[str, Any]) -> dict[str, Any]:
