@@ -28,17 +28,17 @@ def fuse(*parts: tuple[float, StyleLoss]) -> StyleLoss:
         raise ValueError("a fusion needs losses with positive weights")
 
     def distance(x: Any, target: Any, key: jax.Array | None = None) -> jax.Array:
-        total = 0.0
+        distances = []
         for index, (weight, loss) in enumerate(parts):
             part_key = None if key is None else jax.random.fold_in(key, index)
-            total += weight * loss.distance(x[index], target[index], part_key)
-        return total
+            distances.append(weight * loss.distance(x[index], target[index], part_key))
+        return style_losses.total_of(distances)
 
     return StyleLoss(
         name=" + ".join(f"{weight}*{loss.name}" for weight, loss in parts),
         statistics=lambda features: tuple(loss.statistics(features) for _, loss in parts),
         distance=distance,
-        magnitude=lambda statistics: sum(
+        magnitude=lambda statistics: style_losses.total_of(
             weight * loss.magnitude(part)
             for (weight, loss), part in zip(parts, statistics, strict=True)
         ),

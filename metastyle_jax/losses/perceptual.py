@@ -99,7 +99,9 @@ def style_targets(objective: Objective, network: FeatureNetwork, images: jax.Arr
     }
 
 
-def fold_targets(contents: Targets, styles: Targets, count: tuple[int, int]) -> tuple[Targets, ...]:
+def fold_targets(
+    contents: Targets, styles: Targets, count: tuple[int, int]
+) -> tuple[Targets, Targets]:
     """Targets of all pairs of S styles and B contents, folded to S * B samples, styles slowest.
 
     Args:
@@ -136,7 +138,7 @@ def perceptual_loss(
     """
     features = network.extract(outputs, objective.layers)
     content = content_error(objective, features, contents)
-    style = sum(style_errors(objective, features, styles, key).values())
+    style = style_losses.total_of(style_errors(objective, features, styles, key).values())
     total = content + style
     if objective.total_variation_weight is not None:
         total += objective.total_variation_weight * style_losses.total_variation(outputs)
@@ -147,7 +149,7 @@ def content_error(
     objective: Objective, features: Mapping[str, jax.Array], contents: Targets
 ) -> jax.Array:
     """The content's part of the loss, (N,), of `features` by layer."""
-    return objective.content_weight * sum(
+    return objective.content_weight * style_losses.total_of(
         target["scale"] * style_losses.content_loss(features[layer], target["features"])
         for layer, target in contents.items()
     )

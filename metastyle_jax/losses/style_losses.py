@@ -16,7 +16,8 @@ summaries. What a style image contributes is thus computed once and only its sta
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +32,11 @@ VARIANCE_EPSILON = 1e-5
 
 def _itself(statistics: Any) -> Any:
     return statistics
+
+
+def total_of(losses: Iterable[jax.Array]) -> jax.Array:
+    """The sum of one or more arrays; `sum` would add them to a number."""
+    return functools.reduce(operator.add, losses)
 
 
 class StyleLoss(NamedTuple):
@@ -175,7 +181,7 @@ def gaussian(*factors: float) -> StyleLoss:
 
         def kernel(a: jax.Array, b: jax.Array) -> jax.Array:
             squared = jnp.square(a - b).sum(axis=-1) / jnp.maximum(spread, TINY)[:, None]
-            return sum(jnp.exp(-squared / factor) for factor in factors) / len(factors)
+            return total_of(jnp.exp(-squared / factor) for factor in factors) / len(factors)
 
         return (kernel(x0, x1) + kernel(y0, y1) - kernel(x0, y1) - kernel(y0, x1)).mean(axis=1)
 
@@ -194,7 +200,7 @@ def mean_squared_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     """
     center = (x.mean(axis=1) + y.mean(axis=1)) / 2
     spreads = [jnp.square(z - center[:, None]).sum(axis=-1).mean(axis=1) for z in (x, y)]
-    return sum(spreads)
+    return total_of(spreads)
 
 
 def _shuffled_pairs(x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
