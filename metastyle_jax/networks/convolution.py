@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -58,9 +59,9 @@ _convolve_3x3.def_impl(jax.jit(_convolve_3x3.bind))
 
 
 @_convolve_3x3.def_abstract_eval
-def _shape(x: Any, kernel: Any) -> jax.core.ShapedArray:
+def _shape(x: Any, kernel: Any) -> ShapedArray:
     n, height, width, _ = x.shape
-    return jax.core.ShapedArray((n, height - 2, width - 2, kernel.shape[-1]), x.dtype)
+    return ShapedArray((n, height - 2, width - 2, kernel.shape[-1]), x.dtype)
 
 
 def _transpose_x(cotangent: jax.Array, x: Any, kernel: jax.Array) -> jax.Array:
@@ -77,6 +78,7 @@ def _transpose_kernel(cotangent: jax.Array, x: jax.Array, kernel: Any) -> jax.Ar
 def _batch(arguments: Sequence[jax.Array], axes: Sequence[int | None]) -> tuple[jax.Array, int]:
     x, kernel = arguments
     if axes[1] is None:
+        assert axes[0] is not None  # one of the two is mapped
         x = jnp.moveaxis(x, axes[0], 0)
         y = _convolve_3x3.bind(x.reshape(-1, *x.shape[2:]), kernel)
         return y.reshape(x.shape[0], -1, *y.shape[1:]), 0

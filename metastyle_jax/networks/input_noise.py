@@ -30,8 +30,8 @@ def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -
     return jnp.clip(images + deviation * noise[..., None], 0.0, 1.0)
 
 
-def _smooth_noise(key: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
-    """(N, H, W), mean 0 and deviation 1 over each image."""
+def _smooth_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Of shape (N, H, W), mean 0 and deviation 1 over each image."""
     spectrum = jnp.fft.rfft2(jax.random.normal(key, shape))
     rows, columns = jnp.fft.fftfreq(shape[1]), jnp.fft.rfftfreq(shape[2])
     amplitude = 1 / (rows[:, None] ** 2 + columns[None] ** 2 + LONGEST**-2)

@@ -8,6 +8,8 @@ from a neutral style reaches. What is shipped is those weights and the mean pred
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,4 +79,4 @@ def distance(style: Style, predicted: Style) -> jax.Array:
         style,
         predicted,
     )
-    return sum(jax.tree.leaves(differences))
+    return functools.reduce(operator.add, jax.tree.leaves(differences))

@@ -8,7 +8,7 @@ width. `stylize(weights, style, images)` is pure, jittable and differentiable an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -231,7 +231,8 @@ def stylize(
     extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
     padded = jnp.pad(images, extra, mode="reflect")
     outputs = network.apply({"params": weights, "style": style}, padded)
-    return outputs[:, :height, :width]
+    # without mutable collections nothing but the images comes back
+    return cast(jax.Array, outputs)[:, :height, :width]
 
 
 def architecture(weights: Weights) -> dict[str, Any]:
