@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -35,7 +35,7 @@ def jit(function: Callable, **keywords: Any) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
         return compiled()(*args, **kwargs)
 
-    call.lower = lambda *args, **kwargs: compiled().lower(*args, **kwargs)
+    cast(Any, call).lower = lambda *args, **kwargs: compiled().lower(*args, **kwargs)
     return call
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 
@@ -27,7 +28,8 @@ def enable(backend: str | None = None) -> Path | None:
     Returns:
       The folder chosen; None if there is nothing to do, or the folder cannot be written to.
     """
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    known = cast(Any, jax.config)  # JAX defines its attributes when it is imported
+    if known.jax_compilation_cache_dir or not known.jax_enable_compilation_cache:
         return None
     if (backend or jax.default_backend()) == "cpu":
         return None

@@ -7,7 +7,7 @@ device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -19,6 +19,8 @@ from metastyle_jax.runtime import compilation
 
 AXIS = "data"
 Kind = Literal["shard_map", "pmap"]
+# JAX declares it as a variable
+Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]
 KINDS = ("shard_map", "pmap")
 
 
@@ -53,7 +55,7 @@ def check_divisible(styles: int, devices: int) -> None:
 
 
 def parallelize(
-    step: Callable[..., tuple[Any, Any]], *, kind: Kind, devices: Sequence[jax.Device]
+    step: Callable[..., tuple[Any, Any]], *, kind: Kind, devices: Sequence[Device]
 ) -> Parallel:
     """Wrap the per-replica `step(state, batch, task)`.
 
@@ -72,7 +74,7 @@ def parallelize(
     raise UserError(f"config.parallel.kind={kind!r} is unknown: use {' or '.join(KINDS)}")
 
 
-def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
+def _shard_map(step: Callable, devices: Sequence[Device]) -> Parallel:
     mesh = Mesh(np.asarray(devices), (AXIS,))
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
     specs = Batch(styles=split, support=everywhere, query=everywhere)
@@ -95,7 +97,7 @@ def _shard_map(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
     )
 
 
-def _pmap(step: Callable, devices: Sequence[jax.Device]) -> Parallel:
+def _pmap(step: Callable, devices: Sequence[Device]) -> Parallel:
     axes = Batch(styles=0, support=None, query=None)
     wrapped = jax.pmap(step, AXIS, in_axes=(None, axes, None), out_axes=None, devices=list(devices))
     local = [index for index, d in enumerate(devices) if d.process_index == jax.process_index()]
