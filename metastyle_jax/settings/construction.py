@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -132,7 +133,7 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
     if kind := config.inner.learned_rates:
         fast, _ = subsets.split(params, config.inner.subset)
         rates = learned_rates.init(kind, fast, config.inner.steps)
-        meta_parameters = meta_parameters.replace(inner_rates=rates)
+        meta_parameters = dataclasses.replace(meta_parameters, inner_rates=rates)
     if hidden := config.model.predictor:
         architecture = config.features.network.partition(":")[0]
         layers = config.objective.style_layers
@@ -142,7 +143,7 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
             inputs=2 * sum(vgg.width(architecture, layer) for layer in layers),
             hidden=hidden,
         )
-        meta_parameters = meta_parameters.replace(predictor=network)
+        meta_parameters = dataclasses.replace(meta_parameters, predictor=network)
     return meta_parameters
 
 
@@ -160,12 +161,12 @@ def make_outer_optimizer(config: Settings) -> optax.GradientTransformation:
     """Adam with the paper's decay, and warm-up and clipping where asked for."""
     rate, decay, warmup = config.outer.learning_rate, config.outer.decay, config.outer.warmup
 
-    def schedule(step: jax.Array) -> jax.Array:
+    def schedule(step: Any) -> jax.Array:
         step = step.astype("float32")
         rise = jax.numpy.minimum(1.0, (step + 1) / (warmup + 1))
         return rate * rise / (1 + decay * step)
 
-    parts = [optax.adam(schedule)]
+    parts: list[optax.GradientTransformation] = [optax.adam(schedule)]
     if config.outer.clip:
         parts.insert(0, optax.clip_by_global_norm(config.outer.clip))
     if (factor := config.outer.last_layer_rate) != 1:
@@ -173,6 +174,7 @@ def make_outer_optimizer(config: Settings) -> optax.GradientTransformation:
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
 
 
-def _scale_last_layer(updates: MetaParameters, factor: float) -> MetaParameters:
+# Any: optax's annotations list only containers of arrays
+def _scale_last_layer(updates: Any, factor: float) -> Any:
     scaled = stylization_network.scale_last_layer({"weights": updates.weights}, factor)
-    return updates.replace(weights=scaled["weights"])
+    return dataclasses.replace(updates, weights=scaled["weights"])

@@ -41,6 +41,10 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def recorded_objective(recorded: Mapping[str, Any]) -> perceptual.Objective:
     """The objective that settings by dotted name describe; what they lack is `NORMALIZED`."""
     values = {
@@ -49,7 +53,7 @@ def recorded_objective(recorded: Mapping[str, Any]) -> perceptual.Objective:
     return perceptual.Objective(
         style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
         total_variation_weight=recorded.get("objective.total_variation_weight") or None,
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()},
+        **{name: _tupled(value) for name, value in values.items()},
     )
 
 
@@ -58,7 +62,7 @@ def record_features(network: FeatureNetwork) -> dict[str, Any]:
     return {"features.network": network.spec, "features.pooling": network.pooling}
 
 
-def recorded_features(recorded: Mapping[str, Any], instead: str = "") -> tuple[str, str]:
+def recorded_features(recorded: Mapping[str, Any], instead: str = "") -> tuple[str, vgg.Pooling]:
     """Which feature network settings by dotted name describe, and how it pools.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import ml_collections
 from ml_collections import config_dict
@@ -93,7 +93,7 @@ class Features:
     """The feature network of the losses."""
 
     network: str = _setting("vgg16", "compact, vgg16 or vgg19; with :FILE for weights of your own")
-    pooling: str = _setting(
+    pooling: Literal["", "max", "average"] = _setting(
         "", "empty for the pooling that the network was trained with", ("", "max", "average")
     )
     dtype: str = _setting("float32", "of the convolutions", ("float32", "bfloat16"))
@@ -155,7 +155,7 @@ class Inner:
         "what moves: norm (the style), all, or patterns of names such as "
         "style/residual*,weights/conv4/*",
     )
-    unroll: str | bool = _setting(
+    unroll: Literal["auto"] | bool = _setting(
         "auto",
         "True compiles inner steps one after the other; False as a loop, with memory that is "
         "flat in T; auto unrolls up to 5 steps on CPU, where loops are slow",
@@ -205,7 +205,9 @@ class Outer:
 class Parallel:
     """Data parallelism."""
 
-    kind: str = _setting("shard_map", "how the step is spread", tuple(sharding.KINDS))
+    kind: Literal["shard_map", "pmap"] = _setting(
+        "shard_map", "how the step is spread", tuple(sharding.KINDS)
+    )
     devices: int = _setting(0, "devices to use; 0 for all", _at_least(0))
 
 
@@ -272,19 +274,22 @@ def default_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     for name, default, *_ in declared():
         section, _, rest = name.rpartition(".")
-        owner = config
+        owner = cast(Any, config)
         if section:
             if section not in config:
                 config[section] = ml_collections.ConfigDict()
-            owner = config[section]
+            owner = cast(Any, config[section])
         if name == "inner.unroll":  # a word or a truth value
             default = config_dict.FieldReference(default, field_type=object)
         owner[rest] = default
     return config
 
 
-def flatten(config: ml_collections.ConfigDict | Settings) -> dict[str, Any]:
-    """All settings by dotted name: `{"inner.steps": 1, ...}`; tuples as lists."""
+def flatten(config: Any) -> dict[str, Any]:
+    """All settings of a `ConfigDict` or a `Settings` by dotted name, `{"inner.steps": 1, ...}`.
+
+    Tuples are given as lists.
+    """
     if isinstance(config, ml_collections.ConfigDict):
         items = dict(config.items())
     else:
