@@ -83,11 +83,11 @@ def plan(
     devices = pick_devices(config)
     if limit is None:
         limit = step_memory.device_memory(devices)
-    progress = _Timed(progress)
-    rows = {config.inner.steps: _row(config, limit, progress, verify=verify)}
+    timed = _Timed(progress)
+    rows = {config.inner.steps: _row(config, limit, timed, verify=verify)}
     for steps in set(others) - set(rows):
         changed = configuration.changed(config, {"inner.steps": steps})
-        rows[steps] = _other_row(changed, limit, progress, rows[config.inner.steps])
+        rows[steps] = _other_row(changed, limit, timed, rows[config.inner.steps])
     ordered = tuple(row for _, row in sorted(rows.items()))
     return Plan(jax.default_backend(), len(devices), limit, ordered)
 

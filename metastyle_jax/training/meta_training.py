@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -150,14 +151,14 @@ def _trained(init: str, params: MetaParameters) -> MetaParameters:
     start = initialization.load(init)
     blur = stylization_network.architecture(params.weights)["blur"]
     weights = stylization_network.with_blur(start.params["weights"], blur)
-    loaded = params.replace(weights=weights, style=start.params["style"])
+    loaded = dataclasses.replace(params, weights=weights, style=start.params["style"])
     if not _alike(loaded, params):
         raise UserError(
             f"config.model.init={init!r} is another network: change config.model.width or "
             "config.model.residual_blocks"
         )
     if params.predictor is not None and _alike(start.predictor, params.predictor):
-        loaded = loaded.replace(predictor=start.predictor)
+        loaded = dataclasses.replace(loaded, predictor=start.predictor)
     return jax.tree.map(jnp.asarray, loaded)
 
 

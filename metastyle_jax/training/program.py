@@ -15,12 +15,13 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.networks import feature_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.networks.vgg import Pooling
 from metastyle_jax.runtime import sharding
 from metastyle_jax.settings import construction, provenance, schema
 from metastyle_jax.settings.schema import Settings
 
 
-def pick_devices(config: Settings) -> list[jax.Device]:
+def pick_devices(config: Settings) -> list[sharding.Device]:
     """The devices that `config.parallel.devices` asks for.
 
     Raises:
@@ -53,7 +54,7 @@ def network_shapes(config: Settings) -> FeatureNetwork:
     return feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
 
 
-def _network_settings(config: Settings) -> tuple[str, str, str | None]:
+def _network_settings(config: Settings) -> tuple[str, Pooling, str | None]:
     return (
         *provenance.recorded_features(schema.flatten(config)),
         construction.dtype_of(config.features.dtype),
@@ -67,7 +68,7 @@ def _layers(config: Settings) -> tuple[str, ...]:
 def wrap_steps(
     config: Settings,
     optimizer: optax.GradientTransformation,
-    devices: list[jax.Device],
+    devices: list[sharding.Device],
 ) -> tuple[sharding.Parallel, sharding.Parallel]:
     """Two outer steps: for the first `config.outer.first_order_steps` steps, and for the others.
 

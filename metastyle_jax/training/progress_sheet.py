@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -29,7 +30,7 @@ def drawer(
       task: what the network is asked to do.
       batch: the first `STYLES` of its styles are drawn.
     """
-    batch = batch.replace(styles=batch.styles[:STYLES])
+    batch = dataclasses.replace(batch, styles=batch.styles[:STYLES])
     loop = construction.make_inner_loop(config)
 
     @compilation.jit

@@ -76,16 +76,18 @@ def step_memory(config: Settings) -> Memory:
     )
 
 
-def device_memory(devices: list[jax.Device]) -> int:
+def device_memory(devices: list[sharding.Device]) -> int:
     """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     try:
-        free = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+        lines = Path("/proc/meminfo").read_text()
+    except OSError:  # not Linux
+        lines = ""
+    if free := re.search(r"^MemAvailable:\s+(\d+) kB$", lines, re.M):
         return int(free[1]) * 1024 // len(devices)
-    except (OSError, TypeError):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
 
 
 def _argument_shapes(

@@ -116,6 +116,7 @@ class Signs:
         )
 
     def _about_loss(self) -> str:
+        assert self._first is not None  # `look` has set it
         step, loss = self._first
         return (
             f"the outer loss of the last {DIVERGED_STEPS} steps is {min(self._recent):.3g} or more,"
