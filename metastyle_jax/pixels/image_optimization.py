@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -74,13 +74,14 @@ class State(NamedTuple):
 
 Metrics = dict[str, np.ndarray]
 OnCall = Callable[[State, Metrics, float], None]
+Pictures = Sequence[np.ndarray] | np.ndarray  # (H, W, 3) each
 
 
 def make_targets(
     objective: perceptual.Objective,
     network: FeatureNetwork,
-    contents: Sequence[np.ndarray],
-    styles: Sequence[np.ndarray],
+    contents: Pictures,
+    styles: Pictures,
 ) -> Targets:
     """Targets of N pairs.
 
@@ -93,7 +94,7 @@ def make_targets(
     """
     made = [_style_targets(style[None], network, objective=objective) for style in styles]
     joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *made)
-    return Targets(_content_targets(np.stack(contents), network, objective=objective), joined)
+    return Targets(_content_targets(np.stack(list(contents)), network, objective=objective), joined)
 
 
 @compilation.jit
@@ -168,8 +169,8 @@ def _balance(
 
 def start(images: np.ndarray, settings: OptimizationSettings) -> State:
     """The state before the first step from `images` (N, H, W, 3) in [0, 1]."""
-    images = jnp.asarray(images)
-    return State(images, jax.vmap(_optimizer(settings).init)(images), 0)
+    pixels = jnp.asarray(images)
+    return State(pixels, jax.vmap(_optimizer(settings).init)(pixels), 0)
 
 
 def optimize(
@@ -264,8 +265,9 @@ def optimization_step(
         return total.sum(), {"loss": total, **parts}
 
     gradient, metrics = jax.grad(loss_fn, has_aux=True)(images)
-    updates, opt_state = jax.vmap(_optimizer(settings).update)(gradient, opt_state, images)
-    return (jnp.clip(images + updates, 0, 1), opt_state), metrics
+    update = jax.vmap(_optimizer(settings).update)
+    updates, opt_state = update(gradient, opt_state, images)
+    return (jnp.clip(images + cast(jax.Array, updates), 0, 1), opt_state), metrics
 
 
 def _optimizer(settings: OptimizationSettings) -> optax.GradientTransformation:

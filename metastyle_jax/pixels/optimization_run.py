@@ -14,6 +14,7 @@ from metastyle_jax.data.images import write_png
 from metastyle_jax.data.resizing import resample, resize_short_side
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.pixels import image_optimization
+from metastyle_jax.pixels.image_optimization import Pictures
 from metastyle_jax.pixels.optimization_state import SavedState
 
 _LOG = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ def run(
             state = image_optimization.start(images, schedule.at(index))
         run_size = _Size(schedule, group, out, saved, report, index, state)
         images, state = np.asarray(run_size.run(contents, styles, network).images), None
+    assert images is not None  # there is a size
     for name, image in zip(group.names, images, strict=True):
         write_png(_picture(out, name), image)
     return images, report
@@ -212,7 +214,7 @@ def _start(schedule: Schedule, contents: np.ndarray) -> np.ndarray:
     return contents
 
 
-def _fit_all(images: Sequence[np.ndarray], like: Sequence[np.ndarray]) -> np.ndarray:
+def _fit_all(images: Pictures, like: Pictures) -> np.ndarray:
     return np.stack([_fit(image, like[0]) for image in images])
 
 

@@ -63,8 +63,8 @@ class SavedState:
         images = arrays["000"]
         shapes = jax.eval_shape(lambda: image_optimization.start(images, settings))
         leaves = [jnp.asarray(arrays[name]) for name in sorted(arrays)]
-        restored = jax.tree.unflatten(jax.tree.structure(shapes[:2]), leaves)
-        return level, image_optimization.State(*restored, step)
+        images, opt_state = jax.tree.unflatten(jax.tree.structure(shapes[:2]), leaves)
+        return level, image_optimization.State(images, opt_state, step)
 
     def _progress(self, metadata: Mapping[str, str]) -> tuple[int, int]:
         """(number of the size, steps taken there)."""

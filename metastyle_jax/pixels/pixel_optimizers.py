@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -21,16 +20,17 @@ def lbfgs(learning_rate: float) -> optax.GradientTransformation:
     gradient did not grow are left out of the memory, and a step that would move the picture too
     far is shortened.
     """
-    inner = optax.scale_by_lbfgs(memory_size=10)
+    # optax's annotations list trees, not the arrays that are all of them here
+    inner = cast(Any, optax.scale_by_lbfgs(memory_size=10))
 
-    def update(gradient: jax.Array, state: Any, params: jax.Array | None = None):
-        curvature = jnp.vdot(gradient - state.updates, params - state.params)
+    def update(updates: Any, state: Any, params: Any = None):
+        curvature = jnp.vdot(updates - state.updates, params - state.params)
         # as if the last step had not been taken: a pair of zeros is ignored
         before = state._replace(
             params=jnp.where(curvature > 0, state.params, params),
-            updates=jnp.where(curvature > 0, state.updates, gradient),
+            updates=jnp.where(curvature > 0, state.updates, updates),
         )
-        direction, state = inner.update(gradient, before, params)
+        direction, state = inner.update(updates, before, params)
         length = learning_rate * jnp.sqrt(jnp.square(direction).mean())
         shorter = jnp.minimum(1.0, TRUST_RADIUS / jnp.maximum(length, 1e-12))
         return -learning_rate * shorter * direction, state
