@@ -1,10 +1,9 @@
 """The one exception for mistakes a user can fix, and how a command reports it.
 
 Everything that is wrong with a file, a flag or a setting is raised as `UserError` with one clear
-sentence: which file or setting, what is wrong with it, and what to do. `exit_cleanly` turns it
-into that sentence on stderr and exit code 2. A command that did a part of what it was asked for,
-and could not do the rest, raises `PartialFailure`: exit code 1. Any other exception is a defect of
-this project and keeps its traceback.
+sentence: which file or setting, what is wrong with it, and what to do. `exit_cleanly` prints it on
+stderr and exits with code 2. A command that did only part of its work raises `PartialFailure`: exit
+code 1. Any other exception is a defect of this project and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -21,32 +20,32 @@ from typing import NoReturn
 EXIT_PARTIAL_FAILURE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+EXIT_BROKEN_PIPE = 141  # as shells report a program that SIGPIPE ended
 
 
 class UserError(Exception):
-    """A mistake in the input: one sentence that says where, what and how to put it right."""
+    """A mistake in the input: one sentence that says where it is, what is wrong, and what to do."""
 
     exit_code = EXIT_USER_ERROR
 
 
 class PartialFailure(UserError):
-    """Some of several files could not be done; the others are. A sentence, and a line for each."""
+    """Some of several files failed; the others are done. One sentence, and one line per failure."""
 
     exit_code = EXIT_PARTIAL_FAILURE
 
 
 def check_failures(failures: Sequence[str], done: int, verb: str) -> None:
-    """Raise what a command that goes on after failures says at its end, if there were any.
+    """Raise the summary of failures at the end of a command that continued after them.
 
     Args:
-      failures: a sentence on each picture that failed; it begins with the picture's file.
+      failures: one sentence per failed picture; it begins with the picture's file.
       done: number of pictures that did not fail.
-      verb: what was to be done with them: "stylized".
+      verb: past participle of the task, such as "stylized".
 
     Raises:
-      PartialFailure: there are failures, and pictures that did not fail.
-      UserError: there are failures alone; if they have one reason, it is that sentence.
+      PartialFailure: some pictures failed and some did not.
+      UserError: all pictures failed. If all have the same reason, the message is that sentence.
     """
     if not failures:
         return
@@ -65,16 +64,16 @@ def exit_cleanly() -> Iterator[None]:
 
     Raises:
       SystemExit: with code 2 after a `UserError`, an operating system error on the user's files
-        (no space, no permission) or a JAX_PLATFORMS that jax cannot start on, 1 after a
-        `PartialFailure`, 141 after whoever read the output went away (`| head`).
+        (no space, no permission) or a JAX_PLATFORMS that jax cannot start; 1 after a
+        `PartialFailure`; 141 after the reader of the output closed it (`| head`).
         After Ctrl-C the process ends here, with code 130.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # names of files may hold what no encoding has; stderr shows it so already
+        # file names may hold bytes without a character; stderr escapes them by default
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
-        sys.stdout.flush()  # rather here than in the interpreter's teardown
+        sys.stdout.flush()  # an error must show here, not in the interpreter's teardown
     except UserError as error:
         _say(f"error: {error}")
         raise SystemExit(error.exit_code) from None
@@ -87,7 +86,7 @@ def exit_cleanly() -> Iterator[None]:
         _say("interrupted")
         _end_process(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # what is still buffered has nowhere to go, and the teardown flushes once more
+        # the teardown flushes once more, so the buffered output must go somewhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_BROKEN_PIPE) from None
     except OSError as error:
@@ -103,10 +102,10 @@ def _say(text: str) -> None:
 
 
 def _backend_problem(error: Exception) -> str | None:
-    """The one sentence for a jax that found no device to run on; None for any other error.
+    """One sentence if jax could not start a device; None for any other error.
 
-    jax raises RuntimeError, or fails an assertion, in a module that does nothing but this; it is
-    recognised by its name, as jax is not imported here.
+    jax raises RuntimeError, or fails an assertion, in its module `xla_bridge`. The module is
+    recognized by name, because jax is not imported here.
     """
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     if not frame.f_globals.get("__name__", "").endswith("xla_bridge"):
@@ -123,9 +122,9 @@ def _backend_problem(error: Exception) -> str | None:
 def _end_process(code: int) -> NoReturn:
     """End without the interpreter's teardown.
 
-    Ctrl-C may arrive while XLA compiles or Orbax reads on threads of their own; the teardown pulls
-    Python away under them, which ends in a segmentation fault instead of `code`. Whatever had to
-    be closed has been closed by the `with` blocks that the exception came through.
+    Ctrl-C may arrive while threads of XLA or Orbax are running. The teardown would remove Python
+    under them and end in a segmentation fault. The `with` blocks that the exception passed have
+    closed all files.
     """
     sys.stdout.flush()
     sys.stderr.flush()

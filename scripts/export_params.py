@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from metastyle_jax.errors import UserError, exit_cleanly
-from metastyle_jax.storage import checkpoint, style_file
+from metastyle_jax.storage import checkpoint_reading, style_file
 
 # where files lie on the machine of the training is nobody's business
 OF_MACHINE = ("data.content", "data.style", "data.tfds_dir", "model.init")
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 2:
         raise UserError("give a workdir and a file: export_params.py WORKDIR FILE")
     workdir, target = map(Path, arguments)
-    params, record = checkpoint.read_params(workdir)
+    params, record = checkpoint_reading.read_params(workdir)
     # learned inner rates belong to the training
     params = {part: tree for part, tree in params.items() if part != "inner_rates"}
     settings = {

@@ -42,7 +42,7 @@ class Convolution(nn.Module):
       size: kernel side.
       stride: 1 or 2.
       upsample: nearest-neighbour x2 before a 3x3 convolution.
-      rewrite: use the exact rewrites of `metastyle_jax.convolution` where there is one.
+      rewrite: use the exact rewrites of `networks.convolution` where there is one.
       gain: of the initial kernel; its entries have variance gain / fan-in.
     """
 

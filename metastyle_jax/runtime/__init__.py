@@ -1,4 +1,4 @@
-"""How programs run: compilation, devices, interruption, progress, the log of a run."""
+"""Running programs: compilation, devices, the training loop, interruption, progress, run logs."""
 
 __all__ = [
     "compilation",

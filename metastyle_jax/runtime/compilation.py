@@ -1,4 +1,4 @@
-"""`jit` for whole programs: the compiler options that are fastest where they run."""
+"""`jit` for whole programs, with the fastest compiler options for the platform."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_RED
 
 
 def jit(function: Callable, **keywords: Any) -> Callable:
-    """`jax.jit` with `options()`, which JAX allows of outermost programs only.
+    """`jax.jit` with `options()`, which JAX accepts for outermost programs only.
 
     Args:
       function: the whole program.
-      keywords: of `jax.jit`.
+      keywords: arguments of `jax.jit`.
 
     Returns:
-      The compiled function, with the method `lower`. The backend is asked for at the first call,
-      not here.
+      The compiled function, with the method `lower`. The backend is started by the first call.
     """
 
     @functools.cache
@@ -41,7 +40,7 @@ def jit(function: Callable, **keywords: Any) -> Callable:
 
 @functools.cache
 def options() -> Mapping[str, str]:
-    """Compiler options for JAX's default backend; none that this version of XLA does not know."""
+    """Compiler options for JAX's default backend that this version of XLA knows."""
     if jax.default_backend() != "cpu":
         return {}
     try:

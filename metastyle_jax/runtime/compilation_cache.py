@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that the second start of a command is quicker."""
+"""A cache of compiled programs on disk, so that commands start faster the second time."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from metastyle_jax.storage import cache_folder
 
 
 def enable(backend: str | None = None) -> Path | None:
-    """Keep compiled programs of accelerators; for the entry points, before anything is compiled.
+    """Turn on the cache for accelerators; entry points call it before anything is compiled.
 
     The folder is `xla` in the cache folder of this project, see `storage.cache_folder`.
-    What JAX was told in the environment wins: JAX_COMPILATION_CACHE_DIR says where, and
-    JAX_ENABLE_COMPILATION_CACHE=false says not at all.
+    Environment variables of JAX have priority: JAX_COMPILATION_CACHE_DIR sets the folder, and
+    JAX_ENABLE_COMPILATION_CACHE=false turns the cache off.
 
-    Not on CPU, unless that variable is set: jaxlib 0.9 and 0.10 refuse programs that they kept
-    themselves, line after line of warnings on the terminal and nothing saved (jax issue 38445), and
-    programs kept by another version or on another machine have crashed (SIGILL, SIGSEGV).
+    The cache is off on CPU unless JAX_COMPILATION_CACHE_DIR is set: jaxlib 0.9 and 0.10 reject
+    programs from their cache with many warnings (jax issue 38445), and cached programs of another
+    version or machine have crashed (SIGILL, SIGSEGV).
 
     Args:
-      backend: "cpu", "gpu" or "tpu"; None for the one at hand.
+      backend: "cpu", "gpu" or "tpu"; None for the default backend.
 
     Returns:
-      The folder chosen; None if there is nothing to do, or the folder cannot be written to.
+      The folder; None if the cache stays as it was, or the folder is not writable.
     """
     known = cast(Any, jax.config)  # JAX defines its attributes when it is imported
     if known.jax_compilation_cache_dir or not known.jax_enable_compilation_cache:
@@ -35,7 +35,7 @@ def enable(backend: str | None = None) -> Path | None:
         return None
     folder = cache_folder.default_folder() / "xla"
     try:
-        # for its owner alone: whoever can write to it can run code in the next training
+        # only the owner may write: a cached program is code that the next run executes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return None

@@ -1,4 +1,4 @@
-"""What is too large for the memory is one sentence, not a traceback."""
+"""One sentence instead of a traceback when memory runs out."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import jax
 
 from metastyle_jax.errors import UserError
 
-# XLA's status, and what its allocators say where the status is another one
+# XLA's status, and the message of allocators that set another status
 _SIGNS = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
 class OutOfMemory(UserError):
-    """Something was too large for the memory that there is; something smaller may fit."""
+    """There was not enough memory; a smaller input may fit."""
 
 
 @contextlib.contextmanager
 def explained(sentence: str) -> Iterator[None]:
-    """Turn an error of too little memory in the body, of the host or of a device, into `sentence`.
+    """Turn an out-of-memory error in the body, on host or device, into `sentence`.
 
-    The body must wait for its results: what JAX computes later fails later.
+    The body must wait for its results, because JAX reports errors when results are read.
 
     Raises:
       OutOfMemory: there was not enough memory.

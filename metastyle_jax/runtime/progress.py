@@ -1,4 +1,4 @@
-"""How long pictures are going to take, where each new size is compiled first."""
+"""Expected time for pictures of several sizes; each new size is compiled first."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ Size = tuple[int, int]
 
 
 class Pace:
-    """Seconds that pictures took, and what they say of those to come."""
+    """Predicts the time of further pictures from the times of earlier ones."""
 
     def __init__(self) -> None:
-        self._first: dict[Size, float] = {}  # of each size: with compilation
+        self._first: dict[Size, float] = {}  # first picture of a size, with compilation
         self._later: dict[Size, list[float]] = {}
 
     def took(self, size: Size, seconds: float) -> None:
-        """Note a picture of `size`, (width, height), that is done."""
+        """Record the seconds of a picture of `size`, (width, height)."""
         if size in self._first:
             self._later.setdefault(size, []).append(seconds)
         else:
             self._first[size] = seconds
 
     def expected(self, sizes: Iterable[Size]) -> float | None:
-        """Seconds that pictures of these sizes will take; None if nothing is known of some of them.
+        """Expected seconds for pictures of these sizes; None if that cannot be predicted yet.
 
-        Sizes that were drawn before take as long as after their compilation. New ones take a
-        constant and something for each pixel, by the line through the sizes that are known.
+        A size that was compiled before takes its mean time without compilation. The time of a new
+        size is a linear function of its pixels, fitted to the first times of the known sizes.
         """
         line, total = self._line(), 0.0
         for size in sizes:
             if size in self._later:
                 total += sum(self._later[size]) / len(self._later[size])
             elif size in self._first:
-                total += self._first[size]  # too much, for want of a second one
+                total += self._first[size]  # includes compilation: an upper bound
             elif line is None:
                 return None
             else:
@@ -40,15 +40,15 @@ class Pace:
         return total
 
     def _line(self) -> tuple[float, float] | None:
-        """(constant, slope), neither below 0, of the least squares over the first of each size."""
+        """(constant, slope), both >= 0, of a least-squares fit to the first time of each size."""
         points = [(size[0] * size[1], seconds) for size, seconds in self._first.items()]
         if len({pixels for pixels, _ in points}) < 2:
             return None
         mean_pixels = sum(pixels for pixels, _ in points) / len(points)
         mean_seconds = sum(seconds for _, seconds in points) / len(points)
-        spread = sum((pixels - mean_pixels) ** 2 for pixels, _ in points)
-        together = sum((p - mean_pixels) * (seconds - mean_seconds) for p, seconds in points)
-        slope = max(0.0, together / spread)
+        variance = sum((pixels - mean_pixels) ** 2 for pixels, _ in points)
+        covariance = sum((p - mean_pixels) * (seconds - mean_seconds) for p, seconds in points)
+        slope = max(0.0, covariance / variance)
         if slope * mean_pixels > mean_seconds:  # the constant would be negative
             return 0.0, mean_seconds / mean_pixels
         return mean_seconds - slope * mean_pixels, slope

@@ -1,4 +1,4 @@
-"""What a training run tells: lines on the terminal, `metrics.jsonl`, TensorBoard and sheets."""
+"""The log of a training run: terminal, `metrics.jsonl`, TensorBoard and picture sheets."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class RunLog:
-    """A context manager around the records in a workdir.
+    """A context manager that writes the log of a run to its workdir.
 
     Args:
       workdir: gets `metrics.jsonl`, `tensorboard/` and `sheets/`.
-      start_step: of this session. Records of later steps, written by a session that was stopped
-        after its last checkpoint, are removed, so that each step is recorded once.
-      total_steps: at which the run ends, for the ETA.
-      images_per_step: that a step stylises, or learns from, for the rate.
-      describe: metrics -> what the line on the terminal says of them.
+      start_step: first step of this session minus 1. Records of later steps are removed: an earlier
+        session wrote them after its last checkpoint, and they will be computed again.
+      total_steps: number of the last step, for the ETA.
+      images_per_step: images that a step processes, for the rate.
+      describe: (metrics) -> text for the terminal.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class RunLog:
             workdir / "tensorboard", purge_step=start_step + 1 if start_step else None
         )
         self._mark: tuple[int, float] | None = None
-        self._warned: dict[int, tuple[Mapping[str, float], list[str]]] = {}  # not yet recorded
+        self._warned: dict[
+            int, tuple[Mapping[str, float], list[str]]
+        ] = {}  # warnings without a record yet
 
     def __enter__(self) -> RunLog:
         return self
@@ -69,12 +71,12 @@ class RunLog:
             self._file.close()
         except (OSError, UserError):
             if kind is None:
-                raise  # otherwise what went wrong first is on its way
+                raise  # otherwise the first error is being raised already
         finally:
             self._board.close()
 
     def start_clock(self, step: int) -> None:
-        """Begin to measure the rate: after compilation, and after anything that is no training."""
+        """Start measuring the rate: after compilation, and after work that is not training."""
         self._mark = (step, time.perf_counter())
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -93,9 +95,9 @@ class RunLog:
         self.start_clock(step)
 
     def warn(self, step: int, values: Mapping[str, float], text: str) -> None:
-        """Say on stderr what is wrong at `step`; its record in `metrics.jsonl` gets `warnings`.
+        """Print a warning on stderr, and add it as `warnings` to the record of `step`.
 
-        A step that has no record otherwise gets one of its metrics `values`.
+        If the step has no record, one is written with its metrics `values`.
         """
         _LOG.warning(f"warning: step {step}: {text}")
         self._board.text(step, "warnings", text)
@@ -144,7 +146,7 @@ def _truncate(path: Path, last_step: int) -> None:
             if json.loads(line)["step"] <= last_step:
                 kept.append(line + "\n")
         except ValueError:
-            continue  # a line that a killed session left half-written
+            continue  # a partial line of a session that was killed
     with atomic_path(path) as temporary:
         Path(temporary).write_text("".join(kept), encoding="utf-8")
 

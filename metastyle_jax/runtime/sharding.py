@@ -1,6 +1,6 @@
 """Data parallelism: one per-replica step, wrapped by `jit(shard_map)` or by `jax.pmap`.
 
-The styles of a batch are shared out among the devices; contents, state and the task are on every
+The styles of a batch are split among the devices; contents, state and the task are on every
 device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
 """
 
@@ -49,7 +49,7 @@ def check_divisible(styles: int, devices: int) -> None:
     """
     if styles % devices:
         raise UserError(
-            f"config.batch.styles={styles} cannot be shared out among {devices} devices: "
+            f"config.batch.styles={styles} cannot be split among {devices} devices: "
             f"use a multiple of {devices}, or set config.parallel.devices"
         )
 

@@ -1,9 +1,10 @@
-"""Files: atomic writes, digests, safetensors, checkpoints, style files, locks."""
+"""Files: atomic writes, digests, safetensors, checkpoints, style files, folder locks."""
 
 __all__ = [
     "atomic",
     "cache_folder",
     "checkpoint",
+    "checkpoint_reading",
     "digest",
     "folder_lock",
     "initialization",

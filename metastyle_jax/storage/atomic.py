@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_SUFFIX = 16  # bytes, of a temporary name
 
 
 def write_error(path: str | Path, error: OSError) -> UserError:
-    """The one sentence for a file or folder that could not be written: which, why, what to do."""
+    """One sentence for a file or folder that could not be written: which, why, what to do."""
     reason = (error.strerror or str(error) or type(error).__name__).strip().rstrip(".")
     if reason[1:2].islower():  # "No space left on device", but not an acronym
         reason = reason[0].lower() + reason[1:]
@@ -39,9 +39,9 @@ def write_error(path: str | Path, error: OSError) -> UserError:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; move it to `path` when the body succeeds.
 
-    The folder is made if needed. The temporary name is short, however long that of `path` is, and
-    keeps its suffix, for writers that choose the format by it. If the body raises (Ctrl-C
-    included), the temporary file is removed and an existing file at `path` stays as it was.
+    The folder is created if needed. The temporary name is short, and has the suffix of `path`,
+    because some writers choose the format by it. If the body raises (also on Ctrl-C), the temporary
+    file is removed and an existing file at `path` is unchanged.
 
     Args:
       path: the file to write.
@@ -53,10 +53,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
       UserError: the file cannot be written: no space, no permission, `path` is a folder ...
     """
     path = Path(path)
-    # without the name's stem: what is as long as the file system allows leaves no room for more
+    # without the stem, because a name of the maximal length leaves no room for an addition
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{suffix}")
-    ours = {None, os.fspath(path), os.fspath(temporary), os.fspath(path.parent)}
+    written = {None, os.fspath(path), os.fspath(temporary), os.fspath(path.parent)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -64,9 +64,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_folder(path.parent)
     except OSError as error:
-        # an error about a file that the body only reads is not ours to explain
+        # errors about files that the body only reads are for the caller
         folders = {os.fspath(folder) for folder in path.parents}
-        if error.filename not in ours | folders:
+        if error.filename not in written | folders:
             raise
         raise write_error(path, error) from error
     finally:
@@ -75,16 +75,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def check_name(path: str | Path) -> None:
-    """Refuse a name that the file system cannot take, before hours are spent on what it is for.
+    """Refuse a name that is too long for the file system, before a long computation.
 
     Raises:
-      UserError: the name, or the path as a whole, is too long. Whatever else is wrong with it
-        shows when it is written.
+      UserError: the name or the whole path is too long. Other problems show on writing.
     """
     path = Path(path)
     folder = path.parent
     while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
-        folder = folder.parent  # asked below a folder that is not there, nothing else is looked at
+        folder = folder.parent  # below a missing folder the length would not be checked
     try:
         os.lstat(folder / path.name)
     except OSError as error:
@@ -93,14 +92,14 @@ def check_name(path: str | Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Bring the contents to disk before the rename, else a power cut could leave an empty file."""
+    """Flush to disk before the rename; otherwise a power cut could leave an empty file."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring a rename in `folder` to disk, where the platform can; never raises."""
-    # not every file system and platform can flush a folder, and the file itself is safe already
+    """Flush a rename in `folder` to disk where the platform can; never raises."""
+    # some platforms cannot flush a folder; the contents of the file are on disk already
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -110,10 +109,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def prepare_folder(path: str | Path) -> Path:
-    """Make a folder and try it, so that a long job does not find out at its end.
+    """Create a folder and test that it is writable, before a long computation.
 
     Raises:
-      UserError: it cannot be made or written to.
+      UserError: it cannot be created or written to.
     """
     path = Path(path).expanduser()
     trial = path / f".trial.{secrets.token_hex(4)}"

@@ -1,32 +1,27 @@
-"""One checkpoint on disk: written and read by Orbax, verified by its record.
+"""One checkpoint on disk: Orbax writes and reads it, a record verifies it.
 
-Orbax does not notice when bytes change on disk: a flipped bit loads as a wrong value, or breaks its
-reader half-way. So each checkpoint carries a record, a JSON file with the digest of every array and
-of every file, the configuration it belongs to and the versions of the software, under a digest of
-its own. Files are compared with it before Orbax reads them, and arrays after.
+Orbax does not detect bytes that changed on disk. Therefore each checkpoint has a record: a JSON
+file with digests of all arrays and files, the configuration, the software versions, and a digest
+of the record itself. Files are checked before Orbax reads them, and arrays after.
 
-The folder `<step>/` has `record.json` and up to two Orbax items: `params` (what `adapt.py` needs)
-and `training` (all the rest of the state). It is made complete under another name and then renamed.
+The folder `<step>/` has `record.json` and up to two Orbax items: `params`, which `adapt.py` reads,
+and `training`, the rest of the state. It is written under another name and then renamed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import logging
-import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orbax.checkpoint as ocp
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage import orbax_files
 from metastyle_jax.storage.atomic import atomic_path, flush_folder
 from metastyle_jax.storage.digest import array_digest, file_digest, leaves_by_path, nest
 from metastyle_jax.storage.versions import software_versions
@@ -41,19 +36,19 @@ _INCOMPLETE = ".incomplete"
 
 
 class Damaged(Exception):
-    """A checkpoint is not what was saved; the message says why, as half a sentence."""
+    """A checkpoint differs from what was saved; the message is a clause that says why."""
 
 
 def write(
     folder: Path, step: int, arrays: Mapping[str, np.ndarray], configuration: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a complete checkpoint or none.
 
     Args:
-      folder: its absolute path, named by the step; must not exist.
+      folder: absolute path, named by the step; must not exist.
       step: of the training.
       arrays: by name (`params/weights/conv1/kernel`), any shape but empty, any numeric dtype.
-      configuration: what JSON can hold.
+      configuration: JSON values.
 
     Raises:
       OSError: it cannot be written.
@@ -62,10 +57,10 @@ def write(
     for item in _ITEMS:
         part = {name: array for name, array in arrays.items() if _item(name) == item}
         if part:
-            items[item] = ocp.args.PyTreeSave(nest(part))
+            items[item] = nest(part)
     staging = folder.with_name(f"{folder.name}{_INCOMPLETE}")
     try:
-        _save(staging, items)
+        orbax_files.save(staging, items)
         record = _record(step, arrays, configuration, staging)
         with atomic_path(staging / RECORD_NAME) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
@@ -77,7 +72,7 @@ def write(
 
 
 def remove(folder: Path) -> None:
-    """Delete a checkpoint, so that no half of it is ever taken for one."""
+    """Delete a checkpoint; a partly deleted one does not count as a checkpoint."""
     doomed = folder.with_name(f"{folder.name}{_INCOMPLETE}")
     with contextlib.suppress(OSError):
         folder.rename(doomed)
@@ -85,13 +80,13 @@ def remove(folder: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed process left half-written or half-deleted."""
+    """Delete partly written or partly deleted checkpoints of a killed process."""
     for leftover in directory.glob(f"*{_INCOMPLETE}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def looks_like_one(folder: Path) -> bool:
-    """Whether a folder is a checkpoint by its contents, intact or not, whatever its name."""
+    """Whether a folder has the contents of a checkpoint, intact or not."""
     return (folder / RECORD_NAME).is_file() or any((folder / item).is_dir() for item in _ITEMS)
 
 
@@ -103,13 +98,15 @@ def read_record(folder: Path) -> dict[str, Any]:
       the checkpoint -> sha256), `format`, `format_version` and `digest`.
 
     Raises:
-      Damaged: it cannot be read or is not what was written.
-      UserError: it is of another version of the format.
+      Damaged: it cannot be read or has changed.
+      UserError: it has another version of the format.
     """
     try:
         record = json.loads((folder / RECORD_NAME).read_bytes())
     except (OSError, ValueError) as error:
-        raise Damaged(f"its {RECORD_NAME} cannot be read ({_first_line(error)})") from error
+        raise Damaged(
+            f"its {RECORD_NAME} cannot be read ({orbax_files.first_line(error)})"
+        ) from error
     if not isinstance(record, dict) or record.get("digest") != _record_digest(record):
         raise Damaged(f"its {RECORD_NAME} does not have its digest")
     if record.get("format") != FORMAT or record.get("format_version") != FORMAT_VERSION:
@@ -131,7 +128,7 @@ def read_arrays(
       only: "params" or "training" to read just that item.
 
     Raises:
-      Damaged: they cannot be read or are not what was written.
+      Damaged: they cannot be read or have changed.
     """
     expected = {
         name: entry for name, entry in record["arrays"].items() if only in (None, _item(name))
@@ -139,12 +136,11 @@ def read_arrays(
     if not expected:
         return {}
     _check_files(folder, record, only)
-    items = {_item(name): ocp.args.PyTreeRestore() for name in expected}
+    items = list(dict.fromkeys(_item(name) for name in expected))
     try:
-        with _checkpointer() as checkpointer:
-            restored = checkpointer.restore(folder, args=ocp.args.Composite(**items))
-    except Exception as error:  # whatever Orbax and tensorstore raise on reading is damage
-        raise Damaged(f"it cannot be read ({_first_line(error)})") from error
+        restored = orbax_files.restore(folder, items)
+    except Exception as error:  # any error of Orbax and tensorstore on reading is damage
+        raise Damaged(f"it cannot be read ({orbax_files.first_line(error)})") from error
     # item by item, as Orbax's container of items is no pytree
     leaves = {name: leaf for item in items for name, leaf in _leaves(restored[item]).items()}
     for name, entry in expected.items():
@@ -208,52 +204,3 @@ def _record(
 def _record_digest(record: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in record.items() if name != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _checkpointer() -> Iterator[ocp.Checkpointer]:
-    """Orbax without its log lines: what matters of them is in our errors and warnings."""
-    absl_logger = logging.getLogger("absl")
-    disabled, absl_logger.disabled = absl_logger.disabled, True
-    try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            yield checkpointer
-    finally:
-        absl_logger.disabled = disabled
-
-
-@contextlib.contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """Keep the threads of tensorstore from printing a trace for each write that comes too late.
-
-    The first write that fails ends Orbax's event loop, which all others then miss. What failed is
-    in the one exception that `_save` raises. They go on after it, and so does this then.
-    """
-    hook = sys.unraisablehook
-
-    def quieter(unraisable: sys.UnraisableHookArgs) -> None:
-        trace = unraisable.exc_traceback
-        if trace is None or trace.tb_frame.f_code.co_name != "call_soon_threadsafe":
-            hook(unraisable)
-
-    sys.unraisablehook = quieter
-    yield
-    sys.unraisablehook = hook
-
-
-def _save(folder: Path, items: Mapping[str, Any]) -> None:
-    try:
-        with _quiet_threads(), _checkpointer() as checkpointer:
-            checkpointer.save(folder, args=ocp.args.Composite(**items))
-    except OSError:
-        raise
-    except Exception as error:  # tensorstore reports a full disk and the like as ValueError
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
-            if os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number), os.fspath(folder)) from error
-        raise OSError(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).splitlines() or [""])[0].strip().rstrip(".")
-    return (line or type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the run that wants to go on from it, and which array is which there."""
+"""Whether a checkpoint fits the run that resumes from it, and which of its arrays is which."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ADVICE = "use the same settings or another --workdir"
 
 
 def check_configuration(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose configuration has other values for the settings `wanted`.
+    """Refuse a checkpoint if its configuration differs in one of the settings `wanted`.
 
     Raises:
-      UserError: naming the first three settings with both values.
+      UserError: names the first three such settings with both values.
     """
-    found = record["configuration"]
+    recorded = record["configuration"]
     differences = [
-        f"{name} is {found.get(name, 'not set')!r} there and {value!r} now"
+        f"{name} is {recorded.get(name, 'not set')!r} there and {value!r} now"
         for name, value in wanted.items()
-        if name not in found or found[name] != value
+        if name not in recorded or recorded[name] != value
     ]
     if differences:
         raise UserError(
@@ -37,37 +37,39 @@ def check_configuration(folder: Path, record: Mapping[str, Any], wanted: Mapping
 def match_arrays(folder: Path, record: Mapping[str, Any], template: Any) -> dict[str, str]:
     """{name of an array in `template`: its name in the checkpoint}.
 
-    The names are the same but for those of the optimizer's state: clipping and the like, which have
-    no state of their own, shift the places of its parts.
+    Only names in the optimizer's state may differ: transformations without state, such as clipping,
+    shift the positions of its parts.
 
     Raises:
-      UserError: an array is missing, is one too many, or has another shape or dtype.
+      UserError: an array is missing, is not expected, or has another shape or dtype.
     """
     problem = f"checkpoint {folder} is of another configuration"
     leaves = leaves_by_path(template)
-    wanted, found = _by_role(leaves), _by_role(record["arrays"])
-    if odd := sorted(set(wanted) ^ set(found)):
-        where = "only in the checkpoint" if odd[0] in found else "not in the checkpoint"
-        name = found.get(odd[0]) or wanted[odd[0]]
+    wanted, present = _names_by_role(leaves), _names_by_role(record["arrays"])
+    if odd := sorted(set(wanted) ^ set(present)):
+        where = "only in the checkpoint" if odd[0] in present else "not in the checkpoint"
+        name = present.get(odd[0]) or wanted[odd[0]]
         raise UserError(f"{problem}: {name} is {where}; {_ADVICE}")
     for role, name in wanted.items():
-        entry, leaf = record["arrays"][found[role]], leaves[name]
+        entry, leaf = record["arrays"][present[role]], leaves[name]
         there = f"{entry['dtype']} {tuple(entry['shape'])}"
         now = f"{np.dtype(leaf.dtype).name} {tuple(leaf.shape)}"
         if there != now:
             raise UserError(f"{problem}: {name} is {there} there and {now} now; {_ADVICE}")
-    return {name: found[role] for role, name in wanted.items()}
+    return {name: present[role] for role, name in wanted.items()}
 
 
-def _by_role(names: Iterable[str]) -> dict[str, str]:
-    """{name without the place of a part of the optimizer's state: name}, in the order given."""
+def _names_by_role(names: Iterable[str]) -> dict[str, str]:
+    """{name without positions in the optimizer's state: name}, in the given order."""
     roles: dict[str, str] = {}
     for name in names:
         first, *rest = name.split("/")
         if first == "opt_state":
             rest = itertools.dropwhile(str.isdecimal, rest)
         role = "/".join((first, *rest))
-        while role in roles:  # the counts of Adam and of its schedule: told apart by their order
+        while (
+            role in roles
+        ):  # the step counts of Adam and of its schedule differ by their order only
             role += "'"
         roles[role] = name
     return roles

@@ -1,9 +1,8 @@
 """Names and SHA-256 digests of arrays, pytrees of arrays and files.
 
-A digest says which exact values something was made for: a style file belongs to the weights whose
-digest it carries, and a checkpoint is intact if its arrays still have the digests they were saved
-with. Equal values of equal dtype and shape have equal digests on every machine, whether they are
-jax or numpy arrays.
+A digest identifies exact values: a style file holds the digest of the weights it belongs to, and a
+checkpoint is intact if its arrays have the digests that were saved. Equal values of equal dtype and
+shape have equal digests on every machine, both as jax and as numpy arrays.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
     """Leaves of any pytree by name: `{"params/weights/conv1/kernel": leaf, ...}`.
 
     A name joins dict keys, field names and list indices with "/". None and empty containers have
-    no leaves and leave no trace.
+    no leaves.
 
     Raises:
       ValueError: a key contains "/" or is empty, so that the name would be ambiguous.
@@ -44,7 +43,7 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """Nested dicts from `{"a/b/c": leaf}`: the inverse of `leaves_by_path` for nested dicts.
 
     Raises:
-      ValueError: one name is another one's folder (`a` and `a/b`).
+      ValueError: a name is also the folder of another name (`a` and `a/b`).
     """
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():

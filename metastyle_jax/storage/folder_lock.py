@@ -1,4 +1,4 @@
-"""One writer per folder: a lock that the operating system takes back when its process ends."""
+"""One writer per folder: a lock that the operating system releases when its process ends."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from metastyle_jax.storage.atomic import write_error
 _LOG = logging.getLogger(__name__)
 
 NAME = ".lock"  # of the file in the folder
-_HELD = (errno.EAGAIN, errno.EACCES)  # what flock says of a lock that another one holds
+_HELD = (errno.EAGAIN, errno.EACCES)  # errors of flock for a lock that is held elsewhere
 
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Hold `folder` for this process while the body runs; call it before anything in it is opened.
+    """Lock `folder` for this process while the body runs; enter before opening files in it.
 
-    The folder is made if needed, and removed again if the body left nothing in it. The file
-    `.lock` in it names the holder. What counts is not the file but the system's lock on it, which
-    ends with the process however it ends (kill -9, a power cut): a file that was left behind is
-    taken over. Where the file system knows no locks, a note on stderr says so and the body runs.
+    The folder is created if needed, and removed if the body left it empty. The file `.lock` in it
+    names the process. The lock is that of the operating system on this file, and it ends with the
+    process, also after kill -9 or a power cut; a remaining file does not block. Where the file
+    system has no locks, a note on stderr says so and the body runs.
 
     Args:
-      folder: to lock; a second `locked` on it fails, from this process too.
+      folder: to lock; a second `locked` on it fails, also in this process.
 
     Raises:
-      UserError: another process holds the folder, or it cannot be written to.
+      UserError: another process has locked the folder, or it cannot be written to.
     """
     folder = Path(folder).expanduser()
-    made = not folder.exists()
+    created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _acquire(folder)
@@ -49,11 +49,11 @@ def locked(folder: str | Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # somebody may have deleted the folder
+        with contextlib.suppress(OSError):  # the folder may have been deleted
             (folder / NAME).unlink()
-        os.close(file)  # releases the lock: only once nobody can open the file any more
-        if made:
-            with contextlib.suppress(OSError):  # it holds something, as it should
+        os.close(file)  # releases the lock, after nobody can open the file
+        if created:
+            with contextlib.suppress(OSError):  # the body wrote files, as it should
                 folder.rmdir()
 
 
@@ -70,11 +70,11 @@ def _acquire(folder: Path) -> int:
         except BaseException:
             os.close(file)
             raise
-        os.close(file)  # its holder has deleted it in the meantime: try the new one
+        os.close(file)  # another process deleted the file meanwhile: try the new one
 
 
 def _lock(file: int, folder: Path) -> bool:
-    """Lock the file; False where locks are unknown."""
+    """Lock the file; False if the file system has no locks."""
     try:
         if fcntl is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -92,7 +92,7 @@ def _lock(file: int, folder: Path) -> bool:
 
 def _in_use(folder: Path, holder: bytes) -> UserError:
     pid, _, host = holder.decode(errors="replace").strip().partition(" ")
-    # empty for a moment between the lock and the name
+    # the file is empty for a moment after it was locked
     who = f"process {pid} on {host}" if pid else "another process"
     return UserError(
         f"{folder} is in use by {who}: wait until that run ends, end it, or choose another folder"
@@ -100,7 +100,7 @@ def _in_use(folder: Path, holder: bytes) -> UserError:
 
 
 def _is_at(file: int, path: Path) -> bool:
-    """Whether an open file still is the one at `path`."""
+    """Whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where a network starts from: a checkpoint, a parameter file, or the embedded initialisation."""
+"""Initializations: a checkpoint, a parameter file, or the embedded initialization."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ EMBEDDED = "embedded"
 
 
 class Initialization(NamedTuple):
-    """Parameters and what is known of them.
+    """Parameters of a network and their origin.
 
     Attributes:
       params: `{"weights": ..., "style": ...}`, numpy float32.
-      settings: of the training that made them, by dotted name (`"objective.normalize"`); empty if
+      settings: of their training, by dotted name (`"objective.normalize"`); empty if
         unknown.
-      name: what to call them in a message, and what `load` takes to find the very same: the file,
-        or the workdir with the step of the checkpoint ("runs/a@4000").
+      name: for messages; `load` with this name reads the same parameters again. It is the file, or
+        the workdir with the step of the checkpoint ("runs/a@4000").
       digest: of the weights.
-      predictor: see `predictor.init`; None where the training had none.
+      predictor: see `predictor.init`; None if the training had none.
     """
 
     params: dict[str, Any]
@@ -36,15 +36,15 @@ class Initialization(NamedTuple):
 
 
 def load(spec: str = EMBEDDED) -> Initialization:
-    """Load an initialisation.
+    """Load an initialization.
 
     Args:
       spec: "embedded", a workdir or checkpoint folder of train.py (its newest checkpoint, or with
         @STEP behind it that of the step), or a `params.safetensors`.
 
     Raises:
-      UserError: it does not exist, is damaged, or is something else; there is no checkpoint of that
-        step any more.
+      UserError: it does not exist, is damaged, or is another kind of file; that step has no
+        checkpoint.
     """
     if spec == EMBEDDED:
         with importlib.resources.as_file(_assets() / "init.safetensors") as path:
@@ -53,35 +53,38 @@ def load(spec: str = EMBEDDED) -> Initialization:
     workdir, step = _parse(spec)
     path = Path(workdir).expanduser()
     if path.is_dir():
-        # Orbax takes seconds to import, and a style that was adapted needs none of it
-        from metastyle_jax.storage import checkpoint
+        # importing Orbax takes seconds, and only checkpoints need it
+        from metastyle_jax.storage import checkpoint_reading
 
-        folder = path if step is None else checkpoint.of_step(path, step)
-        params, record = checkpoint.read_params(folder)
+        folder = path if step is None else checkpoint_reading.of_step(path, step)
+        params, record = checkpoint_reading.read_params(folder)
         name = spec if path.name == str(record["step"]) else _with_step(workdir, record["step"])
         return _make(params, record["configuration"], name)
     if path.suffix == ".safetensors" or path.is_file():
         params, metadata = style_file.load_params(path)
         return _make(params, metadata["settings"], spec)
     raise UserError(
-        f"there is no initialisation {spec}: give a workdir of train.py, a params.safetensors, or "
+        f"there is no initialization {spec}: give a workdir of train.py, a params.safetensors, or "
         "leave --init out for the embedded one"
     )
 
 
 def of_weights(spec: str, weights_digest: str) -> str | None:
-    """What `load` takes to get the weights of that digest from the workdir of `spec`, if it can."""
+    """The name under which `load` reads weights with that digest from the workdir of `spec`.
+
+    None if the workdir has no such checkpoint.
+    """
     workdir, _ = _parse(spec)
     if not Path(workdir).expanduser().is_dir():
         return None
-    from metastyle_jax.storage import checkpoint  # see `load`
+    from metastyle_jax.storage import checkpoint_reading  # see `load`
 
-    step = checkpoint.step_with(workdir, weights_digest)
+    step = checkpoint_reading.step_with(workdir, weights_digest)
     return None if step is None else _with_step(workdir, step)
 
 
 def _parse(spec: str) -> tuple[str, int | None]:
-    """("runs/a", 40) of "runs/a@40"; (spec, None) without a step, and for a path of that name."""
+    """("runs/a", 40) for "runs/a@40"; (spec, None) without a step, or if that path exists."""
     match = re.fullmatch(r"(.+)@(\d+)", spec)
     if match is None or Path(spec).expanduser().exists():
         return spec, None
@@ -93,9 +96,9 @@ def _with_step(workdir: str, step: int) -> str:
 
 
 def _make(params: dict[str, Any], settings: Mapping[str, Any], name: str) -> Initialization:
-    drawing = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
-    digest = tree_digest(drawing["weights"])
-    return Initialization(drawing, settings, name, digest, params.get("predictor"))
+    network = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
+    digest = tree_digest(network["weights"])
+    return Initialization(network, settings, name, digest, params.get("predictor"))
 
 
 def _assets():

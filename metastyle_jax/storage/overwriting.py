@@ -1,4 +1,4 @@
-"""No command writes over what it was given to read."""
+"""Checks that no command overwrites its inputs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def refuse_overwriting(
     inputs: Iterable[str | os.PathLike[str]],
     flag: str = "--out",
 ) -> None:
-    """Refuse outputs that are inputs, under whatever name; to be called before anything is written.
+    """Refuse outputs that are also inputs; call it before writing.
 
-    Links are followed, and two names of one file are the same file, so that a case-insensitive
-    file system is no way round it. Neither the outputs nor the inputs need to exist.
+    Links are followed, and files are compared by identity, so that two names of one file are
+    recognized, also on case-insensitive file systems. The files need not exist.
 
     Args:
-      outputs: files that the command is going to write.
-      inputs: files that it reads: pictures, styles, initialisations.
-      flag: what decides where the outputs go, for the message.
+      outputs: files that the command will write.
+      inputs: files that it reads: pictures, styles, initializations.
+      flag: that sets where outputs are written, for the message.
 
     Raises:
-      UserError: naming the first output that is an input.
+      UserError: names the first output that is an input.
     """
     read = {key: path for path in inputs for key in _keys(path)}
     for output in outputs:
@@ -42,17 +42,17 @@ def refuse_overwriting(
 def refuse_inside(
     folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], flag: str = "--out"
 ) -> None:
-    """Refuse inputs that lie in a folder that belongs to what a command writes.
+    """Refuse inputs inside the output folder of a command.
 
-    For commands that write too many files to name them all beforehand.
+    For commands whose output files are not known in advance.
 
     Args:
-      folder: where the command writes.
+      folder: output folder.
       inputs: files that it reads.
-      flag: what names the folder, for the message.
+      flag: that sets the folder, for the message.
 
     Raises:
-      UserError: naming the first input in it.
+      UserError: names the first input in it.
     """
     root = Path(os.path.realpath(folder))
     for path in inputs:
@@ -64,11 +64,11 @@ def refuse_inside(
 
 
 def _keys(path: str | os.PathLike[str]) -> list[_Key]:
-    """What a file is known by: its real path and, if it exists, its number on its device."""
+    """Identities of a file: its real path and, if it exists, its device and inode numbers."""
     keys: list[_Key] = [os.path.realpath(path)]
     try:
-        found = os.stat(path)  # noqa: PTH116 (pathlib's has the same errors)
-    except (OSError, ValueError):  # not there, or a name that no file can have
+        status = os.stat(path)  # noqa: PTH116 (pathlib's has the same errors)
+    except (OSError, ValueError):  # missing, or not a valid name
         return keys
-    # file systems without such numbers say 0
-    return [*keys, (found.st_dev, found.st_ino)] if found.st_ino else keys
+    # file systems without inode numbers return 0
+    return [*keys, (status.st_dev, status.st_ino)] if status.st_ino else keys

@@ -1,4 +1,4 @@
-"""Reading and writing safetensors files, with one sentence for what can be wrong with them."""
+"""Reading and writing of safetensors files, with one clear sentence for each error."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from metastyle_jax.storage.atomic import atomic_path
 def write(
     path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays by name, and metadata, so that the file appears whole or not at all.
+    """Write named arrays and metadata; the file appears complete or not at all.
 
     Args:
-      path: file to write; its folder is made if needed.
+      path: file to write; its folder is created if needed.
       arrays: any shapes; dtypes that safetensors knows.
       metadata: strings by name.
 
     Raises:
       UserError: the file cannot be written.
     """
-    # safetensors writes the memory as it lies, whatever the strides
+    # safetensors writes memory in order and ignores strides
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     data = safetensors.numpy.save(contiguous, dict(metadata or {}))
     with atomic_path(path) as temporary:
@@ -40,13 +40,13 @@ def read(
 
     Args:
       path: file to read.
-      wanted: which arrays to read, by name; the others cost nothing.
+      wanted: whether to read an array, by name; other arrays are skipped.
 
     Returns:
       `({name: array}, {name: string})`, arrays as stored.
 
     Raises:
-      UserError: no such file, or not a whole safetensors file.
+      UserError: the file is missing, damaged, or no safetensors file.
     """
     with _open(path) as file:
         try:
@@ -61,7 +61,7 @@ def names(path: str | Path) -> list[str]:
     """Names of the arrays in a file, without reading them.
 
     Raises:
-      UserError: no such file, or not a whole safetensors file.
+      UserError: the file is missing, damaged, or no safetensors file.
     """
     with _open(path) as file:
         return list(file.keys())

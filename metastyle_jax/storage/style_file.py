@@ -1,8 +1,8 @@
 """Styles and parameters as safetensors files.
 
 `style.safetensors` holds one style, 12.8 kB of data at the default width: `<layer>.scale` and
-`<layer>.bias`, float32 of shape (C,). It only makes sense with the weights it was adapted with,
-so it carries their digest. `params.safetensors` holds weights and style under names such as
+`<layer>.bias`, float32 of shape (C,). It is valid only with the weights it was adapted with,
+so it stores their digest. `params.safetensors` holds weights and style under names such as
 `weights/<layer>/kernel`, as float32 or, at half the size, as float16.
 
 Metadata of both (strings): `format`, `format_version`, `digest` of the values in the file,
@@ -42,11 +42,11 @@ def save_style(
     """Write one style.
 
     Args:
-      path: file to write, whole or not at all.
+      path: file to write; it appears complete or not at all.
       style: `{layer: {"scale": (C,), "bias": (C,)}}`, float32.
       weights_digest: `tree_digest(params["weights"])` of the weights it was adapted with.
-      settings: what it was made with; anything that JSON can hold.
-      command: the command line that made it, for the reader's information.
+      settings: of the adaptation; any JSON values.
+      command: command line that made it, for information.
 
     Raises:
       UserError: the file cannot be written.
@@ -94,7 +94,7 @@ def load_style(
     if weights_digest is not None and metadata["weights_digest"] != weights_digest:
         raise UserError(
             f"{path} was made for other weights: for {metadata['weights_digest'][:12]}, but "
-            f"{weights_name} has {weights_digest[:12]}; use the initialisation it was adapted "
+            f"{weights_name} has {weights_digest[:12]}; use the initialization it was adapted "
             "from, or run adapt.py again with this one"
         )
     style: dict[str, dict[str, np.ndarray]] = {}
@@ -167,7 +167,7 @@ def _are_params(params: Mapping[str, Any]) -> bool:
 
 
 def format_of(path: str | Path) -> str:
-    """`STYLE_FORMAT`, `PARAMS_FORMAT`, or whatever else a safetensors file says; "" if nothing.
+    """`STYLE_FORMAT`, `PARAMS_FORMAT`, or another format that the file names; "" if none.
 
     Raises:
       UserError: the file is missing or no safetensors file.
@@ -196,12 +196,12 @@ def _metadata(
 def _read(
     path: str | Path, format_name: str, kind: str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and metadata of a file of ours whose values still have their digest."""
+    """Arrays and metadata of a file of this project, after a check of its digest."""
     arrays, strings = safetensors_file.read(path)
-    found = strings.get("format", "")
-    if found != format_name:
+    actual = strings.get("format", "")
+    if actual != format_name:
         others = {STYLE_FORMAT: "it is a style file", PARAMS_FORMAT: "it is a parameter file"}
-        reason = others.get(found, "its metadata do not name the format")
+        reason = others.get(actual, "its metadata do not name the format")
         raise UserError(f"{path} is no {kind} file of metastyle_jax: {reason}")
     version = strings.get("format_version", "")
     if version != str(FORMAT_VERSION):
@@ -225,7 +225,7 @@ def _read(
 
 
 def _style_problem(arrays: Mapping[str, np.ndarray]) -> str | None:
-    """What keeps `{"<layer>.scale": ..., "<layer>.bias": ...}` from being a style, if anything."""
+    """What is wrong with arrays `{"<layer>.scale": ..., "<layer>.bias": ...}`; None if nothing."""
     if not arrays:
         return "it holds no arrays"
     for name, array in arrays.items():

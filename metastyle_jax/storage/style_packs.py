@@ -1,4 +1,4 @@
-"""Styles that ship with the package: public-domain artworks, adapted from the embedded network."""
+"""Style packs: styles of public-domain artworks that ship with the package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Pack(NamedTuple):
     Attributes:
       name: of the pack, as in "pack:NAME".
       title, artist, year: of the artwork.
-      image: the artwork's file below the folder of artworks that the packs were made from.
+      image: file of the artwork, relative to the folder of artworks that packs are made from.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Pack(NamedTuple):
 
     @property
     def thumbnail(self) -> Path:
-        """A sample content in that style."""
+        """A sample content in this style."""
         return folder() / f"{self.name}.jpg"
 
 
 def folder() -> Path:
-    """Where the packs are."""
+    """Folder of the packs."""
     # the package is installed as files (pyproject: no zip), so this is a real path
     return Path(str(importlib.resources.files("metastyle_jax") / "assets" / "packs"))
 
@@ -55,7 +55,7 @@ def find(name: str) -> Pack:
     """The pack of that name.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no such pack.
     """
     packs = {pack.name: pack for pack in index()}
     if name not in packs:

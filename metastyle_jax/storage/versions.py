@@ -1,4 +1,4 @@
-"""Which software wrote a file."""
+"""Versions of the software that writes files."""
 
 from __future__ import annotations
 

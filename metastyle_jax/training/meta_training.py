@@ -29,7 +29,7 @@ from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import configuration, construction, resuming, schema
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.storage import checkpoint, initialization
+from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import progress_sheet, training_advice
@@ -77,7 +77,7 @@ def _train(
     with (
         locked(workdir),
         checkpoint.Checkpoints(
-            workdir / checkpoint.DIRECTORY_NAME,
+            workdir / checkpoint_reading.DIRECTORY_NAME,
             keep=config.checkpoint.keep,
             configuration=recorded,
         ) as checkpoints,

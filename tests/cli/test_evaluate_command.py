@@ -285,8 +285,8 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
     assert painted == [[True] * 7, [True] * 5 + [False] * 2]
     # what was measured is not measured again; another initialization shares copies and bounds
     measured = []
-    judge = methods.judge
-    monkeypatch.setattr(judging, "measure", lambda *a: measured.append(a) or judge(*a))
+    measure = judging.measure
+    monkeypatch.setattr(judging, "measure", lambda *a: measured.append(a) or measure(*a))
     commands.main(command(folders, *flags))
     assert not measured
     other = tiny.parameters(width=2, residual_blocks=1, seed=1)

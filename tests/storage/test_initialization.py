@@ -53,7 +53,7 @@ def test_a_step_of_a_training_and_a_name_that_finds_it_again(run_a, spec, step, 
 def test_a_step_that_is_gone_names_those_that_are_left(run_a):
     with pytest.raises(UserError, match=r"runs/a has no checkpoint of step 20 .* but of 40, 60$"):
         initialization.load("runs/a@20")
-    with pytest.raises(UserError, match="there is no initialisation runs/b@20"):
+    with pytest.raises(UserError, match="there is no initialization runs/b@20"):
         initialization.load("runs/b@20")
 
 

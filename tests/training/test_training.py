@@ -26,7 +26,7 @@ from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.networks import stylization_network, vgg
 from metastyle_jax.runtime import interrupts, sharding
 from metastyle_jax.settings import construction, resuming, schema
-from metastyle_jax.storage import checkpoint, initialization
+from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.digest import leaf_digests
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import meta_training, training_advice
@@ -136,7 +136,7 @@ def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
 ):
     _, expected = uninterrupted
     meta_training.train(tiny_config(outer__steps=4), tmp_path)
-    newest = tmp_path / checkpoint.DIRECTORY_NAME / "4"
+    newest = tmp_path / checkpoint_reading.DIRECTORY_NAME / "4"
     largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
@@ -162,7 +162,7 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         "lower config.outer.learning_rate (now 0.001) or set config.outer.clip (now 0, none)"
         in str(error.value)
     )
-    _, record = checkpoint.read_params(tmp_path)
+    _, record = checkpoint_reading.read_params(tmp_path)
     assert record["step"] == 2
 
 
@@ -175,14 +175,14 @@ def _restore(config, workdir):
 
 
 def _overwrite(config, workdir, state):
-    shutil.rmtree(workdir / checkpoint.DIRECTORY_NAME)
+    shutil.rmtree(workdir / checkpoint_reading.DIRECTORY_NAME)
     with _checkpoints(config, workdir) as checkpoints:
         checkpoints.save(2, state)
 
 
 def _checkpoints(config, workdir):
     return checkpoint.Checkpoints(
-        workdir / checkpoint.DIRECTORY_NAME, configuration=schema.flatten(config)
+        workdir / checkpoint_reading.DIRECTORY_NAME, configuration=schema.flatten(config)
     )
 
 
@@ -219,7 +219,7 @@ def test_all_else_may_change_and_one_line_says_what_does(tmp_path, capsys):
     counts = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == ()]
     assert [int(count) for count in counts] == [3, 3]
     assert json.loads((tmp_path / "config.json").read_text())["outer.clip"] == 1.0
-    _, record = checkpoint.read_params(tmp_path)
+    _, record = checkpoint_reading.read_params(tmp_path)
     assert record["configuration"]["inner.learning_rate"] == 0.5
     # and back: without clipping the state is that of before
     meta_training.train(tiny_config(outer__steps=4), tmp_path, resume=True)
@@ -344,7 +344,7 @@ def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     changes["outer__steps"] = 2
     resumed = meta_training.train(tiny_config(**changes), tmp_path / "second", resume=True)
     assert int(resumed.step) == 2
-    with pytest.raises(UserError, match="there is no initialisation"):
+    with pytest.raises(UserError, match="there is no initialization"):
         meta_training.train(tiny_config(**changes), tmp_path / "third", resume=True)
 
 
@@ -529,7 +529,7 @@ def command(workdir: Path, *extra: str) -> list[str]:
 def wait_for_checkpoint(process: subprocess.Popen, workdir: Path) -> None:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
-        if any((workdir / checkpoint.DIRECTORY_NAME).glob("[0-9]*/record.json")):
+        if any((workdir / checkpoint_reading.DIRECTORY_NAME).glob("[0-9]*/record.json")):
             return
         time.sleep(0.05)
     pytest.fail(f"no checkpoint was written; exit code {process.poll()}")
@@ -553,7 +553,7 @@ def test_killed_and_interrupted_runs_resume_bit_for_bit(tmp_path):
     assert third.returncode == 0, third.stderr
     fourth = subprocess.run(command(whole), **run)
     assert fourth.returncode == 0, fourth.stderr
-    records = [checkpoint.read_params(path)[1] for path in (whole, stopped)]
+    records = [checkpoint_reading.read_params(path)[1] for path in (whole, stopped)]
     assert records[0]["step"] == records[1]["step"] == 40
     # digests of every array of the state, Adam's moments included
     assert records[0]["arrays"] == records[1]["arrays"]
@@ -590,7 +590,7 @@ def test_a_stop_that_the_set_up_swallows_ends_the_run_after_its_first_step(
     with pytest.raises(KeyboardInterrupt):
         meta_training.train(tiny_config(**{"outer.steps": 3}), tmp_path)
     assert "stopped after step 1" in capsys.readouterr().err
-    assert (tmp_path / checkpoint.DIRECTORY_NAME / "1").is_dir()
+    assert (tmp_path / checkpoint_reading.DIRECTORY_NAME / "1").is_dir()
 
 
 @pytest.mark.parametrize(

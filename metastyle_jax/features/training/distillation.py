@@ -25,7 +25,7 @@ from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_req
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import ranges, resuming, schema
-from metastyle_jax.storage import checkpoint, safetensors_file
+from metastyle_jax.storage import checkpoint, checkpoint_reading, safetensors_file
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.storage.folder_lock import locked
@@ -89,7 +89,7 @@ def train_features(
         stop_requests() as stop,
         locked(workdir),
         checkpoint.Checkpoints(
-            workdir / checkpoint.DIRECTORY_NAME,
+            workdir / checkpoint_reading.DIRECTORY_NAME,
             keep=config.checkpoint.keep,
             configuration=recorded,
         ) as checkpoints,
