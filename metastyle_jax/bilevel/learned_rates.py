@@ -1,4 +1,4 @@
-"""Inner learning rates that the outer gradient learns.
+"""Learned inner rates: multipliers of the inner rate that the outer loss is differentiated by.
 
     w <- w - rate * multiplier * gradient,   multipliers start at 1
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +26,20 @@ Multipliers = dict[str, Any]
 
 
 def init(kind: str, fast: dict[str, Any], steps: int) -> Multipliers:
-    """Ones, in a nested dict as deep as what they are for: `{"style": {"conv1_norm": ...}}`.
+    """Multipliers of 1, in a nested dict with a leaf for each rate.
 
     Args:
       kind: one of `KINDS`.
-      fast: what the inner loop moves, of one task.
-      steps: T.
+      fast: nested dict of the fast parameters of one task: `{"layer": {"kernel": ...}}`.
+      steps: T, the number of inner steps.
+
+    Returns:
+      For "one" `{"all": ()}`; for "layer" a () and for "layer_step" a (T,) leaf in the place of
+      each layer; for "parameter" leaves in the shapes of `fast`.
     """
     if kind == "one":
         return {"all": jnp.ones(())}
-    leaves = traverse_util.flatten_dict(fast)
+    leaves = cast(dict[tuple, jax.Array], traverse_util.flatten_dict(fast))
     if kind == "parameter":
         ones = {path: jnp.ones(leaf.shape) for path, leaf in leaves.items()}
     else:
@@ -45,25 +49,30 @@ def init(kind: str, fast: dict[str, Any], steps: int) -> Multipliers:
 
 
 def scale_by_multipliers(kind: str, multipliers: Multipliers) -> optax.GradientTransformation:
-    """Multiply gradients by their multipliers; differentiable with respect to these.
+    """Multiply gradients by the multipliers, which may be differentiated by.
 
-    Gradients of several tasks may be stacked along a first axis that the multipliers lack.
+    Chain it after the optimizer: `optax.chain(optax.sgd(rate), scale_by_multipliers(...))`.
+
+    Args:
+      kind: one of `KINDS`.
+      multipliers: as `init` returns them. Gradients of several tasks may be stacked along a first
+        axis that the multipliers do not have.
     """
 
-    def start(fast: dict[str, Any]) -> jax.Array:
-        del fast
+    def start(params: Any) -> Any:
+        del params
         return jnp.zeros((), jnp.int32)
 
-    def update(gradients: dict[str, Any], step: jax.Array, params: Any = None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
 
         def scale(path: tuple, gradient: jax.Array) -> jax.Array:
             keys = [key.key for key in path]
             where = {"one": ["all"], "parameter": keys}.get(kind, keys[:-1])
-            factor = functools.reduce(operator.getitem, where, multipliers)
-            factor = factor[step] if kind == "layer_step" else factor
+            factor: Any = functools.reduce(operator.getitem, where, cast(Any, multipliers))
+            factor = factor[state] if kind == "layer_step" else factor
             return gradient * factor.reshape((1,) * (gradient.ndim - factor.ndim) + factor.shape)
 
-        return jax.tree_util.tree_map_with_path(scale, gradients), step + 1
+        return jax.tree_util.tree_map_with_path(scale, updates), state + 1
 
     return optax.GradientTransformation(start, update)
