@@ -13,7 +13,6 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _INK = "CMYK"
 # what comes of damaged profiles; a Pillow that was built without colour management says ImportError
 _ERRORS = (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError)
-_BLACK_POINT_COMPENSATION = 0x2000  # of lcms2.h; older versions of Pillow have no name for it
 _SAME = 1  # grey levels, the rounding of a conversion that changes nothing
 
 
@@ -54,7 +53,9 @@ def to_srgb(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
         mode, transform, changes = _transform(profile)
         if changes:
-            return ImageCms.applyTransform(image.convert(mode), transform)
+            converted = ImageCms.applyTransform(image.convert(mode), transform)
+            assert converted is not None  # it is only where a picture is changed in place
+            return converted
     except _ERRORS:
         pass  # `profile_problem` says so where somebody listens
     return image.convert("RGB")
@@ -87,7 +88,7 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
         mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        _BLACK_POINT_COMPENSATION,  # else the black of inks is grey
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the black of inks is grey
     )
     if mode == _INK:
         return mode, transform, True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def tfds_source(
             f"cannot open the TFDS data set {name!r}, split {split!r}: {reason[0].rstrip(' .')}; "
             f"prepare it with `tfds build {name} --file_format=array_record`"
         ) from error
-    return TfdsSource(records, f"tfds:{name}:{split}")
+    # of one split, hence no dict of them
+    return TfdsSource(cast(Sequence[dict], records), f"tfds:{name}:{split}")
 
 
 class TfdsSource:
