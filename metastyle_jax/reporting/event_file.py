@@ -10,13 +10,15 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
 from metastyle_jax.storage.atomic import write_error
+
+_MESSAGES = cast(Any, event_pb2)  # protobuf makes its classes when it is imported
 
 
 class EventFile:
@@ -38,7 +40,7 @@ class EventFile:
         except OSError as error:
             raise write_error(folder, error) from error
         if purge_step is not None:
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            start = _MESSAGES.SessionLog(status=_MESSAGES.SessionLog.START)
             self._write(purge_step, session_log=start)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -68,6 +70,6 @@ class EventFile:
 
     def _write(self, step: int, **content: Any) -> None:
         try:
-            self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
+            self._writer.write_event(_MESSAGES.Event(wall_time=time.time(), step=step, **content))
         except OSError as error:
             raise write_error(self._folder, error) from error

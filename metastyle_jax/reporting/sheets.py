@@ -46,6 +46,7 @@ def contact_sheet(
             f"for {columns} columns and {len(rows)} rows"
         )
     font = ImageFont.load_default(max(10, cell // 12))
+    assert isinstance(font, ImageFont.FreeTypeFont)  # the only kind that has sizes
     top = _line_height(font) + GUTTER if any(column_titles) else 0
     labels = [_fit(title, font, cell) for title in row_titles]
     left = max((_width(label, font) for label in labels), default=0)
