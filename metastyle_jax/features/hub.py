@@ -65,7 +65,7 @@ def _download(architecture: str, folder: Path, by_hand: Path, instead: str) -> P
     """The whole hub file, from the hub's own cache if some other program has fetched it already."""
     repository = REPOSITORIES[architecture]
     try:
-        import huggingface_hub
+        import huggingface_hub  # pyright: ignore[reportMissingImports]  # optional
     except ImportError as error:
         reason = "huggingface-hub is not installed (pip install 'metastyle_jax[hub]')"
         raise _unavailable(architecture, reason, by_hand, instead) from error

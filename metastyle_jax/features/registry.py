@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ def load(
     spec: str,
     layers: Iterable[str],
     *,
-    pooling: str = "",
+    pooling: vgg.Pooling | Literal[""] = "",
     dtype: str | None = None,
     cache_dir: str | Path | None = None,
 ) -> FeatureNetwork:

@@ -18,7 +18,7 @@ import numpy as np
 from metastyle_jax.networks import convolution, copying_start
 
 Weights = Mapping[str, Mapping[str, jax.Array]]
-Style = Mapping[str, Mapping[str, jax.Array]]
+Style = Mapping[str, Mapping[str, jax.Array | np.ndarray]]
 Params = dict[str, Any]
 
 WIDTH = 32
@@ -254,7 +254,7 @@ def count_residual_blocks(weights: Weights) -> int:
     return sum(name.startswith("residual") for name in weights) // 2
 
 
-def scale_last_layer(tree: Params, factor: float) -> Params:
+def scale_last_layer(tree: Any, factor: float) -> Any:
     """A tree like `params`, or a part of it, with the last convolution's entries times `factor`.
 
     For updates by Adam, which move every entry by the rate: all other kernels are followed by a

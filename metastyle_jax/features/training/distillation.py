@@ -7,12 +7,11 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 
@@ -31,6 +30,9 @@ from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.storage.folder_lock import locked
 
 _LOG = logging.getLogger(__name__)
+
+# an `ml_collections.ConfigDict`, as `schema.flatten` reads it: nothing declares its attributes
+Config = Any
 
 FILE = "compact.safetensors"
 SCALING_BATCHES = 4  # that the scales of teachers and layers are measured on
@@ -60,13 +62,11 @@ class State:
     opt_state: Any
 
 
-def train_features(
-    config: ml_collections.ConfigDict, workdir: str | Path, *, resume: bool = False
-) -> Path:
+def train_features(config: Config, workdir: str | Path, *, resume: bool = False) -> Path:
     """Train as `config` says; everything is written below `workdir`.
 
     Args:
-      config: see `configs/compact_features.py`.
+      config: a `ConfigDict`, see `configs/compact_features.py`.
       workdir: made if needed; gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and
         `compact.safetensors`, the network in float16.
       resume: continue from the newest intact checkpoint; starts from the beginning if there is
@@ -111,14 +111,14 @@ def train_features(
     return path
 
 
-def _check(config: ml_collections.ConfigDict) -> None:
+def _check(config: Config) -> None:
     flat = schema.flatten(config)
     needed = (*MINIMUM, "data.content", "data.style", "teachers")
     ranges.require(flat, needed, "configs/compact_features.py")
     ranges.check_minimum(flat, MINIMUM)
 
 
-def _rates(config: ml_collections.ConfigDict) -> dict[str, float]:
+def _rates(config: Config) -> dict[str, float]:
     """The arguments of `_optimizer`."""
     steps = config.optimizer.steps
     warmup = min(config.optimizer.warmup, steps // 2)
@@ -133,7 +133,7 @@ def _optimizer(*, peak: float, warmup: int, steps: int) -> optax.GradientTransfo
 
 
 def _initial_state(
-    config: ml_collections.ConfigDict,
+    config: Config,
     checkpoints: checkpoint.Checkpoints,
     heads: dict[str, tuple[str, int]],
     resume: bool,
@@ -143,17 +143,21 @@ def _initial_state(
     return checkpoints.start(state, {}, resume=resume)  # the shapes of its arrays decide
 
 
-def _open_sources(config: ml_collections.ConfigDict) -> dict[str, pipeline.ImageSource]:
+def _open_sources(config: Config) -> dict[str, pipeline.ImageSource]:
     """Those that pictures are drawn from, by kind."""
+    counts: dict[Literal["style", "content"], int] = {
+        "style": config.batch.styles,
+        "content": config.batch.contents,
+    }
     return {
         kind: open_source(config.data[kind], kind, image_size=config.data.image_size)
-        for kind, count in (("style", config.batch.styles), ("content", config.batch.contents))
+        for kind, count in counts.items()
         if count
     }
 
 
 def _batches(
-    config: ml_collections.ConfigDict, sources: Mapping[str, pipeline.ImageSource], start_step: int
+    config: Config, sources: Mapping[str, pipeline.ImageSource], start_step: int
 ) -> Iterator[np.ndarray]:
     """(2 (styles + contents), H, W, 3): two crops of each picture after one another."""
     streams = [
@@ -178,7 +182,7 @@ def _batches(
 
 
 def _loop(
-    config: ml_collections.ConfigDict,
+    config: Config,
     workdir: Path,
     state: State,
     data: Iterator[np.ndarray],
@@ -244,7 +248,7 @@ def _train_step(
 
     grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state)
-    params = optax.apply_updates(state.params, updates)
+    params = cast(student.Params, optax.apply_updates(state.params, updates))
     return State(state.step + 1, params, opt_state), metrics
 
 
@@ -258,7 +262,7 @@ def _as_float16(network: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _metadata(config: ml_collections.ConfigDict, teaching: teachers.Weights) -> Mapping[str, str]:
+def _metadata(config: Config, teaching: teachers.Weights) -> Mapping[str, str]:
     """Where files lie on this machine is nobody's business: the teachers' digests say which."""
     settings_of_run = schema.flatten(config)
     for name in ("data.content", "data.style", "teachers"):

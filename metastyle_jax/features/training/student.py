@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -94,7 +96,10 @@ def loss(
         ours = seen[layer][..., : targets[name].shape[-1]]
         error = jnp.square(ours - targets[name]).mean()
         errors.setdefault(name.partition(".")[0], []).append(error)
-    regression = {f"teacher {name}": sum(each) / len(each) for name, each in errors.items()}
+    regression = {
+        f"teacher {name}": functools.reduce(operator.add, each) / len(each)
+        for name, each in errors.items()
+    }
     contrasted, matched = contrast(seen, params["sharpness"], distorted=distorted)
     total = sum(regression.values(), contrast_weight * contrasted)
     return total, {"loss": total, "contrast": contrasted, "matched": matched, **regression}
@@ -132,7 +137,7 @@ def _at_size(x: jax.Array, like: jax.Array) -> jax.Array:
     return jax.image.resize(x, (*x.shape[:1], *like.shape[1:3], *x.shape[3:]), "linear")
 
 
-def balanced(network: vgg.FeatureWeights, images: jax.Array) -> vgg.FeatureWeights:
+def balanced(network: vgg.FeatureWeights, images: Any) -> vgg.FeatureWeights:
     """The same network with mean activation 1 in each convolution's layer, on these images.
 
     Exact, because ReLU and average pooling commute with positive factors: each layer's features

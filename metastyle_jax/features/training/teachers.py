@@ -146,7 +146,7 @@ def targets(weights: Weights, images: jax.Array, scales: Mapping[str, Scale]) ->
     return found
 
 
-def measure(weights: Weights, images: jax.Array) -> dict[str, Scale]:
+def measure(weights: Weights, images: jax.Array | np.ndarray) -> dict[str, Scale]:
     """{"teacher.number": scale} of the features over `images`, (N, H, W, 3) in [0, 1]."""
     scales = {}
     for name, x in _features(weights, images).items():
@@ -160,7 +160,7 @@ def _is_copied(name: str) -> bool:
     return NETWORKS[name.partition(".")[0]].copied
 
 
-def _features(weights: Weights, images: jax.Array) -> Targets:
+def _features(weights: Weights, images: Any) -> Targets:
     return {
         f"{name}.{i}": x
         for name, of_one in weights.items()
