@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,5 +45,6 @@ def _blur(x: jax.Array) -> jax.Array:
     offsets = np.arange(WINDOW) - WINDOW // 2
     window = np.exp(-(offsets**2) / (2 * SIGMA**2))
     window = jnp.asarray(window / window.sum(), x.dtype)
-    rows = sum(window[i] * x[:, i : x.shape[1] - WINDOW + 1 + i] for i in range(WINDOW))
-    return sum(window[i] * rows[:, :, i : x.shape[2] - WINDOW + 1 + i] for i in range(WINDOW))
+    height, width = x.shape[1] - WINDOW + 1, x.shape[2] - WINDOW + 1
+    rows = reduce(add, (window[i] * x[:, i : height + i] for i in range(WINDOW)))
+    return reduce(add, (window[i] * rows[:, :, i : width + i] for i in range(WINDOW)))

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
     name = spec.partition(":")[0]
     if name in teachers.NETWORKS and name not in vgg.ARCHITECTURES:
         weights = teachers.load([spec])[name]
-        extract = teachers.NETWORKS[name].features
+        extract: Callable[[Any, jax.Array], list[jax.Array]] = teachers.NETWORKS[name].features
         layers, cost = ("all that it is a teacher with",), math.nan
     else:
         layers = LAYERS
@@ -96,9 +97,11 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
         weights = _open_vgg(spec, layers)
         cost = vgg.multiplications_per_pixel(weights.architecture, layers)
 
-        def extract(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
+        def of_layers(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
             features = network.extract(images, layers)
             return [features[layer] for layer in layers]
+
+        extract = of_layers
 
     size = sum(leaf.size for leaf in jax.tree.leaves(weights))
     compiled = compilation.jit(extract)

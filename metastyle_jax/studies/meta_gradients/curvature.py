@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +64,8 @@ def inner_spectrum(config: Settings, point: MeasurementPoint) -> list[Row]:
         def product(vector: np.ndarray, batch: Any = batch) -> np.ndarray:
             nonlocal count
             count += 1
-            vector = jnp.asarray(vector, flat_fast.dtype).ravel()
-            return np.asarray(gradient_and_product(vector, slow, batch, point.task)[1])
+            direction = jnp.asarray(vector, flat_fast.dtype).ravel()
+            return np.asarray(gradient_and_product(direction, slow, batch, point.task)[1])
 
         smallest, largest = spectrum_ends(product, flat_fast.size)
         rows.append(
@@ -84,9 +84,13 @@ def inner_spectrum(config: Settings, point: MeasurementPoint) -> list[Row]:
 
 def spectrum_ends(product: Callable[[np.ndarray], np.ndarray], size: int) -> tuple[float, float]:
     """(smallest, largest) eigenvalue of the symmetric (size, size) matrix behind `product`."""
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    # cast: pyright knows neither the arguments of the first nor what the second returns without
+    # eigenvectors
+    operator = cast(Any, LinearOperator)((size, size), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)
-    values = eigsh(operator, k=2, which="BE", v0=start, tol=TOLERANCE, return_eigenvectors=False)
+    values = cast(Any, eigsh)(
+        operator, k=2, which="BE", v0=start, tol=TOLERANCE, return_eigenvectors=False
+    )
     return float(values.min()), float(values.max())
 
 

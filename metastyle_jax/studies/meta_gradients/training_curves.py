@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def adapt(
     return losses
 
 
-def center_crops(config: Settings, kind: str, count: int) -> np.ndarray:
+def center_crops(config: Settings, kind: Literal["content", "style"], count: int) -> np.ndarray:
     """(count, size, size, 3) of images spread evenly over the source of `kind`."""
     images, size = source(config, kind), config.data.image_size
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
