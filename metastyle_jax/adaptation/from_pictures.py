@@ -7,7 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -114,7 +114,8 @@ def _source(contents: Any, size: int) -> ImageSource:
     if all(isinstance(content, str | os.PathLike) for content in contents):
         files = input_files.find_pictures(contents, "content folder").files
         return FileSource(files, "the contents", short_side=2 * size)
-    return [
+    pictures = [
         in_memory.as_picture(content, f"content {number}")
         for number, content in enumerate(contents)
     ]
+    return cast(ImageSource, pictures)  # the index of a list has no name, that is all

@@ -204,7 +204,7 @@ def _data(
     contents: jax.Array,
     style_targets: perceptual.Targets,
     task: StyleTask,
-    step: jax.Array,
+    step: jax.Array | np.int32,
 ) -> TaskData:
     """What `style_tasks.stylization_loss` reads at a step of the adaptation."""
     key = jax.random.fold_in(jax.random.key(0), step)
@@ -227,7 +227,7 @@ def _checked(
 
 def evaluate_batch(
     params: stylization_network.Params,
-    contents: jax.Array,
+    contents: jax.Array | np.ndarray,
     style_targets: perceptual.Targets,
     network: FeatureNetwork,
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.settings import configuration
 from metastyle_jax.training import memory_plan, plan_report
 
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
       UserError: a setting or the size cannot be used.
     """
     limit = None if args.memory is None else plan_report.parse_size("--memory", args.memory)
-    config = configuration_flags.parse_config(args.settings)
+    config = configuration.read(configuration_flags.parse_config(args.settings))
     planned = memory_plan.plan(
         config,
         limit=limit,
