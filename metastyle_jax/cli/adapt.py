@@ -12,17 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metastyle_jax.adaptation import service, style_adaptation
-from metastyle_jax.cli import adapt_flags, adapt_output
+from metastyle_jax.cli import adapt_flags, adapt_input, adapt_output
 from metastyle_jax.cli.adapt_output import AdaptedTask, Task
-from metastyle_jax.data import images, input_files
+from metastyle_jax.data import input_files
 from metastyle_jax.data.folder import FileSource, FolderSource
 from metastyle_jax.data.pipeline import ImageSource
-from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
 from metastyle_jax.data.sources import open_source
-from metastyle_jax.errors import UserError, check_failures
+from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.runtime import interrupts
 from metastyle_jax.settings import provenance
@@ -31,8 +29,6 @@ from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.stylization import batch_run, picture_files, stylizer
 from metastyle_jax.stylization.stylizer import Stylizer
 
-EMBEDDED_STYLE = "swirls.jpg"
-EVALUATED = 8  # contents that loss_before and loss_after are means over
 BALANCED = 4  # contents that the style weight of --gamma is a mean over
 
 
@@ -60,15 +56,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _read(args: argparse.Namespace, out: Path) -> Task:
     """Everything that can be wrong is read before anything is written."""
-    style_path = input_files.one_file(args.style) if args.style else _sample_style()
-    style = _read_style(style_path, args.style_size)
-    contents = _find_contents(args, out)
+    style_path = input_files.one_file(args.style) if args.style else adapt_input.sample_style()
+    style = adapt_input.read_style(style_path, args.style_size)
+    contents = adapt_input.find_contents(args, out)
     inputs = [style_path, *contents]
     if args.init != initialization.EMBEDDED:
         inputs.append(Path(args.init))
     overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
     start = _start(args, initialization.load(args.init))
-    crops = _center_crops(contents, args.size)
+    crops = adapt_input.center_crops(contents, args.size)
     task = Task(args, style_path, style, contents, crops, start)
     return task._replace(start=_balanced(task))
 
@@ -137,40 +133,6 @@ def _write(out: Path, adapted: AdaptedTask, stop: interrupts.StopRequests) -> di
     return report
 
 
-def _sample_style() -> Path:
-    samples = initialization.sample_images("styles")
-    return next(path for path in samples if path.name == EMBEDDED_STYLE)
-
-
-def _read_style(path: Path, size: int) -> np.ndarray:
-    for note in images.inspect_image(path).notes:
-        print(f"{path}: {note}")
-    image = picture_files.read_content(path)
-    return resize_short_side(image, size) if min(image.shape[:2]) > size else image
-
-
-def _find_contents(args: argparse.Namespace, out: Path) -> list[Path]:
-    """The pictures to stylize; those that are no pictures too, which are reported at the end.
-
-    Raises:
-      UserError: none of them has the header of a picture.
-    """
-    if args.content is None:
-        return initialization.sample_images("contents")
-    pictures = input_files.find_pictures(args.content, "content folder", without=out)
-    for note in pictures.notes:
-        print(note, file=sys.stderr)
-    failures = []
-    for path in pictures.files:
-        try:
-            images.inspect_image(path)
-        except UserError as error:
-            failures.append(str(error))
-    if len(failures) == len(pictures.files):
-        check_failures(failures, 0, "stylized")
-    return list(dict.fromkeys(pictures.files))
-
-
 def _start(args: argparse.Namespace, init: initialization.Initialization) -> service.Start:
     """The objective, feature network and input noise of the training, changed by the flags."""
     objective = provenance.recorded_objective(init.settings)
@@ -211,25 +173,6 @@ def _balanced(task: Task) -> service.Start:
     weight = gamma * balance(objective)
     print(f"style weight {weight:.4g}: gamma {gamma:.4g} with {objective.style_loss.name}")
     return dataclasses.replace(start, objective=dataclasses.replace(objective, style_weight=weight))
-
-
-def _center_crops(contents: list[Path], size: int) -> np.ndarray:
-    """Of the first contents that can be read, (N, size, size, 3).
-
-    Raises:
-      UserError: none can be read.
-    """
-    crops, failures = [], []
-    for path in contents:
-        if len(crops) == EVALUATED:
-            break
-        try:
-            crops.append(center_crop_resized(picture_files.read_content(path), size))
-        except UserError as error:
-            failures.append(str(error))
-    if not crops:
-        check_failures(failures, 0, "stylized")
-    return np.stack(crops)
 
 
 def _training_contents(task: Task) -> ImageSource:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from metastyle_jax.storage import checkpoint_files, checkpoint_match, checkpoint
 from metastyle_jax.storage.atomic import write_error
 from metastyle_jax.storage.checkpoint_files import Damaged
 from metastyle_jax.storage.digest import leaves_by_path
+
+_logger = logging.getLogger(__name__)
 
 
 class Checkpoints:

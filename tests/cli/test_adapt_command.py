@@ -18,10 +18,10 @@ from PIL import Image
 import adapt as adapt_program
 import tiny
 from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.cli import adapt as adapt_command
-from metastyle_jax.cli import adapt_output
+from metastyle_jax.cli import adapt_input, adapt_output
 from metastyle_jax.losses import perceptual
 from metastyle_jax.storage import folder_lock, style_file
+from metastyle_jax.stylization import picture_files
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--size=32", "--style-size=32", "--batch=1"]
@@ -170,11 +170,11 @@ def test_photographs_are_read_as_they_are_needed(tmp_path, monkeypatch):
     """Not all at once: of forty, the first eight for the losses."""
     files = [picture(tmp_path / f"{i:02d}.png") for i in range(40)]
     read = []
-    read_content = adapt_command.picture_files.read_content
+    read_content = picture_files.read_content
     monkeypatch.setattr(
-        adapt_command.picture_files,
+        picture_files,
         "read_content",
         lambda path: read.append(path) or read_content(path),
     )
-    assert adapt_command._center_crops(files, 32).shape == (8, 32, 32, 3)
+    assert adapt_input.center_crops(files, 32).shape == (8, 32, 32, 3)
     assert read == files[:8]

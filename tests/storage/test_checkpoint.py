@@ -323,7 +323,8 @@ def test_none_intact(two, caplog):
 def test_damage_is_logged_on_stderr_without_any_set_up(two):
     for path in files_of(two / "20" / "params"):
         flip(path, 0)
-    code = f"from metastyle_jax.storage.checkpoint import read_params; read_params({str(two)!r})"
+    module = "metastyle_jax.storage.checkpoint_reading"
+    code = f"from {module} import read_params; read_params({str(two)!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     (line,) = result.stderr.splitlines()
     assert str(two / "20") in line and "damaged" in line
