@@ -504,3 +504,40 @@ def test_trajectory_holds_the_parameters_after_every_step_with_their_gradients(e
         actual = jax.jit(jax.grad(query), static_argnums=(1, 2, 3))(fast, step, 3, True)
         expected = jax.jit(jax.grad(query), static_argnums=(1, 2, 3))(fast, step, step + 1, False)
         assert relative_error(actual, expected) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": -1}, "steps must be 0 or more, got -1"),
+        (
+            {"estimator": functools.partial(bilevel.truncated, last=-2)},
+            "last must be 0 or more, got -2",
+        ),
+        (
+            {"estimator": functools.partial(bilevel.implicit, damping=0.0)},
+            "damping must be above 0, got 0.0",
+        ),
+    ],
+)
+def test_impossible_numbers_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        adapt(*start(), optax.sgd(0.1), **{"steps": 2, **options})
+
+
+def test_a_value_that_needs_a_gradient_must_be_an_argument_of_the_loss():
+    """`exact` says so; `reverse` alone differentiates what the loss closes over."""
+    fast, slow = start()
+
+    def query(scale, estimator):
+        def scaled(fast, slow, data):
+            loss, aux = smooth_loss(fast, slow, data)
+            return scale * loss, aux
+
+        options = {"optimizer": optax.sgd(0.4), "steps": 2, "estimator": estimator}
+        adapted, _ = bilevel.inner_loop(scaled, fast, slow, examples(3), **options)
+        return smooth_loss(adapted, slow, examples(4))[0]
+
+    assert jax.grad(query)(1.0, bilevel.reverse) != 0
+    with pytest.raises(Exception, match="closed-over value"):
+        jax.grad(query)(1.0, bilevel.exact)

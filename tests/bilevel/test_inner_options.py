@@ -112,13 +112,13 @@ def test_exact_equals_reverse_and_finite_differences(name):
 @pytest.fixture(scope="module")
 def exact_loss():
     """A function, as the fixtures of single tests set the precision."""
-    found = []
+    computed = []
 
     def compute() -> float:
-        if not found:
+        if not computed:
             params, *data = make_case()
-            found.append(float(jax.jit(lambda p: adapted_loss(LOOP, p, *data))(params)))
-        return found[0]
+            computed.append(float(jax.jit(lambda p: adapted_loss(LOOP, p, *data))(params)))
+        return computed[0]
 
     return compute
 
