@@ -1,4 +1,4 @@
-"""Embedded colour profiles: from the colours that a file's numbers mean to sRGB."""
+"""Embedded color profiles: conversion of pictures to sRGB."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-# colour space of a profile -> the mode in which Pillow's pictures go through it
+# color space of a profile -> the mode in which Pillow's pictures go through it
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _INK = "CMYK"
-# what comes of damaged profiles; a Pillow that was built without colour management says ImportError
+# errors of damaged profiles; ImportError if Pillow was built without color management
 _ERRORS = (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError)
-_SAME = 1  # grey levels, the rounding of a conversion that changes nothing
+_SAME = 1  # gray levels, the rounding of a conversion that changes nothing
 
 
 def profile_problem(image: Image.Image) -> str | None:
-    """What keeps the profile of a picture from being used, as a note; None if nothing does.
+    """A note if the profile of a picture cannot be used; None otherwise.
 
-    Only the header needs to have been read.
+    Needs the header of the picture only.
     """
     profile = image.info.get("icc_profile")
     if not profile or _deep(image):
@@ -28,19 +28,19 @@ def profile_problem(image: Image.Image) -> str | None:
         usable = _suits(image, profile) and _transform(profile) is not None
     except _ERRORS:
         usable = False
-    return None if usable else "its colour profile cannot be used and is ignored"
+    return None if usable else "its color profile cannot be used and is ignored"
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
     """Convert a decoded picture without transparency to sRGB.
 
     Args:
-      image: of any mode but 16-bit and floating grey.
+      image: of any mode but 16-bit and floating gray.
 
     Returns:
-      A picture of mode RGB. Without a profile, or with one that is damaged or of another colour
-      space than the picture, the numbers are taken to be sRGB already. A profile that moves no
-      colour by more than a rounding error leaves the numbers as they are.
+      A picture of mode RGB. Values are unchanged without a profile, with a damaged one, or with one
+      for another color space; they count as sRGB. They are also unchanged if the profile changes
+      no color by more than a rounding error.
 
     Raises:
       ValueError: Pillow cannot convert this mode to RGB.
@@ -57,7 +57,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
             assert converted is not None  # it is only where a picture is changed in place
             return converted
     except _ERRORS:
-        pass  # `profile_problem` says so where somebody listens
+        pass  # callers of `profile_problem` report this
     return image.convert("RGB")
 
 
@@ -66,19 +66,19 @@ def _deep(image: Image.Image) -> bool:
 
 
 def _space(profile: bytes) -> str:
-    """The colour space that the header of a profile names (ICC.1, 7.2.6)."""
+    """The color space that the header of a profile names (ICC.1, 7.2.6)."""
     return profile[16:20].decode("ascii", "replace").strip()
 
 
 def _suits(image: Image.Image, profile: bytes) -> bool:
-    """Whether numbers of the picture's mode can be numbers of the profile's colour space."""
+    """Whether numbers of the picture's mode can be numbers of the profile's color space."""
     space = _space(profile)
     if space == "GRAY":
         return image.mode in ("1", "L", "LA", "La")
     return space in _MODES and (space == _INK) == (image.mode == _INK)
 
 
-@functools.lru_cache(maxsize=16)  # the pictures of one camera share theirs
+@functools.lru_cache(maxsize=16)  # pictures of one camera share a profile
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
     """(mode that goes in, the conversion to sRGB, whether it changes anything)."""
     mode = _MODES[_space(profile)]
@@ -88,7 +88,7 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
         mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the black of inks is grey
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the black of inks is gray
     )
     if mode == _INK:
         return mode, transform, True
@@ -99,7 +99,7 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform, bool]:
 
 
 def _probe(mode: str) -> Image.Image:
-    """Colours from all over the cube, or all greys, one row."""
+    """Colors from all over the cube, or all grays, one row."""
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     levels = np.linspace(0, 255, 9).astype(np.uint8)

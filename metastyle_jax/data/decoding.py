@@ -1,4 +1,4 @@
-"""Decoding of image files of every kind into RGB arrays, with one clear error for bad ones."""
+"""Decoding of image files into RGB arrays, with one clear error for a bad file."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _DECODE_ERRORS = (
 )
 
 
-# Pillow lists these among its formats, but they are drawings, films and tables of numbers that it
-# leaves to other programs, or to nobody.
+# Pillow lists these formats, but they are drawings, films and tables of numbers that it cannot
+# decode by itself.
 _NO_PICTURES = frozenset(["BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"])
-_COMMON = ("JPEG", "PNG", "WEBP", "TIFF")  # are tried first
-# where several frames are several pictures; elsewhere they are previews, layers or sizes of one
+_COMMON = ("JPEG", "PNG", "WEBP", "TIFF")  # tried first
+# in these, frames are different pictures; in others they are previews, layers or sizes of one
 _FRAMED = frozenset(["GIF", "PNG", "WEBP", "TIFF", "AVIF", "FLI", "DCX"])
 
 
 class Header(NamedTuple):
-    """What the beginning of an image file says.
+    """Contents of the header of an image file.
 
     Attributes:
       width, height: in pixels, before any rotation.
-      notes: what a user should know of how the file is going to be read, such as "it has 4 frames,
-        of which the first is taken".
+      notes: for the user, on how the file will be read, such as "it has 4 frames, of which the
+        first is used".
     """
 
     width: int
@@ -52,14 +52,14 @@ class Header(NamedTuple):
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """The formats that are decoded, by Pillow's names, most common ones first."""
+    """Formats that can be decoded, by Pillow's names, most common ones first."""
     Image.init()
     return tuple(dict.fromkeys(_COMMON + tuple(n for n in Image.ID if n not in _NO_PICTURES)))
 
 
 @functools.cache
 def extensions() -> frozenset[str]:
-    """Endings of names of such files, in small letters without the dot."""
+    """File name extensions of these formats, in lower case without the dot."""
     known = Image.registered_extensions()  # of formats that Pillow only writes, too
     readable = {*formats(), "MPO"}  # the JPEG of some cameras, which Pillow's JPEG reader opens
     return frozenset(ending[1:] for ending, name in known.items() if name in readable)
@@ -74,7 +74,7 @@ def decode_native(
     side falls below `short_side` pixels; this is several times faster.
 
     Raises:
-      UserError: one sentence that begins with `name`: no image, damaged, of an unsupported colour
+      UserError: one sentence that begins with `name`: no image, damaged, of an unsupported color
         mode, or of more than `MAX_PIXELS` pixels.
     """
     with _open(file, name) as image:
@@ -107,7 +107,7 @@ def picture_to_array(image: Image.Image, name: str) -> np.ndarray:
 
 
 def check_header(path: str | os.PathLike[str]) -> Header:
-    """Raises `UserError` unless the file's header is that of an image of an acceptable size.
+    """Reads the header of an image file; raises `UserError` for a bad or too large one.
 
     Nothing is decoded: a truncated file passes. Emits Pillow's large-image warning unless called
     within `quiet_about_large_images`.
@@ -115,8 +115,8 @@ def check_header(path: str | os.PathLike[str]) -> Header:
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; replace it")
     with _open(path, str(path)) as image:
-        found = (_frames_note(image), color_profiles.profile_problem(image))
-        return Header(image.width, image.height, tuple(note for note in found if note))
+        notes = (_frames_note(image), color_profiles.profile_problem(image))
+        return Header(image.width, image.height, tuple(note for note in notes if note))
 
 
 def _frames_note(image: Image.Image) -> str | None:
@@ -126,15 +126,15 @@ def _frames_note(image: Image.Image) -> str | None:
         frames = getattr(image, "n_frames", 1)
     except _DECODE_ERRORS:
         return None  # decoding says what is wrong, if the first frame is not whole
-    return f"it has {frames} frames, of which the first is taken" if frames > 1 else None
+    return f"it has {frames} frames, of which the first is used" if frames > 1 else None
 
 
 @contextlib.contextmanager
 def quiet_about_large_images() -> Iterator[None]:
     """Silences Pillow's large-image warning: this module raises an error of its own instead.
 
-    Not for threads, since the list of warning filters belongs to the process. Threaded readers go
-    without: what `check_header` has let pass cannot warn.
+    Not for threads, because warning filters belong to the process. Threaded readers do not need it:
+    images that passed `check_header` do not warn.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -174,13 +174,13 @@ def _rotated(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Converts a decoded picture of any mode to (H, W, 3), uint8 or (deep files) float32."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return np.repeat(_deep_grey(image, name)[:, :, None], 3, axis=2)
+        return np.repeat(_deep_gray(image, name)[:, :, None], 3, axis=2)
     try:
         if not image.has_transparency_data:
             return np.array(color_profiles.to_srgb(image))
         layer = image.convert("RGBA")
         opacity = layer.getchannel("A")
-        # the profile is of the colours; those of grey pictures are grey
+        # the profile is of the colors; those of gray pictures are gray
         colors = image.convert("L") if image.mode in ("LA", "La") else layer.convert("RGB")
         layer = color_profiles.to_srgb(colors)
         layer.putalpha(opacity)
@@ -188,20 +188,20 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
         return np.array(Image.alpha_composite(white, layer).convert("RGB"))
     except ValueError:
         raise UserError(
-            f"{name}: images of colour mode {image.mode} are not supported; convert it to RGB"
+            f"{name}: images of color mode {image.mode} are not supported; convert it to RGB"
         ) from None
 
 
-def _deep_grey(image: Image.Image, name: str) -> np.ndarray:
-    """Scales 16-bit, 32-bit and floating grey to float32 (H, W) in [0, 1].
+def _deep_gray(image: Image.Image, name: str) -> np.ndarray:
+    """Scales 16-bit, 32-bit and floating gray to float32 (H, W) in [0, 1].
 
-    Nothing in such a file says where white is: integers are taken as 16 bits wide, floats as
-    ending at 1, or at 255 if there are larger ones than 1.
+    The file does not say which value is white: it is 65535 for integers, 1 for floats, and 255 for
+    floats if a value is larger than 1.
     """
-    grey = np.asarray(image).astype(np.float64)
-    largest = grey.max(initial=0.0)
+    gray = np.asarray(image).astype(np.float64)
+    largest = gray.max(initial=0.0)
     float_white = 1.0 if largest <= 1.0 else 255.0
     white = float_white if image.mode == "F" else 65535.0
-    if not np.isfinite(grey).all() or largest > white:
-        raise UserError(f"{name}: the grey values are out of range; save it with 8 or 16 bits")
-    return np.clip(grey / white, 0.0, 1.0).astype(np.float32)
+    if not np.isfinite(gray).all() or largest > white:
+        raise UserError(f"{name}: the gray values are out of range; save it with 8 or 16 bits")
+    return np.clip(gray / white, 0.0, 1.0).astype(np.float32)

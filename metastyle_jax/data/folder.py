@@ -1,4 +1,4 @@
-"""Image files, of a list or of a folder, as a random-access source for Grain."""
+"""Image files of a list or a folder as a random-access source for Grain."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NAMED_IN_REPORT = 5
 class FileSource:
     """Image files, decoded on access, with broken files replaced.
 
-    Files whose header is not that of an image are dropped at construction. A file that proves
-    damaged when it is decoded is replaced by the next sound one (in the order given, wrapping
-    round), so element i depends on the files only, never on the order of access.
-    Safe to read from several threads. `skipped` maps each unusable path to the reason.
+    Files without the header of an image are dropped at construction. A file that cannot be decoded
+    is replaced by the next good one in the list (cyclic), so that element i depends on the files
+    only, not on the order of access. Threads may read at the same time. `skipped` maps each
+    unusable path to the reason.
     """
 
     def __init__(self, files: Sequence[Path], where: str, *, short_side: int | None = None) -> None:
@@ -29,8 +29,8 @@ class FileSource:
 
         Args:
           files: their order is that of the elements.
-          where: what they are called in messages, such as "the content folder photos".
-          short_side: pixels per side that suffice: larger JPEGs are decoded at reduced size.
+          where: name of the list in messages, such as "the content folder photos".
+          short_side: pixels per side that are needed; larger JPEGs are decoded at reduced size.
 
         Raises:
           UserError: if none is usable.
@@ -79,7 +79,7 @@ class FileSource:
         return True
 
     def _skip(self, path: Path, error: Exception) -> None:
-        # The reason without the file's name in front and the advice behind.
+        # the reason, without the file name before it and the advice after it
         self.skipped[path] = str(error).removeprefix(f"{path}: ").split(";")[0]
 
     def _nothing_usable(self) -> UserError:
@@ -115,9 +115,9 @@ class FolderSource(FileSource):
         return f"FolderSource({str(self._folder)!r}, {self._what!r})"
 
     def fingerprint(self) -> str:
-        """Number of usable files and a digest of their names below the folder and their sizes.
+        """Number of usable files and a digest of their relative paths and sizes.
 
-        The same for a folder that was moved or is called by another path; "120 files 9f86d081884c".
+        It does not depend on the path of the folder; for example "120 files 9f86d081884c".
         """
         state = hashlib.sha256()
         for path in self._paths:

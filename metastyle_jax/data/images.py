@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from metastyle_jax.data import decoding
-from metastyle_jax.data.listing import list_images as list_images  # for those who read them, too
+from metastyle_jax.data.listing import list_images as list_images  # also for users of this module
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
 
@@ -24,13 +24,13 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an image file as float32 sRGB of shape (H, W, 3) in [0, 1].
 
     EXIF rotation is applied, transparency is composited on white, the first frame of an animation
-    is used, and colours are converted from the embedded profile, if there is a usable one, to sRGB
-    (not those of 16-bit grey). Files of 16 bits per channel are scaled by 65535 where Pillow
-    delivers all 16 bits (grey), and truncated by it to 8 bits elsewhere.
+    is used, and colors are converted from the embedded profile, if there is a usable one, to sRGB
+    (not those of 16-bit gray). Files of 16 bits per channel are scaled by 65535 where Pillow
+    delivers all 16 bits (gray), and truncated by it to 8 bits elsewhere.
 
     Raises:
       UserError: one sentence naming the file: missing, a folder, empty, unreadable, no image,
-        damaged, of an unsupported colour mode, or of more than `decoding.MAX_PIXELS` pixels.
+        damaged, of an unsupported color mode, or of more than `decoding.MAX_PIXELS` pixels.
     """
     data = read_bytes(path)
     with decoding.quiet_about_large_images():
@@ -38,10 +38,10 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def inspect_image(path: str | os.PathLike[str], minimum: int = MINIMUM_SIDE) -> decoding.Header:
-    """Reads the header of an image file, which takes no time beside decoding it.
+    """Reads the header of an image file, which is much faster than decoding.
 
     Raises:
-      UserError: as `read_image`, but for damage beyond the header; or a side is below `minimum`.
+      UserError: as `read_image`, except for damage after the header; or a side is below `minimum`.
     """
     path = Path(path)
     try:
@@ -58,7 +58,7 @@ def inspect_image(path: str | os.PathLike[str], minimum: int = MINIMUM_SIDE) -> 
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decodes the bytes of an image file, with the result and the errors of `read_image`.
 
-    `name` is what the error sentence calls the image.
+    `name` is the name of the image in error messages.
     """
     return as_float(decoding.decode_native(io.BytesIO(data), name))
 
@@ -99,13 +99,13 @@ def write_png(
 ) -> None:
     """Writes (H, W, 3), uint8 or floats in [0, 1] (clipped, rounded), as a PNG file.
 
-    The file appears whole or not at all, in a folder that is made if needed. An existing file is
-    replaced. `text` goes into the file's header, see `read_text`; Latin-1, keywords of 79 letters
-    at most.
+    The file appears complete or not at all. Its folder is created if needed, and an existing file
+    is replaced. `text` is written to the header, see `read_text`: Latin-1, keywords of at most 79
+    characters.
 
     Raises:
-      UserError: one sentence naming the file, if its name does not end in .png or writing fails (no
-        space, no permission).
+      UserError: one sentence naming the file: its name does not end in .png, or it cannot be
+        written (no space, no permission).
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -119,7 +119,7 @@ def write_png(
 
 
 def read_text(path: str | os.PathLike[str], keyword: str) -> str | None:
-    """What `write_png` has put into the header of a file under `keyword`; None if there is none."""
+    """The text that `write_png` stored under `keyword` in the header; None if there is none."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(keyword)

@@ -1,4 +1,4 @@
-"""The pictures that a command line names: files, folders, patterns."""
+"""Input pictures of a command: files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _URL = re.compile(r"(https?|ftps?|s3|gs):/+", re.IGNORECASE)
 
 
 class InputFiles(NamedTuple):
-    """What was given.
+    """Input pictures of a command.
 
     Attributes:
-      files: in the order given; those of a folder or of a pattern sorted. They need not exist.
-      notes: a sentence on each folder some of whose files were skipped.
+      files: in the order of the arguments; sorted within a folder or pattern. They need not exist.
+      notes: one sentence for each folder with skipped files.
     """
 
     files: list[Path]
@@ -34,37 +34,37 @@ def find_pictures(
     *,
     without: str | os.PathLike[str] | None = None,
 ) -> InputFiles:
-    """The pictures that the arguments of a command name.
+    """List the pictures that the arguments of a command name.
 
     Args:
       arguments: files, folders (searched recursively) and patterns such as `photos/*.jpg` or
-        `photos/**/*.jpg`, which a shell has left alone because they were quoted. What exists is no
-        pattern, whatever its name.
-      what: the name of a folder in messages.
-      without: a folder that is left out where another one is searched: where the command writes, so
-        that a second run does not take the results of the first one for pictures to work on.
+        `photos/**/*.jpg`, quoted so that the shell does not expand them. A path that exists is
+        not a pattern.
+      what: name of a folder in messages.
+      without: a folder to leave out of the search: the output folder, so that a second run does not
+        read the results of the first one.
 
     Raises:
-      UserError: a pattern that no file matches, a folder without pictures, an address on the web.
+      UserError: no file matches a pattern, a folder has no pictures, or an argument is a URL.
     """
-    found = InputFiles([], [])
+    pictures = InputFiles([], [])
     for argument in arguments:
         for path in _expanded(argument):
             if not os.path.isdir(path):  # noqa: PTH112 (pathlib's raises for names too long)
-                found.files.append(path)
+                pictures.files.append(path)
                 continue
             listing = list_folder(path, what, without=without)
-            found.files.extend(listing.images)
+            pictures.files.extend(listing.images)
             if listing.others:
-                found.notes.append(skipped_note(path, listing.others))
-    return found
+                pictures.notes.append(skipped_note(path, listing.others))
+    return pictures
 
 
 def one_file(argument: str | os.PathLike[str]) -> Path:
-    """The file that an argument names, where only one is possible; it need not exist.
+    """The only file that an argument names; it need not exist.
 
     Raises:
-      UserError: an address on the web, or a pattern that not exactly one file matches.
+      UserError: the argument is a URL, or a pattern that no file or several files match.
     """
     paths = _expanded(argument)
     if len(paths) > 1:

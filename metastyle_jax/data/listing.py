@@ -1,4 +1,4 @@
-"""Folders of pictures: which files are taken, and which are not."""
+"""Picture files in a folder, and the other files that are skipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from metastyle_jax.data import decoding
 from metastyle_jax.errors import UserError
 
-_NAMED = 4  # files that a sentence names; of more it counts the kinds
+_NAMED = 4  # files to list by name; more are counted by extension
 
 
 class Listing(NamedTuple):
@@ -40,12 +40,12 @@ def list_images(path: str | os.PathLike[str], what: str) -> list[Path]:
 def list_folder(
     path: str | os.PathLike[str], what: str, *, without: str | os.PathLike[str] | None = None
 ) -> Listing:
-    """As `list_images`, with the files that it leaves out.
+    """As `list_images`, and also the other files.
 
     Args:
       path: the folder.
       what: its name in messages.
-      without: a folder below it that is left out: where the command writes.
+      without: a folder inside it to leave out: the output folder of the command.
 
     Raises:
       UserError: see `list_images`.
@@ -75,9 +75,9 @@ def list_folder(
 
 
 def skipped_note(folder: str | os.PathLike[str], others: list[Path]) -> str:
-    """One sentence on the files of a folder that are not named like images; there is at least one.
+    """One sentence on the files of a folder without an image extension, at least one.
 
-    Few are named, of more it says how many there are of each kind.
+    A few are listed by name; more are counted by extension.
     """
     if len(others) <= _NAMED:
         named = ", ".join(str(path.relative_to(folder)) for path in others)

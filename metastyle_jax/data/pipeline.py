@@ -153,7 +153,7 @@ _Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 def _stream_seeds(seed: int) -> tuple[list[int], list[int]]:
     """Seeds for the order and for the crops of the three streams.
 
-    Grain adds the epoch's number to the seed of a shuffle, so neighbouring seeds would repeat
+    Grain adds the epoch's number to the seed of a shuffle, so neighboring seeds would repeat
     each other's order one epoch later: draw seeds far apart instead.
     """
     words = [int(word) for word in np.random.SeedSequence(seed).generate_state(6)]

@@ -1,4 +1,4 @@
-"""From the text of a setting to a source of images."""
+"""Opens the source of images that a setting names."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def open_source(
     image_size: int,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> ImageSource:
-    """Opens what a folder setting names.
+    """Opens a source of images.
 
     Args:
       setting: a folder; or `tfds:NAME:SPLIT`, a prepared TFDS data set; or `procedural:COUNT`,
         pictures drawn by this package.
-      kind: which of the two it is, for messages and for what is drawn.
+      kind: of pictures, for messages and for procedural pictures.
       image_size: side of the crops to be taken. Sources may decode large images at reduced size,
         but never below twice this.
-      data_dir: where TFDS data sets are.
+      data_dir: folder of TFDS data sets.
 
     Raises:
-      UserError: if there are no such images.
+      UserError: if the images cannot be opened.
     """
     if setting.startswith(tfds_source.PREFIX):
         return tfds_source.tfds_source(*tfds_source.parse_setting(setting), data_dir)

@@ -49,7 +49,7 @@ def tfds_source(
       UserError: if the data set is unknown, is not prepared as array_record, has no such split or
         no feature called "image".
     """
-    # Takes seconds and is needed only by those who have such data.
+    # importing takes seconds, and only TFDS data sets need it
     import tensorflow_datasets as tfds
 
     try:
@@ -62,7 +62,7 @@ def tfds_source(
             decoders={"image": tfds.decode.SkipDecoding()},
         )
     except Exception as error:
-        # TFDS raises half a dozen types here, for what is a wrong setting in every case.
+        # TFDS raises many types here; all of them mean a wrong setting
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"cannot open the TFDS data set {name!r}, split {split!r}: {reason[0].rstrip(' .')}; "

@@ -1,7 +1,7 @@
 """VGG weights from the Hugging Face hub.
 
-The hub files hold half a gigabyte, of which a feature network needs 30 to 60 MB: these are kept in
-the cache folder. Where there is no network, the hub file can be put there by hand as
+The hub files have half a gigabyte. A feature network needs 30 to 60 MB, which are kept in the cache
+folder. Without a network connection, users can put the hub file there as
 `<architecture>-hub.safetensors`.
 """
 
@@ -17,8 +17,8 @@ from metastyle_jax.storage import safetensors_file
 REPOSITORIES = {"vgg16": "timm/vgg16.tv_in1k", "vgg19": "timm/vgg19.tv_in1k"}
 FILE = "model.safetensors"
 
-# The style layers in common use end here. Trimming less deep would save a few megabytes, and cost
-# a second download of half a gigabyte when they are asked for next.
+# Common style layers end here. A shallower cut would save a few megabytes, but deeper layers would
+# need a second download of half a gigabyte.
 _LEAST_DEPTH = "conv4_3"
 
 
@@ -28,13 +28,13 @@ def file_by_hand(folder: Path, architecture: str) -> Path:
 
 
 def fetch(architecture: str, depth: str, folder: Path, *, instead: str) -> Path:
-    """Bring the convolutions up to `depth` into the cache.
+    """Download the convolutions up to `depth` into the cache.
 
     Args:
       architecture: a key of `REPOSITORIES`.
       depth: the deepest convolution needed.
       folder: of the cache.
-      instead: what else a user can do, for the message.
+      instead: alternatives for the user, for the message.
 
     Returns:
       The file, see `weight_cache.write`.
@@ -62,7 +62,7 @@ def fetch(architecture: str, depth: str, folder: Path, *, instead: str) -> Path:
 
 
 def _download(architecture: str, folder: Path, by_hand: Path, instead: str) -> Path:
-    """The whole hub file, from the hub's own cache if some other program has fetched it already."""
+    """The whole hub file, from the cache of the hub's library if it is there."""
     repository = REPOSITORIES[architecture]
     try:
         import huggingface_hub  # pyright: ignore[reportMissingImports]  # optional

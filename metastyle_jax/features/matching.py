@@ -1,4 +1,4 @@
-"""How well features tell styles apart: which two corners belong to one artwork?"""
+"""How well features distinguish styles: a test that matches corners of artworks."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _unit(grams: jax.Array) -> jax.Array:
 
 
 def share_matched(extract: Extract, images: Iterable[np.ndarray]) -> float:
-    """In what share of cases the nearest corner, among those of all images, is of the same image.
+    """Share of corners whose most similar opposite corner belongs to the same image.
 
-    Nearness is the mean cosine of Gram matrices over layers; each corner looks for its partner
-    among the opposite corners of all images.
+    Similarity is the mean cosine of Gram matrices over layers. Each corner is compared with the
+    opposite corners of all images.
 
     Args:
       extract: (2, s, s, 3) in [0, 1] -> features (2, h, w, C) by layer; called image by image.

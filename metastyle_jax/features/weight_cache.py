@@ -1,7 +1,7 @@
-"""Weights that were fetched once, trimmed to what is needed and kept in a folder.
+"""The cache of weights: trimmed to the layers needed, and kept in a folder.
 
-What is kept is `<name>-<end>.safetensors` with its SHA-256 beside it, which is verified on each
-use. `<end>` is the deepest convolution for a feature network: `vgg16-conv5_3.safetensors`.
+A file is `<name>-<end>.safetensors`, with its SHA-256 in a file next to it. The digest is verified
+on each use. `<end>` is the deepest convolution for a feature network: `vgg16-conv5_3.safetensors`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.storage.digest import file_digest
 
 
-def folder(given: str | Path | None = None) -> Path:
-    """`given`, or the default folder."""
-    return Path(given).expanduser() if given else cache_folder.default_folder()
+def folder(path: str | Path | None = None) -> Path:
+    """`path`, or the default folder."""
+    return Path(path).expanduser() if path else cache_folder.default_folder()
 
 
 def find(folder: Path, architecture: str, depth: str) -> Path | None:
     """A verified file with the convolutions up to `depth` or deeper; None if there is none.
 
     Raises:
-      UserError: there is one, but it is not what was written.
+      UserError: there is one, but it has changed.
     """
     names = vgg.conv_names(architecture)
     for name in names[names.index(depth) :]:
@@ -44,7 +44,7 @@ def path_of(folder: Path, name: str, end: str) -> Path:
 
 
 def write(folder: Path, name: str, end: str, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Keep arrays; the digest comes first, so that no file is ever without one.
+    """Write arrays to the cache; the digest first, so that no file lacks it.
 
     Raises:
       UserError: the folder cannot be written.

@@ -95,10 +95,10 @@ def _convert(
 
 def _hint(architecture: str, present: Iterable[str]) -> str:
     """Another network that has every convolution of the file, if there is one."""
-    found = {name for name in present if _CONV_KEY.fullmatch(name)}
+    convolutions = {name for name in present if _CONV_KEY.fullmatch(name)}
     for other in ARCHITECTURES:
         keys = {f"{key}.weight" for key in torchvision_keys(other).values()}
-        if other != architecture and found <= keys:
+        if other != architecture and convolutions <= keys:
             return f"; it looks like {other}"
     return ""
 

@@ -1,7 +1,7 @@
-"""TensorBoard's files, written at once and by the thread that calls.
+"""TensorBoard event files, written in the calling thread.
 
-tensorboardX's own writer has a thread, which a full disk ends with a trace of its own, and for
-which everything then waits for ever.
+The usual writer of tensorboardX has a thread. On a full disk it ends with a traceback, and the
+caller then waits forever.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _MESSAGES = cast(Any, event_pb2)  # protobuf makes its classes when it is import
 
 
 class EventFile:
-    """A file of events in a folder, which is made if needed.
+    """An event file in a folder, which is created if needed.
 
     Args:
-      folder: where TensorBoard looks.
-      purge_step: what earlier files say from this step on no longer counts; None for nothing.
+      folder: that TensorBoard reads.
+      purge_step: TensorBoard discards events of earlier files from this step on; None for none.
 
     Raises:
-      UserError: from here and from every method but `close`: the file cannot be written.
+      UserError: here and in every method except `close`: the file cannot be written.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -57,14 +57,14 @@ class EventFile:
         self._write(step, summary=summary.text(name, text))
 
     def flush(self) -> None:
-        """Bring what was written to disk."""
+        """Flush to disk."""
         try:
             self._writer.flush()
         except OSError as error:
             raise write_error(self._folder, error) from error
 
     def close(self) -> None:
-        """Flush and close; what could not be written has been told before."""
+        """Flush and close; errors were raised by earlier calls."""
         with contextlib.suppress(OSError):
             self._writer.close()
 

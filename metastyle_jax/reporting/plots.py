@@ -13,11 +13,11 @@ from metastyle_jax.reporting.records import Row
 from metastyle_jax.storage.atomic import atomic_path
 
 WIDTH, HEIGHT = 4.8, 3.4  # of one panel, inches
-SMOOTHING = 9  # recorded steps that a point of a training curve is a mean over
+SMOOTHING = 9  # recorded steps in the running mean of a training curve
 
 
 def require_matplotlib() -> None:
-    """Find out before hours of measuring.
+    """Check for matplotlib before a long measurement.
 
     Raises:
       UserError: it is not installed.
@@ -120,7 +120,7 @@ def evaluation(path: Path, rows: Sequence[Row]) -> None:
                 chosen = [row for row in rows if row["method"] == method]
                 values = [row[key] for row in chosen]
                 if len(chosen) == 1:
-                    axes.axhline(values[0], label=method, linestyle="--", linewidth=1, color="grey")
+                    axes.axhline(values[0], label=method, linestyle="--", linewidth=1, color="gray")
                     axes.annotate(method, (1, values[0]), fontsize="x-small", va="bottom")
                 else:
                     axes.plot([row["step"] for row in chosen], values, marker=".", label=method)

@@ -1,4 +1,4 @@
-"""Measurements that survive an interruption: a JSON file of named entries, written after each."""
+"""Measurements in a JSON file, written after each one, so that a study can be continued."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Row = dict[str, Any]
 
 
 class Records:
-    """Named measurements below a folder; what was measured under a name is not measured again.
+    """Named measurements in a file; a recorded measurement is not repeated.
 
     Args:
-      path: of the JSON file; made with the first entry.
-      settings: what the measurements depend on. A file made with others is refused.
-      total: how many will be asked for, for the ETA.
+      path: of the JSON file; created with the first entry.
+      settings: that the measurements depend on. A file with other settings is refused.
+      total: number of measurements of the run, for the ETA.
 
     Raises:
-      UserError: the file is no such file, or belongs to other settings.
+      UserError: the file holds no measurements, or has other settings.
     """
 
     def __init__(self, path: Path, settings: Row, *, total: int) -> None:
@@ -36,26 +36,26 @@ class Records:
         self._content = {"settings": json.loads(json.dumps(settings)), "entries": {}}
         if path.exists():
             self._content = self._read(path)
-        self._done, self._new = 0, 0  # asked for so far; measured now
+        self._done, self._new = 0, 0  # measurements requested; measurements taken
         self._start = time.perf_counter()
 
     def _read(self, path: Path) -> Row:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found = content["settings"]
+            recorded = content["settings"]
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path} holds no measurements: use another --out") from error
         wanted = self._content["settings"]
-        for name in {**found, **wanted}:
-            if found.get(name) != wanted.get(name):
+        for name in {**recorded, **wanted}:
+            if recorded.get(name) != wanted.get(name):
                 raise UserError(
-                    f"{path} holds measurements with {name}={found.get(name)!r}, not "
+                    f"{path} holds measurements with {name}={recorded.get(name)!r}, not "
                     f"{wanted.get(name)!r}: use another --out, or the same settings"
                 )
         return content
 
     def measure(self, name: str, function: Callable[[], list[Row]]) -> list[Row]:
-        """The rows under `name`: recorded ones, or those that `function` measures now."""
+        """The rows of `name`: recorded ones, or the result of `function`."""
         entries = self._content["entries"]
         self._done += 1
         if name not in entries:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from metastyle_jax.data import images, resizing
 
 GUTTER = 4
-TEXT_COLOUR = (40, 40, 40)
+TEXT_COLOR = (40, 40, 40)
 ELLIPSIS = "..."
 
 
@@ -58,12 +58,12 @@ def contact_sheet(
     for c, title in enumerate(column_titles):
         middle = left + GUTTER + c * pitch + cell // 2
         text = _fit(title, font, cell)
-        draw.text((middle, GUTTER), text, fill=TEXT_COLOUR, font=font, anchor="ma")
+        draw.text((middle, GUTTER), text, fill=TEXT_COLOR, font=font, anchor="ma")
     for r, row in enumerate(rows):
         y = top + GUTTER + r * pitch
         if r < len(labels):
             middle = (left - GUTTER, y + cell // 2)
-            draw.text(middle, labels[r], fill=TEXT_COLOUR, font=font, anchor="rm")
+            draw.text(middle, labels[r], fill=TEXT_COLOR, font=font, anchor="rm")
         for c, picture in enumerate(row):
             if picture is not None:
                 _paste(sheet, picture, left + GUTTER + c * pitch, y, cell)
@@ -76,7 +76,7 @@ def _paste(sheet: Image.Image, picture: np.ndarray, x: int, y: int, cell: int) -
         raise ValueError(f"a picture of shape {picture.shape} instead of (h, w, 3)")
     scale = cell / max(picture.shape[:2])
     height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    # 8 bits first: that also disposes of NaN, of which resampling would make blots
+    # convert to 8 bits first: this removes NaN, which resampling would spread
     fitted = images.as_uint8(picture)
     if (height, width) != picture.shape[:2]:
         fitted = resizing.resample(fitted, height, width)

@@ -84,16 +84,16 @@ class StopRequests:
     def __init__(self, then: str = "writing a checkpoint") -> None:
         self.received = False
         self._then = then
-        self._finish_step = False
+        self._complete_step = False
 
-    def finish_steps(self) -> None:
+    def complete_steps(self) -> None:
         """From now on the first request lets the present step finish; a second one does not."""
-        self._finish_step = True
+        self._complete_step = True
 
     def handle(self, number: int, frame: object) -> None:
         """The signal handler."""
         again, self.received = self.received, True
-        if again or not self._finish_step:
+        if again or not self._complete_step:
             raise KeyboardInterrupt
         _LOG.warning(f"finishing this step, then {self._then} ...")
 

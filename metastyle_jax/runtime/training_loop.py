@@ -81,7 +81,7 @@ def run_steps(
     """
     log, watch = session.log, session.watch
     main = jax.process_index() == 0
-    session.stop.finish_steps()
+    session.stop.complete_steps()
     for step in range(steps.start + 1, steps.total + 1):
         state, metrics = take_step(step, state)
         watch.add(step, dict(metrics))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -107,10 +106,6 @@ def test_study_of_losses(tmp_path):
     result = run(command, tmp_path, **QUICK_COMPILE)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs" / "losses" / "study.md").exists()
-
-
-def test_second_readme_command_is_this_suite():
-    assert re.search(r"^pip install -e '\.\[test\]' && pytest$", README, re.MULTILINE)
 
 
 def test_adapt_writes_what_the_readme_promises(adapted):

@@ -110,7 +110,7 @@ def test_headers_tell_size_frames_and_what_is_wrong(tmp_path):
     frames[0].save(tmp_path / "still.gif")
     header = images.inspect_image(tmp_path / "a.gif")
     assert header[:2] == (30, 20)
-    assert header.notes == ("it has 4 frames, of which the first is taken",)
+    assert header.notes == ("it has 4 frames, of which the first is used",)
     assert images.inspect_image(tmp_path / "still.gif").notes == ()
     os.mkfifo(tmp_path / "pipe")
     Image.new("RGB", (15, 99)).save(tmp_path / "small.png")

@@ -84,7 +84,7 @@ def test_comparison_of_known_gradients():
     assert found["cosine_weights"] == pytest.approx(1)
     assert found["norm_ratio"] == pytest.approx((np.sqrt(2) + np.sqrt(5 / 4)) / 2)
     assert found["cosine_of_means"] == pytest.approx(1)
-    assert gradients.noise(exact)["cosine"] == 0
+    assert gradients.batch_noise(exact)["cosine"] == 0
 
 
 def test_rate_sweep_against_losses_of_its_own(quick_compile):

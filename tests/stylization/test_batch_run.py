@@ -279,7 +279,7 @@ def test_the_command_expands_patterns_and_tells_what_it_skips(tmp_path, monkeypa
     command = ["stylize", "pack:great_wave", "d", "d/*.gif", "--out=d/out"]
     commands.main(command)
     said = capsys.readouterr()
-    assert "d/a.gif: it has 3 frames, of which the first is taken" in said.out
+    assert "d/a.gif: it has 3 frames, of which the first is used" in said.out
     assert "1/1 d/a.gif -> d/out/a.png" in said.out
     assert "skipped 1 file" in said.err and "notes.txt" in said.err
     commands.main(command)

@@ -535,6 +535,11 @@ def wait_for_checkpoint(process: subprocess.Popen, workdir: Path) -> None:
     pytest.fail(f"no checkpoint was written; exit code {process.poll()}")
 
 
+def wait_for_line(process: subprocess.Popen, beginning: str) -> None:
+    """Read the output of a process up to a line that begins so."""
+    assert any(line.startswith(beginning) for line in process.stdout), "the process has ended"
+
+
 @pytest.mark.slow
 def test_killed_and_interrupted_runs_resume_bit_for_bit(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
@@ -545,8 +550,13 @@ def test_killed_and_interrupted_runs_resume_bit_for_bit(tmp_path):
     wait_for_checkpoint(first, stopped)
     first.kill()
     first.wait()
-    second = subprocess.Popen(command(stopped, "--resume"), env=environment)
-    time.sleep(6)
+    second = subprocess.Popen(
+        command(stopped, "--resume"),
+        env={**environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_line(second, "step ")
     second.send_signal(signal.SIGINT)
     assert second.wait(240) in (0, 130)  # 0: it was faster than the signal
     third = subprocess.run(command(stopped, "--resume"), **run)
@@ -567,10 +577,7 @@ def test_an_interrupted_set_up_ends_with_130(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     )
-    for line in process.stdout:
-        if line.startswith("style:"):
-            break
-    time.sleep(0.5)
+    wait_for_line(process, "style:")
     process.send_signal(signal.SIGINT)
     assert process.wait(240) == 130
 

@@ -1,7 +1,7 @@
 """Pictures made from an integer: scenes as contents, painterly textures as styles.
 
 For tests, the smoke configuration and the demonstration that the package carries: no download and
-no licence but this project's.
+no license but this project's.
 """
 
 from __future__ import annotations

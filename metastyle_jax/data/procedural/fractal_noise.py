@@ -1,4 +1,4 @@
-"""Smooth random fields and colour ramps: the raw material of the procedural pictures.
+"""Smooth random fields and color ramps: the raw material of the procedural pictures.
 
 All fields are square, float32, of shape (n, n), with row 0 at the top.
 """
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def coordinates(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres (y, x), each (n, n), from 0 at the top left to 1 at the bottom right."""
+    """Pixel centers (y, x), each (n, n), from 0 at the top left to 1 at the bottom right."""
     line = (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n)
     y, x = np.meshgrid(line, line, indexing="ij")
     return y, x
@@ -76,7 +76,7 @@ def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
 
 
 def ramp(colors: Sequence[Sequence[float]] | np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Colours (k, 3) spread over [0, 1] and looked up at `t` (...): (..., 3) float32."""
+    """Colors (k, 3) spread over [0, 1] and looked up at `t` (...): (..., 3) float32."""
     table = np.asarray(colors, np.float32)
     # A table of 256 steps is several times faster than interpolating every pixel.
     fine = np.linspace(0.0, 1.0, 256)

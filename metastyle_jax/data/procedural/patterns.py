@@ -98,7 +98,7 @@ def _design(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def swirls(rng: np.random.Generator, n: int, palette: np.ndarray) -> np.ndarray:
-    """Rings of broken strokes around several centres."""
+    """Rings of broken strokes around several centers."""
     y, x = fractal_noise.coordinates(n)
     count = int(rng.integers(6, 14))
     centers = rng.uniform(0.0, 1.0, (count, 2)).astype(np.float32)
@@ -120,13 +120,13 @@ def swirls(rng: np.random.Generator, n: int, palette: np.ndarray) -> np.ndarray:
     across = np.abs(position - ring - 0.5) * 2.0
     tone = 0.15 + 0.55 * code[owner] + 0.45 * (dash - 0.5) + 0.5 * np.exp(-best * 22)
     image = fractal_noise.ramp(palette, tone)
-    fibre = fractal_noise.smooth_noise(rng, n, n / 3, n / 3)
-    shade = 1.08 - 0.4 * across**3 + 0.07 * fibre
+    fiber = fractal_noise.smooth_noise(rng, n, n / 3, n / 3)
+    shade = 1.08 - 0.4 * across**3 + 0.07 * fiber
     return image * shade[..., None]
 
 
 def weave(rng: np.random.Generator, n: int, palette: np.ndarray) -> np.ndarray:
-    """Woven stripes: coloured threads over and under each other."""
+    """Woven stripes: colored threads over and under each other."""
     threads = int(rng.integers(20, 44))
     y, x = fractal_noise.coordinates(n)
     bend = 0.012 * fractal_noise.fractal_noise(rng, n, 3.0, 2)
@@ -141,14 +141,14 @@ def weave(rng: np.random.Generator, n: int, palette: np.ndarray) -> np.ndarray:
     image = np.where(over[..., None], warp, weft).astype(np.float32)
     round_here = np.where(over, round_u, round_v)
     along = np.where(over, round_v, round_u)
-    fibre = fractal_noise.smooth_noise(rng, n, n / 3, n / 10) * 0.08
-    shade = 0.35 + 0.62 * np.sqrt(np.clip(round_here, 0, 1)) + 0.12 * along + fibre
+    fiber = fractal_noise.smooth_noise(rng, n, n / 3, n / 10) * 0.08
+    shade = 0.35 + 0.62 * np.sqrt(np.clip(round_here, 0, 1)) + 0.12 * along + fiber
     worn = 0.1 * fractal_noise.fractal_noise(rng, n, 3.0, 4)
     return image * (shade + worn)[..., None]
 
 
 def dots(rng: np.random.Generator, n: int, palette: np.ndarray) -> np.ndarray:
-    """Layers of small round dabs whose colours mix in the eye."""
+    """Layers of small round dabs whose colors mix in the eye."""
     tone = fractal_noise.fractal_noise(rng, n, 2.2, 3) * 0.6 + 0.5
     image = fractal_noise.ramp(palette, tone) * np.float32(0.9)
     y, x = fractal_noise.coordinates(n)

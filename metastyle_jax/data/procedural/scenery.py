@@ -14,7 +14,7 @@ from metastyle_jax.data.procedural import fractal_noise
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """The colours of a time of day; `haze` is what distant things fade into."""
+    """The colors of a time of day; `haze` is what distant things fade into."""
 
     sky: tuple[tuple[float, float, float], ...]  # zenith to horizon
     sun: tuple[float, float, float]
@@ -96,7 +96,7 @@ def sky(rng: np.random.Generator, n: int, light: Light, horizon: float) -> np.nd
 def terrain(
     rng: np.random.Generator, n: int, crest: np.ndarray, color: np.ndarray, roughness: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A lit slope below the skyline `crest` (n,): its colours (n, n, 3) and its mask (n, n)."""
+    """A lit slope below the skyline `crest` (n,): its colors (n, n, 3) and its mask (n, n)."""
     y, _ = fractal_noise.coordinates(n)
     depth = y - crest[None, :]
     relief = fractal_noise.fractal_noise(rng, n, 5.0, 5, 0.6, stretch=1.5)

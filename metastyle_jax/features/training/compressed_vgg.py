@@ -25,7 +25,7 @@ def features(weights: Weights, images: jax.Array) -> list[jax.Array]:
 
     Args:
       weights: kernels OIHW and biases by `keys()`.
-      images: (N, H, W, 3) in [0, 1]; its own first layer normalises them.
+      images: (N, H, W, 3) in [0, 1]; the first layer normalizes them.
 
     Returns:
       (N, h, w, C) each: C = 16, 32, 64, 128 at 1, 1/2, 1/4, 1/8 of the size.

@@ -1,8 +1,8 @@
-"""Pictures as a loss that is minimised would spoil them: what features must not overlook.
+"""Distorted pictures for the training of a feature network.
 
-Features that are good at telling pictures apart need not be good to draw with: gradient descent
-finds patterns that no picture has and that such features do not see (docs/results/notebook.md). The
-student therefore also learns from, and is contrasted with, distorted pictures.
+Features that distinguish pictures well may still be bad for style transfer: gradient descent finds
+patterns that no picture has and that these features do not see (docs/results.md). The student
+therefore also learns from distorted pictures, and contrasts pictures with them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def distort(key: jax.Array, images: jax.Array) -> jax.Array:
     """
     keys = jax.random.split(key, 5)
     kinds = (_scramble, _sharpen, _lattice, _noise)
-    # of the four, each image gets two on average, and noise if it gets none of the others
+    # each image gets two of the four on average, and noise if it gets none of the others
     chosen = jax.random.bernoulli(keys[4], 0.5, (len(kinds), len(images), 1, 1, 1))
     chosen = chosen.at[-1].set(chosen[-1] | ~chosen.any(axis=0))
-    for kind, own_key, choice in zip(kinds, keys[:4], chosen, strict=True):
-        images = jnp.where(choice, kind(own_key, images), images)
+    for kind, key_of_kind, choice in zip(kinds, keys[:4], chosen, strict=True):
+        images = jnp.where(choice, kind(key_of_kind, images), images)
     return jnp.clip(images, 0.0, 1.0)
 
 
@@ -47,7 +47,7 @@ def _scramble(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def _sharpen(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Remove, or add up to twice, what a 3x3 mean takes away."""
+    """Blur or sharpen: change the difference to a 3x3 mean by a factor in [0, 3]."""
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     height, width = images.shape[1:3]
     shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -55,8 +55,8 @@ def _sharpen(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def _lattice(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Add waves of 2 to 12 pixels, one in three along an axis, of any colour."""
-    n, height, width, colours = images.shape
+    """Add waves of 2 to 12 pixels, one in three along an axis, of any color."""
+    n, height, width, colors = images.shape
     keys = jax.random.split(key, 5)
     frequency = jax.random.uniform(keys[0], (WAVES, n, 2), minval=1 / 12, maxval=1 / 2)
     frequency *= jax.random.rademacher(keys[1], frequency.shape).astype(frequency.dtype)
@@ -71,7 +71,7 @@ def _lattice(key: jax.Array, images: jax.Array) -> jax.Array:
             + frequency[..., 1:, None] * columns[None, None, None, :]
         )
     )
-    amplitude = 0.15 * jax.random.normal(keys[4], (WAVES, n, 1, 1, colours))
+    amplitude = 0.15 * jax.random.normal(keys[4], (WAVES, n, 1, 1, colors))
     return images + (amplitude * jnp.sin(angle + phase)[..., None]).sum(axis=0)
 
 

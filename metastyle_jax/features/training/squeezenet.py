@@ -30,7 +30,7 @@ def features(weights: Weights, images: jax.Array) -> list[jax.Array]:
 
     Args:
       weights: kernels OIHW and biases by `keys()`.
-      images: (N, H, W, 3), normalised as the caller wants it; sides of 17 pixels or more.
+      images: (N, H, W, 3), normalized as the caller wants it; sides of 17 pixels or more.
 
     Returns:
       `TAPS` arrays (N, h, w, C), C = 64, 128, 256, 384, 384, 512, 512.

@@ -1,4 +1,4 @@
-"""What the small feature network minimises: regression onto teachers, contrast between pictures."""
+"""Loss of the small feature network: regression to teachers, contrast between pictures."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ def loss(
 def contrast(
     features: dict[str, jax.Array], log_sharpness: jax.Array, *, distorted: int = 0
 ) -> tuple[jax.Array, jax.Array]:
-    """Tell the other crop of a picture among all others by Gram matrices (InfoNCE).
+    """Recognize the other crop of a picture among all crops by Gram matrices (InfoNCE).
 
     Args:
       features: (2 N + M, h, w, C) by layer, crops of one picture after one another, then M
-        distorted ones, which nothing shall be taken for.
+        distorted crops, which match no other crop.
       log_sharpness: (), of the softmax.
       distorted: M.
 

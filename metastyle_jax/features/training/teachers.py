@@ -1,4 +1,4 @@
-"""Networks that a small one learns from: which of their features, and where."""
+"""Teachers: networks that the small feature network learns from, and their features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from metastyle_jax.storage import safetensors_file
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # of the student, at 1, 1/2, 1/4, 1/8
 
-DEAD = 1e-2  # deviation of a channel that is as good as dead
+DEAD = 1e-2  # standard deviation below which a channel counts as dead
 
 Targets = dict[str, jax.Array]
 
@@ -33,8 +33,8 @@ class Network(NamedTuple):
       features: (weights, images in [0, 1]) -> features, coarser and coarser.
       layers: the student's layer that learns each of them.
       channels: of each.
-      copied: whether the student's first channels shall be the teacher's, so that its Gram matrices
-        are; otherwise linear heads predict them, and only what is in the student's reach counts.
+      copied: whether the first channels of the student copy those of the teacher, and so its Gram
+        matrices; otherwise linear heads predict the teacher's channels.
     """
 
     load: Callable[[str], Any]
@@ -113,11 +113,11 @@ def load(specs: Sequence[str]) -> Weights:
 
 
 class Scale(NamedTuple):
-    """What to take of a teacher's features.
+    """Channels of a teacher and their scales.
 
     Attributes:
-      channels: (C,) int32, which; those that are copied must live, for the student has few.
-      deviation: (C,), of each.
+      channels: (C,) int32, indices. Dead channels are not copied, because the student has few.
+      deviation: (C,), standard deviation of each channel.
     """
 
     channels: np.ndarray
@@ -125,9 +125,9 @@ class Scale(NamedTuple):
 
 
 def targets(weights: Weights, images: jax.Array, scales: Mapping[str, Scale]) -> Targets:
-    """What the student learns: features over their deviation.
+    """Targets of the student: features of the teachers divided by their standard deviation.
 
-    Those that heads predict get mean 0 over the batch too; those that are copied are not negative.
+    Targets of heads have mean 0 over the batch. Copied targets are not centered, and are >= 0.
 
     Args:
       weights: see `load`.
@@ -137,13 +137,14 @@ def targets(weights: Weights, images: jax.Array, scales: Mapping[str, Scale]) ->
     Returns:
       {"teacher.number": (N, h, w, C)}.
     """
-    found = {}
+    targets_by_name = {}
     for name, x in _features(weights, images).items():
         x = x[..., scales[name].channels]
-        found[name] = x / (scales[name].deviation + DEAD)[None, None, None]
+        targets_by_name[name] = x / (scales[name].deviation + DEAD)[None, None, None]
         if not _is_copied(name):
-            found[name] -= found[name].mean(axis=(0, 1, 2), keepdims=True)
-    return found
+            mean = targets_by_name[name].mean(axis=(0, 1, 2), keepdims=True)
+            targets_by_name[name] -= mean
+    return targets_by_name
 
 
 def measure(weights: Weights, images: jax.Array | np.ndarray) -> dict[str, Scale]:

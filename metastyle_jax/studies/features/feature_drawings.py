@@ -1,4 +1,4 @@
-"""What feature networks draw: pixels optimised with each of them, before one judge."""
+"""Pixel optimization with several feature networks, measured by one judge."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CELL = 256  # pixels, of the sheet
 
 @dataclasses.dataclass(frozen=True)
 class DrawingStudy:
-    """What to draw.
+    """Settings of the study.
 
     Attributes:
       contents, styles: pictures; every content is drawn in every style.
       networks: what `features.registry.load` takes.
-      judge: the same, of the judge.
+      judge: feature network of the judge.
       style_weight: of all of them, with relative losses, against a content weight of 1.
       size: side of all pictures in pixels.
       steps, learning_rate: of Adam on the pixels.
@@ -56,7 +56,7 @@ _RANGES = {
 
 
 def run(study: DrawingStudy, out: Path) -> None:
-    """Draw and judge; writes `drawings.md`, `drawings.csv` and `drawings.png` below `out`.
+    """Optimize and measure; write `drawings.md`, `drawings.csv` and `drawings.png` below `out`.
 
     Raises:
       UserError: a network or a picture cannot be used.
@@ -118,7 +118,7 @@ def _report(
     write_csv(out / "drawings.csv", rows)
     shown = ("network", "style image", "loss", "content", "style")
     text = (
-        f"# Pixels optimised with several feature networks\n\n{study.steps} steps of Adam "
+        f"# Pixels optimized with several feature networks\n\n{study.steps} steps of Adam "
         f"({study.learning_rate:g}) from the content at {study.size} px, relative losses, style "
         f"weight {study.style_weight:g}; loss, content and style as {study.judge.partition(':')[0]}"
         f" finds them, means over {len(contents)} contents.\n\n"

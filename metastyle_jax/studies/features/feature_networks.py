@@ -1,4 +1,4 @@
-"""Feature networks side by side: how well Gram matrices tell artworks apart, and at what cost."""
+"""Feature networks compared: how well Gram matrices distinguish artworks, and at what cost."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 _LOG = logging.getLogger(__name__)
 
 LAYERS = teachers.LAYERS
-RANDOM = "random-"  # before an architecture: He's initialisation, seed 0
+RANDOM = "random-"  # before an architecture: He's initialization, seed 0
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureStudy:
-    """What to compare.
+    """Settings of the study.
 
     Attributes:
       styles: folder of artworks that nothing was trained on.
@@ -113,7 +113,7 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
             "network": label,
             "layers": ", ".join(layers),
             "matched": share,
-            # of independent artworks: the two directions of one are hardly that
+            # counts artworks: the two corners of one are not independent
             "standard error": math.sqrt(share * (1 - share) / len(files)),
             "kilobytes": 2 * size / 1000,
             "cost": cost,

@@ -1,4 +1,4 @@
-"""Curvature of the inner problem, and what the inner rate does to one step and to its gradient.
+"""Curvature of the inner problem, and the effect of the inner rate on a step and its gradient.
 
 Plain gradient descent on a quadratic with Hessian H is stable up to the rate 2 / lambda_max(H).
 """
@@ -123,8 +123,8 @@ class RateSweep:
 
         def run(name: str, rate: float) -> tuple[dict, float]:
             program = self._programs[name]
-            found, loss = program(jnp.float32(rate), point.params, batch, point.task)
-            return {part: flat(getattr(found, part)) for part in PARTS}, float(loss)
+            gradient, loss = program(jnp.float32(rate), point.params, batch, point.task)
+            return {part: flat(getattr(gradient, part)) for part in PARTS}, float(loss)
 
         _, before = run("first_order", 0.0)
         rows = []

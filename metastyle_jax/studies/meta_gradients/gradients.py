@@ -1,4 +1,4 @@
-"""What each estimator costs, and how far its gradient is from the exact one."""
+"""Cost of each estimator, and difference of its gradient to the exact one."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def measure(config: Settings, point: MeasurementPoint, estimator: str, steps: in
     gradients, losses, seconds = [], [], []
     for batch in point.batches:
         start = time.perf_counter()
-        found, metrics = jax.block_until_ready(program(*arguments(batch)))
+        gradient_of_batch, metrics = jax.block_until_ready(program(*arguments(batch)))
         seconds.append(time.perf_counter() - start)
-        gradients.append({part: flat(getattr(found, part)) for part in PARTS})
+        gradients.append({part: flat(getattr(gradient_of_batch, part)) for part in PARTS})
         losses.append(float(metrics["outer_loss"]))
     return Measurement(
         gradients,
@@ -88,18 +88,20 @@ def compare_estimators(
     exact = measure(config, point, "exact", steps)
     rows = []
     for name in dict.fromkeys(("exact", *estimators)):
-        found = exact if name == "exact" else measure(config, point, name, steps)
+        measurement = exact if name == "exact" else measure(config, point, name, steps)
         cost = {
-            "milliseconds": found.milliseconds,
-            "compile_seconds": found.compile_seconds,
-            "temporary_megabytes": found.temporary_bytes / 1e6,
-            "outer_loss": float(np.mean(found.losses)),
+            "milliseconds": measurement.milliseconds,
+            "compile_seconds": measurement.compile_seconds,
+            "temporary_megabytes": measurement.temporary_bytes / 1e6,
+            "outer_loss": float(np.mean(measurement.losses)),
         }
-        quality = compare(found.gradients, exact.gradients)
+        quality = compare(measurement.gradients, exact.gradients)
         rows.append({"steps": steps, "estimator": name, **cost, **quality})
-        _LOG.info(f"  T={steps} {name}: {found.milliseconds:.0f} ms, {quality['cosine']:.4f}")
+        _LOG.info(f"  T={steps} {name}: {measurement.milliseconds:.0f} ms, {quality['cosine']:.4f}")
     if len(exact.gradients) > 1:
-        rows.append({"steps": steps, "estimator": "exact, other batch", **noise(exact.gradients)})
+        rows.append(
+            {"steps": steps, "estimator": "exact, other batch", **batch_noise(exact.gradients)}
+        )
     return rows
 
 
@@ -123,7 +125,7 @@ def compare(gradients: Sequence[dict], exact: Sequence[dict]) -> dict[str, float
     }
 
 
-def noise(gradients: Sequence[dict]) -> dict[str, float]:
+def batch_noise(gradients: Sequence[dict]) -> dict[str, float]:
     """Mean cosine over all pairs of batches."""
 
     def mean(part: Callable) -> float:

@@ -1,4 +1,4 @@
-"""Where a study measures: parameters, feature weights and batches of real images."""
+"""Where a study measures gradients: parameters, feature network and batches of images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def load_point(
       styles: per batch; None for those of `config`.
 
     Raises:
-      UserError: images, weights or the initialisation cannot be loaded.
+      UserError: images, weights or the initialization cannot be loaded.
     """
     stream = pipeline.batches(
         source(config, "content"),

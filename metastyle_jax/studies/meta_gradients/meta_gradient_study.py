@@ -21,7 +21,7 @@ from metastyle_jax.studies.meta_gradients.measurement_point import load_point, v
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What to measure, beside the configuration.
+    """Settings of the study, in addition to the configuration.
 
     Attributes:
       init: where gradients and curvature are measured: "random" or what `initialization.load`
@@ -59,7 +59,7 @@ class Study:
 def run(config: ml_collections.ConfigDict | Settings, study: Study, out: Path) -> None:
     """Measure and write `out`: `study.md`, CSV files, plots, and `measurements.json`.
 
-    Stopped and started again, it goes on after the last measurement that was finished.
+    A study that was stopped continues after the last complete measurement.
 
     Raises:
       UserError: a setting, a folder or a file cannot be used.

@@ -1,4 +1,4 @@
-"""What the study of meta-gradients writes: CSV files, plots and a Markdown report."""
+"""Report of the study of meta-gradients: CSV files, plots and Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same training with each estimator, and how fast what came of it adapts."""
+"""Training with each estimator on the same batches, and adaptation of the results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECORDED = 60  # about so many points of each training
 def train(config: Settings, estimator: str, steps: int, workdir: Path) -> list[Row]:
     """Train from the random start with `estimator`; all estimators see the same batches.
 
-    A training that was stopped goes on from its last checkpoint.
+    A training that was stopped continues from its last checkpoint.
 
     Returns:
       Rows with "estimator", "step", "inner_loss" (before the first inner step) and "outer_loss".

@@ -1,4 +1,4 @@
-"""Pictures for a study, by optimisation of their pixels, kept as files."""
+"""Pictures of the study, made by pixel optimization and kept as files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
 
-JUDGEMENTS = 16  # draws that a random loss is a mean over when it judges
+JUDGEMENTS = 16  # random draws that the mean of a random loss is over
 
 
 class PictureSetup(NamedTuple):
-    """What all pictures of a study share.
+    """Inputs that all pictures of a study share.
 
     Attributes:
       objective: with weights 1, relative losses; its style loss is replaced by that of a method.
@@ -64,7 +64,7 @@ def optimize_pictures(
     contents: np.ndarray | float,
     styles: Mapping[str, Any] | np.ndarray,
 ) -> list[Row]:
-    """Optimise K pictures in one program and write `folder`/NAME.png of each.
+    """Optimize K pictures in one program and write `folder`/NAME.png of each.
 
     Args:
       setup: what the study shares.

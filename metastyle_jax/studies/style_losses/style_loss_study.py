@@ -1,8 +1,7 @@
 """Style losses compared as pictures: the figures of "Demystifying Neural Style Transfer".
 
-Reconstructions of a style alone, the balance gamma, a gallery of the methods, and fusions of two
-(Li et al. 2017), from any pictures; and how each method's pictures look to the
-others.
+Reconstructions of a style, the balance gamma, a gallery of the methods, and fusions of two methods
+(Li et al. 2017), from any pictures. Pictures of each method are also measured by the other methods.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Factors = Mapping[str, Sequence[float]]  # method -> style weight of each pair a
 
 @dataclasses.dataclass(frozen=True)
 class LossStudy:
-    """What to paint.
+    """Settings of the study.
 
     Attributes:
       contents, styles: picture files, pairs in this order; the first pair is that of the sweeps.
@@ -53,7 +52,7 @@ class LossStudy:
       size: side of the pictures in pixels.
       steps: of Adam.
       learning_rate: of Adam.
-      figures: which of `FIGURES` to paint; the tables belong to the gallery.
+      figures: which of `FIGURES` to make; the tables belong to the gallery.
     """
 
     contents: tuple[str, ...]
@@ -73,9 +72,9 @@ class LossStudy:
 
 
 def run(study: LossStudy, out: Path) -> None:
-    """Paint everything; writes sheets, tables and `study.md` below `out`.
+    """Make all pictures; write sheets, tables and `study.md` to `out`.
 
-    Stopped and started again, it goes on after the last row of pictures that was finished.
+    A study that was stopped continues after the last complete row of pictures.
 
     Raises:
       UserError: a setting or a file cannot be used.
@@ -237,8 +236,15 @@ def _set_up(study: LossStudy, out: Path) -> PictureSetup:
         for paths in (study.contents, study.styles)
     )
     network = registry.load(study.features, objective.layers, pooling=study.pooling)
-    how = (study.steps, study.learning_rate)
-    return PictureSetup(objective, network, contents, styles, *how, out / "images")
+    return PictureSetup(
+        objective,
+        network,
+        contents,
+        styles,
+        steps=study.steps,
+        learning_rate=study.learning_rate,
+        folder=out / "images",
+    )
 
 
 _RANGES = {

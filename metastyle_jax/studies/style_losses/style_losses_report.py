@@ -1,4 +1,4 @@
-"""What the study of style losses writes: sheets, CSV files and a Markdown report."""
+"""Report of the study of style losses: sheets, CSV files and Markdown."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def write(
 
     Args:
       study: a `style_losses.LossStudy`.
-      setup: what its pictures share.
+      setup: inputs of the pictures.
       out: folder.
-      figures: rows by name of the figure, those that were painted.
+      figures: rows by name of the figure.
       tables: rows of "balance" and "cross_loss", if there was a gallery.
     """
 
     def pictures(name: str, per_row: int) -> list[list[np.ndarray]]:
-        found = [read_image(setup.folder / f"{row['name']}.png") for row in figures[name]]
-        return [found[i : i + per_row] for i in range(0, len(found), per_row)]
+        images = [read_image(setup.folder / f"{row['name']}.png") for row in figures[name]]
+        return [images[i : i + per_row] for i in range(0, len(images), per_row)]
 
     def sheet(name: str, rows: Any, columns: Sequence[str], titles: Sequence[str]) -> None:
         picture = contact_sheet(rows, column_titles=columns, row_titles=titles, cell=study.size)
@@ -102,5 +102,5 @@ Where the gradients of content and style have one norm, at the content half hidd
     "cross_loss": """## Cross-loss
 
 Style loss over that of the content unchanged, mean over the gallery. Rows: what the pictures were
-optimised for; columns: the judge.""",
+optimized for; columns: the judge.""",
 }
