@@ -1,4 +1,4 @@
-"""Loss along adaptation from several initialisations, for docs/results/training.md.
+"""Loss along adaptation from several initializations, for docs/results/training.md.
 
     python benchmarks/adaptation_curves.py --start meta=runs/small --start random=random \
         --styles ../shared/images/style/val --contents ../shared/images/content/val \
@@ -6,7 +6,7 @@
         --features vgg16 --out runs/curves
 
 For each of `--count` styles (spread evenly over the folder) and each start: Adam on the norm
-parameters and on all parameters; the loss is the mean over centre crops of all contents. `random`
+parameters and on all parameters; the loss is the mean over center crops of all contents. `random`
 with all parameters goes on to 1,000 and 2,000 steps: a network trained from scratch. What was
 measured is kept in OUT/curves.json after each curve, so a stopped run continues.
 """
@@ -73,7 +73,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", action="append", required=True, help="NAME=random|WORKDIR|FILE")
-    parser.add_argument("--objective", help="initialisation whose objective judges; default: first")
+    parser.add_argument("--objective", help="initialization whose objective judges; default: first")
     parser.add_argument("--styles", type=Path, required=True)
     parser.add_argument("--contents", type=Path, required=True)
     parser.add_argument("--training-contents", type=Path, required=True)

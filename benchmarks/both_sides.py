@@ -98,7 +98,7 @@ def random_params() -> Any:
 
 
 def pictures(count: int, size: int, seed: int) -> np.ndarray:
-    """(count, size, size, 3) in [0, 1]: squares of 8 pixels in random colours."""
+    """(count, size, size, 3) in [0, 1]: squares of 8 pixels in random colors."""
     coarse = np.random.default_rng(seed).uniform(size=(count, size // 8, size // 8, 3))
     return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
 

@@ -83,7 +83,7 @@ def parse() -> argparse.Namespace:
 
 
 def crops(folder: Path, what: str, count: int, size: int) -> np.ndarray:
-    """(count, size, size, 3): centre crops of images spread evenly over a folder."""
+    """(count, size, size, 3): center crops of images spread evenly over a folder."""
     files = list_images(folder, what)
     return np.stack(
         [

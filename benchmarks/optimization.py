@@ -1,4 +1,4 @@
-"""Optimisation of the pixels: seconds for 500 steps against PyTorch, in one run.
+"""Optimization of the pixels: seconds for 500 steps against PyTorch, in one run.
 
 python benchmarks/optimization.py --features vgg16 --sizes 256 512 --steps 500
 

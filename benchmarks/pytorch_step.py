@@ -26,7 +26,7 @@ STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """The bilevel problem: the normalised Gram objective, T = `steps` steps of gradient descent."""
+    """The bilevel problem: the normalized Gram objective, T = `steps` steps of gradient descent."""
 
     style_weight: float = 2.0
     content_layer: str = "relu2_2"
@@ -159,7 +159,7 @@ def loss(
     contents: Tensors,
     styles: Mapping[str, Tensors],
 ) -> torch.Tensor:
-    """(S,) mean over contents of the normalised loss of (S * B, 3, H, W) outputs."""
+    """(S,) mean over contents of the normalized loss of (S * B, 3, H, W) outputs."""
     seen = features(network, outputs)
     count = (-1, contents["scale"].shape[0])
     error = seen[problem.content_layer].unflatten(0, count) - contents["features"]

@@ -106,7 +106,7 @@ def torch_reference() -> ModuleType:
 
 @pytest.fixture
 def quick_compile() -> Iterator[None]:
-    """XLA without its expensive machine code optimisations: a third of the compile time.
+    """XLA without its expensive machine code optimizations: a third of the compile time.
 
     For tiny programs that run a few times. The program is the same, only its code is slower.
     """

@@ -68,8 +68,8 @@ def test_the_import_loads_neither_jax_nor_numpy():
 def test_every_public_name_is_there_and_no_other():
     for name in ms.__all__:
         assert getattr(ms, name) is not None and name in dir(ms)
-    with pytest.raises(AttributeError, match="has no attribute 'stylise'"):
-        ms.stylise  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'stylize'"):
+        ms.stylize  # noqa: B018
 
 
 @pytest.fixture

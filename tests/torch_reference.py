@@ -243,7 +243,7 @@ def _alexnet(weights: Mapping[str, Any]) -> torch.nn.Sequential:
 
 
 def compressed_vgg(weights: Mapping[str, Any], images: Any) -> list[np.ndarray]:
-    """Last features of four blocks; 1x1 to normalise, then 3x3 with reflection and ReLU."""
+    """Last features of four blocks; 1x1 to normalize, then 3x3 with reflection and ReLU."""
     weights = tensors(weights)
 
     def conv(name: str, z: torch.Tensor) -> torch.Tensor:

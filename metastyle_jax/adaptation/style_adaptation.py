@@ -32,7 +32,7 @@ class AdaptationSettings:
       learning_rate: of Adam; the last convolution moves at `stylization_network.LAST_LAYER_RATE`
         times this rate.
       parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
-      objective: what is minimised.
+      objective: what is minimized.
       noise: standard deviation of the input noise, new in each step, see `input_noise.add_noise`;
         0 for none.
       dtype: of the stylization network's convolutions; None for float32.

@@ -28,7 +28,7 @@ class Task(NamedTuple):
     Attributes:
       args: flags.
       style_path, style: the style image, file and (H, W, 3) in [0, 1].
-      contents: pictures to stylise.
+      contents: pictures to stylize.
       crops: of the first ones, which losses are measured on, (N, size, size, 3) in [0, 1].
       start: where it starts, and what it minimizes.
     """

@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Optimise all pairs and write pictures, previews, `sheet.png` and `report.json`.
+    """Optimize all pairs and write pictures, previews, `sheet.png` and `report.json`.
 
     Raises:
       PartialFailure: some pictures cannot be used; the others have been made.

@@ -60,7 +60,7 @@ class Objective:
 
     @property
     def compared(self) -> style_losses.StyleLoss:
-        """`style_loss` as it is minimised: relative to the style if `normalize`."""
+        """`style_loss` as it is minimized: relative to the style if `normalize`."""
         return fusion.relative(self.style_loss) if self.normalize else self.style_loss
 
 

@@ -9,7 +9,7 @@ a maximum mean discrepancy (MMD) under some kernel ("Demystifying Neural Style T
 over positions x of one image and y of the other. Means, not sums: the losses do not depend on how
 many positions there are, and a style image may have another size than the content.
 
-A `StyleLoss` is a handful of functions: `statistics` summarises features, `distance` compares two
+A `StyleLoss` is a handful of functions: `statistics` summarizes features, `distance` compares two
 summaries. What a style image contributes is thus computed once and only its statistics are kept.
 """
 
@@ -258,7 +258,7 @@ def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def total_variation(images: jax.Array) -> jax.Array:
-    """Mean squared difference of horizontal and of vertical neighbours; (N, H, W, C) -> (N,)."""
+    """Mean squared difference of horizontal and of vertical neighbors; (N, H, W, C) -> (N,)."""
     return mean_square(images[:, 1:] - images[:, :-1]) + mean_square(
         images[:, :, 1:] - images[:, :, :-1]
     )

@@ -1,7 +1,7 @@
 """Convolutions of the stylization network, NHWC and HWIO, and exact rewrites of the slow ones.
 
 A rewrite computes the same sums in another order: equal to the direct form up to rounding in value
-and in every derivative. They are made of linear operations that JAX transposes and linearises, so
+and in every derivative. They are made of linear operations that JAX transposes and linearizes, so
 forward-over-reverse differentiation works through them. They are jitted so that JAX traces and
 differentiates each once per shape, not once per layer.
 """
@@ -134,7 +134,7 @@ def _space_to_depth(x: jax.Array, block: int) -> jax.Array:
 
 
 def upsample_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Nearest-neighbour x2, reflection padding by 1, 3x3 convolution: the direct form.
+    """Nearest-neighbor x2, reflection padding by 1, 3x3 convolution: the direct form.
 
     Args:
       x: (N, H, W, I).
@@ -151,7 +151,7 @@ def upsample_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def upsample_convolve_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`upsample_convolve` as four 2x2 convolutions at the low resolution, 4/9 of the operations.
 
-    Of three neighbouring upsampled rows two are copies of one row, so the kernel rows that meet
+    Of three neighboring upsampled rows two are copies of one row, so the kernel rows that meet
     them add up. The reflected border row is a copy of the border row itself: edge padding.
     """
     n, h, w, _ = x.shape

@@ -14,7 +14,7 @@ LONGEST = 24.0  # pixels: the period beyond which power does not rise any more
 
 
 def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -> jax.Array:
-    """`images` with smooth noise, equal in all colours, in [0, 1].
+    """`images` with smooth noise, equal in all colors, in [0, 1].
 
     Amplitude falls with the square of the frequency, from periods of 24 pixels on: seeds for
     strokes of every size that the network draws, more for large ones than for small ones.

@@ -41,7 +41,7 @@ class Convolution(nn.Module):
       features: output channels.
       size: kernel side.
       stride: 1 or 2.
-      upsample: nearest-neighbour x2 before a 3x3 convolution.
+      upsample: nearest-neighbor x2 before a 3x3 convolution.
       rewrite: use the exact rewrites of `networks.convolution` where there is one.
       gain: of the initial kernel; its entries have variance gain / fan-in.
     """
@@ -78,7 +78,7 @@ class Convolution(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation (Ulyanov et al. 2016) with its affine parameters in "style".
+    """Instance normalization (Ulyanov et al. 2016) with its affine parameters in "style".
 
     Scale and bias are `(C,)`, `(N, C)` with one row per sample, or `(N, H, W, C)` (or anything that
     broadcasts to it) for spatial blends. Statistics are two-pass and float32 whatever the dtype of
@@ -96,9 +96,9 @@ class InstanceNorm(nn.Module):
         scale = self.variable("style", "scale", jnp.full, channels, self.initial_scale).value
         bias = self.variable("style", "bias", jnp.zeros, channels).value
         wide = x.astype(np.promote_types(x.dtype, np.float32))
-        centred = wide - wide.mean(axis=(1, 2), keepdims=True)
-        variance = jnp.square(centred).mean(axis=(1, 2), keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + EPSILON)
+        centered = wide - wide.mean(axis=(1, 2), keepdims=True)
+        variance = jnp.square(centered).mean(axis=(1, 2), keepdims=True)
+        normal = centered * jax.lax.rsqrt(variance + EPSILON)
         return (normal * _spatial(scale) + _spatial(bias)).astype(x.dtype)
 
 

@@ -158,7 +158,7 @@ def features(
       images: (N, H, W, 3) RGB in [0, 1].
       layers: names such as `relu2_2`.
       architecture: a key of `ARCHITECTURES`.
-      pooling: "max" as trained, or "average" (Gatys et al. 2016), smoother for optimisation.
+      pooling: "max" as trained, or "average" (Gatys et al. 2016), smoother for optimization.
       dtype: of the convolutions (for example bfloat16); None keeps that of `images`.
 
     Returns:

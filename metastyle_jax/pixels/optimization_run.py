@@ -94,7 +94,7 @@ def run(
     *,
     resume: bool = False,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Optimise a group; writes `out/images/NAME.png` and previews.
+    """Optimize a group; writes `out/images/NAME.png` and previews.
 
     Args:
       schedule: sizes, steps, previews.

@@ -1,4 +1,4 @@
-"""What an optimisation of pixels has reached, in a file, so that it survives interruption."""
+"""What an optimization of pixels has reached, in a file, so that it survives interruption."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def written_out(params, style_image, contents, features, settings, moves):
     for _ in range(settings.steps):
         loss, gradient = jax.value_and_grad(loss_fn)(fast)
         updates, state = optimizer.update(gradient, state, fast)
-        if "weights" in fast:  # nothing normalises what the last convolution does
+        if "weights" in fast:  # nothing normalizes what the last convolution does
             last = {name: 0.1 * leaf for name, leaf in updates["weights"]["conv4"].items()}
             updates["weights"] = {**updates["weights"], "conv4": last}
         fast = optax.apply_updates(fast, updates)

@@ -1,4 +1,4 @@
-"""Embedded colour profiles are used, against profiles whose effect is known by construction."""
+"""Embedded color profiles are used, against profiles whose effect is known by construction."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def test_a_profile_that_cannot_be_used_is_ignored_with_a_note(tmp_path, profile)
     assert "profile" in note and "ignored" in note
 
 
-def test_a_grey_profile_does_not_spoil_a_grey_picture_with_transparency(tmp_path):
-    grey = noisy(24, 20, 2)
-    grey[..., 1] = 255
-    Image.fromarray(grey, mode="LA").save(tmp_path / "a.png", icc_profile=SRGB)
-    expected = np.repeat(grey[..., :1], 3, -1)
+def test_a_gray_profile_does_not_spoil_a_gray_picture_with_transparency(tmp_path):
+    gray = noisy(24, 20, 2)
+    gray[..., 1] = 255
+    Image.fromarray(gray, mode="LA").save(tmp_path / "a.png", icc_profile=SRGB)
+    expected = np.repeat(gray[..., :1], 3, -1)
     np.testing.assert_allclose(images.read_image(tmp_path / "a.png") * 255, expected, atol=1.01)
 
 

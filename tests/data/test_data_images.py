@@ -133,16 +133,16 @@ def test_cmyk(tmp_path):
         np.testing.assert_allclose(image[8, 8::16], expected, atol=0.03)
 
 
-def test_grey_and_one_bit(tmp_path):
-    grey = np.array([[0, 77, 255]], np.uint8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(grey).convert("1", dither=Image.Dither.NONE).save(tmp_path / "bit.png")
-    three = np.repeat(grey[..., None], 3, -1) / 255.0
-    np.testing.assert_allclose(images.read_image(tmp_path / "grey.png"), three, atol=1e-7)
+def test_gray_and_one_bit(tmp_path):
+    gray = np.array([[0, 77, 255]], np.uint8)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    Image.fromarray(gray).convert("1", dither=Image.Dither.NONE).save(tmp_path / "bit.png")
+    three = np.repeat(gray[..., None], 3, -1) / 255.0
+    np.testing.assert_allclose(images.read_image(tmp_path / "gray.png"), three, atol=1e-7)
     np.testing.assert_array_equal(images.read_image(tmp_path / "bit.png")[0, :, 1], [0, 0, 1])
 
 
-def test_sixteen_bit_grey_keeps_its_depth(tmp_path):
+def test_sixteen_bit_gray_keeps_its_depth(tmp_path):
     values = np.linspace(0, 65535, 300).astype(np.uint16)
     rows = b"\0" + values.astype(">u2").tobytes()
     (tmp_path / "a.png").write_bytes(png_bytes(300, 1, 16, 0, rows))
@@ -355,7 +355,7 @@ def test_resampling_averages_when_shrinking_and_keeps_constants(dtype):
     np.testing.assert_allclose(large, np.broadcast_to(one, large.shape), rtol=1e-5)
 
 
-def test_center_crop_takes_the_centre():
+def test_center_crop_takes_the_center():
     image = np.zeros((20, 60, 3), np.float32)
     image[:, 20:40] = 1.0
     np.testing.assert_array_equal(resizing.center_crop_resized(image, 20), 1.0)

@@ -102,7 +102,7 @@ def test_every_image_once_per_epoch_in_changing_order():
 
 
 def test_support_and_query_are_independent():
-    """No epoch of one stream repeats an epoch of the other, also for neighbouring seeds."""
+    """No epoch of one stream repeats an epoch of the other, also for neighboring seeds."""
     orders = []
     for seed in (0, 1, 2):
         runs = take(make(Plain(12), seed=seed, threads=0), 12)

@@ -47,7 +47,7 @@ def test_contents_and_styles_have_streams_of_their_own():
 
 
 def test_styles_have_finer_texture_than_contents():
-    """Styles are textures: more of their variation is between neighbours."""
+    """Styles are textures: more of their variation is between neighbors."""
 
     def roughness(paint):
         values = []
@@ -75,7 +75,7 @@ def test_source():
         drawn_source.ProceduralSource("style", 0, 32)
 
 
-def test_ramp_interpolates_between_its_colours():
+def test_ramp_interpolates_between_its_colors():
     colors = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     t = np.array([0.0, 0.25, 1.0, 2.0, -1.0])
     expected = [[0, 0, 1], [0.25, 0, 0.75], [1, 0, 0], [1, 0, 0], [0, 0, 1]]

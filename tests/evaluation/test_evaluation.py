@@ -98,7 +98,7 @@ def test_missing_lpips_weights_name_the_way_out(tmp_path, monkeypatch):
 
 def test_ssim_is_the_mean_over_windows(float64):
     x, y = tiny.images(2, 13, 14, seed=1), tiny.images(2, 13, 14, seed=2)
-    grey = [np.asarray(z) @ (0.299, 0.587, 0.114) for z in (x, y)]
+    gray = [np.asarray(z) @ (0.299, 0.587, 0.114) for z in (x, y)]
     offsets = np.arange(-5, 6)
     window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
     window /= window.sum()
@@ -106,7 +106,7 @@ def test_ssim_is_the_mean_over_windows(float64):
         values = []
         for i in range(3):
             for j in range(4):
-                a, b = (z[n, i : i + 11, j : j + 11] for z in grey)
+                a, b = (z[n, i : i + 11, j : j + 11] for z in gray)
                 mean_a, mean_b = (window * a).sum(), (window * b).sum()
                 cross = (window * (a - mean_a) * (b - mean_b)).sum()
                 spread = (window * (a - mean_a) ** 2).sum() + (window * (b - mean_b) ** 2).sum()

@@ -9,7 +9,7 @@ from metastyle_jax.features import matching
 
 
 def plain(*corners: tuple[float, float, float]) -> np.ndarray:
-    """12 x 16 pixels of one colour, or of two: that of the upper left, that of the rest."""
+    """12 x 16 pixels of one color, or of two: that of the upper left, that of the rest."""
     image = np.empty((12, 16, 3), np.float32)
     image[:] = corners[-1]
     image[:6, :6] = corners[0]

@@ -157,7 +157,7 @@ def test_rewrites_have_the_derivatives_of_the_direct_form(rewrite, direct, shape
 
 
 @pytest.mark.parametrize("axes", [(0, None), (1, None), (0, 0), (None, 3)], ids=str)
-def test_vectorised_quick_convolutions_are_the_single_ones(axes):
+def test_vectorized_quick_convolutions_are_the_single_ones(axes):
     shapes = ((1, 7, 8, 64), (3, 3, 64, 64))
     arguments = [
         0.2 * random(*(shape if axis is None else (*shape[:axis], 3, *shape[axis:])), seed=seed)

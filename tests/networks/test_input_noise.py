@@ -20,11 +20,11 @@ OBJECTIVE = perceptual.Objective(content_layers=("relu1_2",), style_layers=("rel
 
 
 def noise_alone(count: int, height: int, width: int, deviation: float = 0.05) -> np.ndarray:
-    grey = jnp.full((count, height, width, 3), 0.5)
-    return np.asarray(add_noise(jax.random.key(0), grey, deviation), np.float64) - 0.5
+    gray = jnp.full((count, height, width, 3), 0.5)
+    return np.asarray(add_noise(jax.random.key(0), gray, deviation), np.float64) - 0.5
 
 
-def test_has_the_deviation_asked_for_and_is_grey_and_each_images_own():
+def test_has_the_deviation_asked_for_and_is_gray_and_each_images_own():
     noise = noise_alone(3, 48, 64)
     np.testing.assert_allclose(noise.mean(axis=(1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(noise.std(axis=(1, 2)), 0.05, rtol=1e-4)

@@ -55,7 +55,7 @@ def test_every_convolution_but_the_last_has_a_norm_of_its_width():
 
 @pytest.mark.parametrize("blur", [False, True])
 def test_initial_network_draws_a_blurred_copy(blur):
-    """Of what the instance norms leave: each colour with mean 0 and deviation 1."""
+    """Of what the instance norms leave: each color with mean 0 and deviation 1."""
     sizes = {"width": stylization_network.COPYING_WIDTH, "residual_blocks": 1, "blur": blur}
     init = jax.jit(functools.partial(stylization_network.init, **sizes))
     params = init(jax.random.key(0))
@@ -72,7 +72,7 @@ def test_initial_network_draws_a_blurred_copy(blur):
     assert params["weights"]["conv2"]["kernel"][..., 24:].std() > 0.01
 
 
-def test_a_narrow_initial_network_keeps_variance_skips_its_blocks_and_is_near_grey():
+def test_a_narrow_initial_network_keeps_variance_skips_its_blocks_and_is_near_gray():
     # compiled as a whole: op by op it takes ten times as long
     init = jax.jit(functools.partial(stylization_network.init, width=4, residual_blocks=1))
     params = init(jax.random.key(0))

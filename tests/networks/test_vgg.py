@@ -152,5 +152,5 @@ def test_gradient_of_max_pool_compiles_to_plain_comparisons():
         lowered = jax.jit(jax.grad(lambda x: jnp.square(pool(x)).sum())).lower(x)
         return (lowered.as_text() + lowered.compile().as_text()).replace("-", "_")
 
-    assert "select_and_scatter" in program(window), "the test no longer recognises the operation"
+    assert "select_and_scatter" in program(window), "the test no longer recognizes the operation"
     assert "select_and_scatter" not in program(vgg.max_pool)

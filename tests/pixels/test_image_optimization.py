@@ -1,4 +1,4 @@
-"""Optimisation of pixels: each picture on its own, gradients, balance, resuming, the command."""
+"""Optimization of pixels: each picture on its own, gradients, balance, resuming, the command."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(how, contents, styles, **options):
 @pytest.mark.parametrize(
     "optimizer, rate, loss", [("adam", 0.02, "gaussian(1)"), ("lbfgs", 1.0, "0.5*bn + 0.5*linear")]
 )
-def test_pictures_of_one_program_are_optimised_each_on_its_own(optimizer, rate, loss):
+def test_pictures_of_one_program_are_optimized_each_on_its_own(optimizer, rate, loss):
     contents, styles = images(2, 16, 20), list(images(2, 12, 16, seed=1))
     how = settings(optimizer=optimizer, learning_rate=rate, loss=loss)
     together, losses = run(how, contents, styles)

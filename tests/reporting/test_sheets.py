@@ -10,8 +10,8 @@ from metastyle_jax.reporting.sheets import GUTTER, contact_sheet
 RED = np.array([255, 0, 0], np.uint8)
 
 
-def plain(height: int, width: int, colour=(1.0, 0.0, 0.0)) -> np.ndarray:
-    return np.broadcast_to(np.float32(colour), (height, width, 3))
+def plain(height: int, width: int, color=(1.0, 0.0, 0.0)) -> np.ndarray:
+    return np.broadcast_to(np.float32(color), (height, width, 3))
 
 
 def test_one_square_fills_its_cell():

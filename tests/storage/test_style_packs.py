@@ -47,7 +47,7 @@ def test_a_pack_fits_the_embedded_network(pack, embedded):
     assert np.concatenate(moved).mean() > 0.03
     with Image.open(pack.thumbnail) as image:
         assert image.size == (160, 160)
-        assert np.asarray(image, float).std() > 10  # a picture, not one colour
+        assert np.asarray(image, float).std() > 10  # a picture, not one color
 
 
 def test_what_is_no_pack_is_a_path():

@@ -83,7 +83,7 @@ def test_study_drawings_judges_what_each_network_draws(quick_compile, standard_p
     assert [row["network"] for row in rows] == ["compact", "compact:twin"]
     # the same network under another name draws the same
     assert float(rows[0]["loss"]) == pytest.approx(float(rows[1]["loss"]), rel=1e-6)
-    # the judge is what was minimised: three steps are better than none
+    # the judge is what was minimized: three steps are better than none
     content, style = (
         resizing.center_crop_resized(images.read_image(tmp_path / name), 32)
         for name in ("a.png", "b.png")

@@ -232,7 +232,7 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compi
         "gaussian",
     ]
     judged = list(csv.DictReader((out / "cross_loss.csv").open()))
-    assert [row["optimised for"] for row in judged] == ["linear", "gaussian(0.5)"]
+    assert [row["optimized for"] for row in judged] == ["linear", "gaussian(0.5)"]
     assert 0 < float(judged[0]["linear"]) < 1  # nearer to the style than the content is
     assert "gallery.png" in (out / "study.md").read_text()
 

@@ -93,7 +93,7 @@ def steps_in(path: Path) -> list[int]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    # compiled as the tests are: other optimisations would round differently
+    # compiled as the tests are: other optimizations would round differently
     name = "jax_disable_most_optimizations"
     before = jax.config.read(name)
     jax.config.update(name, True)

@@ -17,7 +17,7 @@ from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Row
 from metastyle_jax.runtime import compilation
 
-JUDGEMENTS = 16  # random draws that the mean of a random loss is over
+JUDGMENTS = 16  # random draws that the mean of a random loss is over
 
 
 class PictureSetup(NamedTuple):
@@ -111,7 +111,7 @@ def relative_style_loss(setup: PictureSetup, method: str, images: np.ndarray) ->
     targets = image_optimization.make_targets(
         objective, setup.network, setup.contents, setup.styles
     )
-    draws = range(JUDGEMENTS if objective.style_loss.random else 1)
+    draws = range(JUDGMENTS if objective.style_loss.random else 1)
 
     def loss(x: np.ndarray) -> np.ndarray:
         each = [

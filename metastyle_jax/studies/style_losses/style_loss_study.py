@@ -212,7 +212,7 @@ def judge_gallery(study: LossStudy, setup: PictureSetup) -> list[Row]:
             judge: study_pictures.relative_style_loss(setup, judge, images)
             for judge in study.methods
         }
-        rows.append({"optimised for": method, **judged})
+        rows.append({"optimized for": method, **judged})
     return rows
 
 
