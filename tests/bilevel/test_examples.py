@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -81,3 +82,18 @@ def test_several_devices_compute_the_gradient_of_one(quick_compile):
         for group in (devices[:1], devices)
     )
     assert relative_error(together, alone) < 1e-5
+
+
+def test_the_code_of_the_page_runs(standard_promotion, quick_compile):
+    page = Path(__file__).resolve().parents[2] / "docs" / "bilevel.md"
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(block, names)
+    step = 1e-2
+    at = [names["outer_loss"](h, names["training"], names["validation"]) for h in (step, -step)]
+    assert float(names["gradient"]) == pytest.approx(float(at[0] - at[1]) / (2 * step), rel=1e-2)
+    gradient_fn = names["parallel_gradient"](lambda a, tasks: (a * tasks).mean(), jax.devices())
+    tasks = np.arange(2.0 * len(jax.devices()), dtype="float32")
+    assert gradient_fn(1.0, tasks) == pytest.approx(tasks.mean())
+    updates, _ = names["optimizer"].update(names["fast"], names["optimizer"].init(names["fast"]))
+    np.testing.assert_allclose(updates["dense"]["kernel"], -0.1, rtol=1e-6)
