@@ -86,7 +86,7 @@ def _adapt(task: Task, stop: interrupts.StopRequests) -> AdaptedTask:
     )
 
     def stopping() -> bool:
-        stop.finish_steps()  # there is something to keep from the first step on
+        stop.complete_steps()  # there is something to keep from the first step on
         return stop.received
 
     result = service.adapt(
