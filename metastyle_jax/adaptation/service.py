@@ -150,12 +150,10 @@ def adapt(
     )
     crops = pipeline.crops(
         contents,
-        image_size=options.size,
+        pipeline.Crop(options.size, options.min_scale, options.max_scale),
         count=options.batch,
-        seed=options.seed,
-        min_scale=options.min_scale,
-        max_scale=options.max_scale,
-        threads=options.threads,
+        order=pipeline.Order(options.seed),
+        reading=pipeline.Reading(options.threads),
     )
 
     def after_step(step: int, params: Any, metrics: dict[str, float], seconds: float) -> None:

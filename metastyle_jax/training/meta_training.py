@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from metastyle_jax.data import pipeline
 from metastyle_jax.data.folder import FolderSource
-from metastyle_jax.data.pipeline import ImageSource, batches
+from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
@@ -113,18 +114,16 @@ def _open_sources(config: Settings) -> dict[str, ImageSource]:
 def _batches(
     config: Settings, sources: dict[str, ImageSource], start_step: int, seed: int
 ) -> Iterator[Batch]:
-    return batches(
+    crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
+    return pipeline.batches(
         sources["content"],
         sources["style"],
-        image_size=config.data.image_size,
         styles=config.batch.styles,
         contents=config.batch.contents,
-        seed=seed,
-        start_step=start_step,
-        content_max_scale=config.data.max_scale,
-        style_max_scale=config.data.max_scale,
-        min_scale=config.data.min_scale,
-        threads=config.data.threads,
+        content_crop=crop,
+        style_crop=crop,
+        order=pipeline.Order(seed, start_step),
+        reading=pipeline.Reading(config.data.threads),
     )
 
 

@@ -45,7 +45,13 @@ def test_is_the_loop_on_the_crops_of_the_seed_with_the_noise_of_the_start(start)
     settings = style_adaptation.AdaptationSettings(
         OBJECTIVE, steps=3, learning_rate=1e-2, parameters="norm", noise=0.1
     )
-    crops = pipeline.crops(pictures(3), image_size=16, count=2, seed=5, threads=1)
+    crops = pipeline.crops(
+        pictures(3),
+        pipeline.Crop(16),
+        count=2,
+        order=pipeline.Order(5),
+        reading=pipeline.Reading(threads=1),
+    )
     expected = style_adaptation.adapt(
         start.stylizer.params, pictures(1)[0], crops, start.network, settings
     )

@@ -42,9 +42,18 @@ class Ramps:
 
 
 def make(content_source=None, style_source=None, **changes):
-    arguments = {"image_size": 8, "styles": 2, "contents": 3, "seed": 0, "threads": 2}
+    size, reading = changes.pop("image_size", 8), {"threads": 2}
+    reading |= {name: changes.pop(name) for name in ("threads", "prefetch") if name in changes}
+    flips = [changes.pop(f"flip_{kind}", True) for kind in ("contents", "styles")]
+    order = {"seed": 0} | {k: changes.pop(k) for k in ("seed", "start_step") if k in changes}
     return pipeline.batches(
-        content_source or Plain(10), style_source or Plain(4), **(arguments | changes)
+        content_source or Plain(10),
+        style_source or Plain(4),
+        **({"styles": 2, "contents": 3} | changes),
+        content_crop=pipeline.Crop(size, flip=flips[0]),
+        style_crop=pipeline.Crop(size, flip=flips[1]),
+        order=pipeline.Order(**order),
+        reading=pipeline.Reading(**reading),
     )
 
 
@@ -127,7 +136,12 @@ def test_flips_can_be_turned_off():
 def test_views_are_different_crops_of_one_image():
     def views(count: int) -> np.ndarray:
         stream = pipeline.crops(
-            Ramps(), image_size=8, count=3, seed=0, max_scale=2, views=count, threads=0
+            Ramps(),
+            pipeline.Crop(8, max_scale=2),
+            count=3,
+            order=pipeline.Order(0),
+            views=count,
+            reading=pipeline.Reading(threads=0),
         )
         return next(stream)
 

@@ -163,14 +163,12 @@ def _batches(
     streams = [
         pipeline.crops(
             sources[kind],
-            image_size=config.data.image_size,
+            pipeline.Crop(config.data.image_size, max_scale=config.data.max_scale),
             count=count,
-            seed=config.seed,
+            order=pipeline.Order(config.seed, start_step),
             stream=stream,
-            start_step=start_step,
-            max_scale=config.data.max_scale,
             views=2,
-            threads=config.data.threads,
+            reading=pipeline.Reading(config.data.threads),
         )
         for stream, (kind, count) in enumerate(
             (("style", config.batch.styles), ("content", config.batch.contents))

@@ -55,17 +55,16 @@ def load_point(
     Raises:
       UserError: images, weights or the initialization cannot be loaded.
     """
+    crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
     stream = pipeline.batches(
         source(config, "content"),
         source(config, "style"),
-        image_size=config.data.image_size,
         styles=styles or config.batch.styles,
         contents=config.batch.contents,
-        seed=config.seed,
-        content_max_scale=config.data.max_scale,
-        style_max_scale=config.data.max_scale,
-        min_scale=config.data.min_scale,
-        threads=0,
+        content_crop=crop,
+        style_crop=crop,
+        order=pipeline.Order(config.seed),
+        reading=pipeline.Reading(threads=0),
     )
     return MeasurementPoint(
         load_params(config, init),
