@@ -85,7 +85,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+# the longest ones
+SLOW = (
+    "momentum, clipping, one learned rate",
+    "part of the style, a rate per layer and step, multi-step loss",
+    "adam, a rate per parameter, one of two steps",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in OPTIONS],
+)
 def test_exact_equals_reverse_and_finite_differences(name):
     options = dict(OPTIONS[name])
     subset = options.pop("subset", "norm")

@@ -108,6 +108,7 @@ def test_without_inner_steps_the_loss_is_that_of_the_predicted_styles():
     assert np.abs(rows[0] - rows[1]).max() > 1e-3  # each style has its own
 
 
+@pytest.mark.slow
 def test_gradient_after_an_inner_step_equals_reverse_over_reverse():
     params, _, _ = case()
     exact = jax.jit(jax.grad(lambda p: loss_of(1)(p)[0]))(params)

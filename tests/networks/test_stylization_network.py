@@ -185,6 +185,7 @@ def test_the_style_undoes_any_gain_of_a_convolution(float64):
     np.testing.assert_allclose(stylize(weights, params["style"], x), expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_rewrites_change_neither_value_nor_first_nor_second_derivative(float64):
     # no residual block: there is nothing to rewrite in it
     params, x = tiny.parameters(residual_blocks=0), tiny.images(2, 17, 18)

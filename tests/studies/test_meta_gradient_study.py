@@ -53,6 +53,7 @@ def test_ends_of_a_known_spectrum():
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_inner_spectrum_equals_that_of_the_dense_hessian(quick_compile):
     config = tiny_config()
     point = measurement_point.load_point(config, "random", batches=1, styles=1)

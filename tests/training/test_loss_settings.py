@@ -108,6 +108,7 @@ def meta_gradient(loss: str, estimator):
     return lambda step: gradient(np.int32(step))
 
 
+@pytest.mark.slow
 def test_exact_meta_gradients_equal_reverse_under_every_loss(float64, quick_compile):
     loss = "poly(1) + 0.5*bn + gaussian(1) + sliced_wasserstein(2)"
     exact, metrics = meta_gradient(loss, bilevel.exact)(3)
@@ -162,6 +163,7 @@ def adapted(tmp_path, *flags: str) -> dict:
     return json.loads((out / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_adapting_under_another_loss_records_it(
     tmp_path, standard_promotion, quick_compile, capsys
 ):

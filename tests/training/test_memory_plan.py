@@ -46,7 +46,9 @@ def on_first_device(tree) -> int:
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("kind, steps", [("shard_map", 1), ("pmap", 0)])
+@pytest.mark.parametrize(
+    ("kind", "steps"), [pytest.param("shard_map", 1, marks=pytest.mark.slow), ("pmap", 0)]
+)
 def test_equals_the_program_for_real_arrays(kind, steps):
     config = tiny_config(
         parallel__kind=kind,
@@ -77,6 +79,7 @@ def test_equals_the_program_for_real_arrays(kind, steps):
     assert predicted.total == sum(found) + predicted.temporary + predicted.results
 
 
+@pytest.mark.slow
 def test_the_largest_batch_fits_and_the_next_does_not(monkeypatch):
     config = tiny_config(inner__steps=0)
     compiled = {}

@@ -330,6 +330,7 @@ def test_trains_with_predicted_styles(tmp_path):
     assert len({json.dumps(digests, sort_keys=True, default=str) for digests in weights}) == 1
 
 
+@pytest.mark.slow
 def test_begins_with_kernels_of_a_training_without_blur(tmp_path):
     changes = {"outer__learning_rate": 0.0, "outer__steps": 1}
     first = meta_training.train(tiny_config(**changes), tmp_path / "first")
@@ -483,6 +484,7 @@ def test_a_configuration_that_lacks_a_setting_is_told_which(section, name, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_trains_with_every_inner_option_at_once(tmp_path):
     """And the first step, first order, gives what a run of first order alone gives."""
     config = tiny_config(
