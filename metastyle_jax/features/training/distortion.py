@@ -1,7 +1,7 @@
 """Distorted pictures for the training of a feature network.
 
 Features that distinguish pictures well may still be bad for style transfer: gradient descent finds
-patterns that no picture has and that these features do not see (docs/results.md). The student
+patterns that no picture has and that these features do not see (docs/results/notebook.md). The student
 therefore also learns from distorted pictures, and contrasts pictures with them.
 """
 
