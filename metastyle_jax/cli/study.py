@@ -13,7 +13,7 @@ from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.storage import folder_lock
 from metastyle_jax.studies.features import feature_drawings, feature_networks
 from metastyle_jax.studies.meta_gradients import meta_gradient_study
-from metastyle_jax.studies.style_losses import style_loss_study
+from metastyle_jax.studies.style_losses import style_loss_settings, style_loss_study
 
 META_GRADIENTS = {
     "init": "where gradients and curvature are measured: random, embedded, a workdir or a file",
@@ -84,7 +84,7 @@ def add_parser(commands: Any) -> None:
             "draw style losses: reconstructions, balance, a table of pictures, sums of losses; "
             "continues a stopped study",
             style_loss_study,
-            style_loss_study.LossStudy,
+            style_loss_settings.LossStudy,
             LOSSES,
         ),
         (

@@ -148,10 +148,10 @@ def _judged(
         write_png(folder / f"{content}.png", output)
     measures = judging.measure(inputs.judge, outputs, contents, style)
     same_judge = inputs.judge.network is inputs.training_judge.network
-    own = (
+    under_training = (
         measures if same_judge else judging.measure(inputs.training_judge, outputs, contents, style)
     )
-    measures["own loss"] = own["loss"]
+    measures["own loss"] = under_training["loss"]
     same = {"style image": name, "method": method, "step": step, "seconds": seconds}
     return [
         {**same, "content image": content, **{key: float(x[i]) for key, x in measures.items()}}

@@ -24,7 +24,7 @@ from metastyle_jax.studies.meta_gradients import (
     measurement_point,
     meta_gradient_study,
 )
-from metastyle_jax.studies.style_losses import style_loss_study
+from metastyle_jax.studies.style_losses import style_loss_settings, style_loss_study
 
 
 def tiny_config():
@@ -194,7 +194,7 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compi
     for name in ("content", "style"):
         pixels = random.uniform(0, 255, (40, 48, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    settings = style_loss_study.LossStudy(
+    settings = style_loss_settings.LossStudy(
         contents=(str(tmp_path / "content.png"),),
         styles=(str(tmp_path / "style.png"),),
         methods=("linear", "gaussian(0.5)"),
@@ -254,5 +254,5 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compi
 def test_mistakes_in_the_study_of_losses_are_one_sentence(tmp_path, changes, message):
     changed = {"contents": ("a.png",), "styles": ("b.png",), **changes}
     with pytest.raises(UserError, match=message):
-        style_loss_study.run(style_loss_study.LossStudy(**changed), tmp_path / "out")
+        style_loss_study.run(style_loss_settings.LossStudy(**changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.features import weight_files
-from metastyle_jax.features.training import distortion, student, teachers
-from metastyle_jax.runtime import compilation
+from metastyle_jax.features.training import distillation_step, student, teachers
+from metastyle_jax.features.training.distillation_step import DistillationState
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
@@ -51,15 +48,6 @@ MINIMUM = {
     "checkpoint.every": 1,
     "checkpoint.keep": 1,
 }
-
-
-@flax.struct.dataclass
-class State:
-    """`step`: () int32; `params`: see `student.init`; `opt_state`: of Adam."""
-
-    step: jax.Array
-    params: student.Params
-    opt_state: Any
 
 
 def train_features(config: Config, workdir: str | Path, *, resume: bool = False) -> Path:
@@ -119,17 +107,10 @@ def _check(config: Config) -> None:
 
 
 def _rates(config: Config) -> dict[str, float]:
-    """The arguments of `_optimizer`."""
+    """The arguments of `distillation_step.make_optimizer`."""
     steps = config.optimizer.steps
     warmup = min(config.optimizer.warmup, steps // 2)
     return {"peak": config.optimizer.learning_rate, "warmup": warmup, "steps": steps}
-
-
-@functools.cache
-def _optimizer(*, peak: float, warmup: int, steps: int) -> optax.GradientTransformation:
-    """One object for one set of arguments: what is compiled for it is compiled once."""
-    rate = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
 
 def _initial_state(
@@ -137,9 +118,13 @@ def _initial_state(
     checkpoints: checkpoint.Checkpoints,
     heads: dict[str, tuple[str, int]],
     resume: bool,
-) -> State:
+) -> DistillationState:
     params = student.init(jax.random.key(config.seed), heads)
-    state = State(jnp.zeros((), jnp.int32), params, _optimizer(**_rates(config)).init(params))
+    state = DistillationState(
+        jnp.zeros((), jnp.int32),
+        params,
+        distillation_step.make_optimizer(**_rates(config)).init(params),
+    )
     return checkpoints.start(state, {}, resume=resume)  # the shapes of its arrays decide
 
 
@@ -182,14 +167,14 @@ def _batches(
 def _loop(
     config: Config,
     workdir: Path,
-    state: State,
+    state: DistillationState,
     data: Iterator[np.ndarray],
     teaching: tuple[teachers.Weights, Mapping[str, teachers.Scale]],
     checkpoints: checkpoint.Checkpoints,
     stop: StopRequests,
-) -> State:
+) -> DistillationState:
     start, total = int(state.step), config.optimizer.steps
-    optimizer = _optimizer(**_rates(config))
+    optimizer = distillation_step.make_optimizer(**_rates(config))
     options = {"contrast_weight": config.contrast_weight, "seed": config.seed}
     advice = (
         f"lower config.optimizer.learning_rate (now {config.optimizer.learning_rate:g}) and go on "
@@ -205,49 +190,12 @@ def _loop(
     ) as log:
         return run_steps(
             state,
-            lambda step, state: _train_step(
+            lambda step, state: distillation_step.train_step(
                 state, next(data), *teaching, optimizer=optimizer, **options
             ),
             Steps(start, total, config.log.every, config.checkpoint.every),
             Session(log, checkpoints, watch, stop),
         )
-
-
-@functools.partial(
-    compilation.jit,
-    static_argnames=("optimizer", "contrast_weight", "seed"),
-    donate_argnames="state",
-)
-def _train_step(
-    state: State,
-    images: jax.Array,
-    teaching: teachers.Weights,
-    scales: Mapping[str, teachers.Scale],
-    *,
-    optimizer: optax.GradientTransformation,
-    contrast_weight: float,
-    seed: int,
-) -> tuple[State, dict[str, jax.Array]]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
-    distorted = distortion.distort(key, images[::2])
-    images = jnp.concatenate([images, distorted])
-    targets = teachers.targets(teaching, images, scales)
-
-    def loss_fn(params: student.Params) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return student.loss(
-            params,
-            images,
-            targets,
-            teachers.heads(teaching),
-            teachers.copied(teaching),
-            distorted=len(distorted),
-            contrast_weight=contrast_weight,
-        )
-
-    grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state)
-    params = cast(student.Params, optax.apply_updates(state.params, updates))
-    return State(state.step + 1, params, opt_state), metrics
 
 
 def _as_float16(network: Any) -> dict[str, np.ndarray]:
