@@ -1,8 +1,8 @@
 """Distorted pictures for the training of a feature network.
 
 Features that distinguish pictures well may still be bad for style transfer: gradient descent finds
-patterns that no picture has and that these features do not see (docs/results/notebook.md). The student
-therefore also learns from distorted pictures, and contrasts pictures with them.
+patterns that no picture has and that these features do not see (docs/results/notebook.md). The
+student therefore also learns from distorted pictures, and contrasts pictures with them.
 """
 
 from __future__ import annotations
