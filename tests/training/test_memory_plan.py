@@ -93,7 +93,7 @@ def test_the_largest_batch_fits_and_the_next_does_not(monkeypatch):
     measure = step_memory.step_memory
     monkeypatch.setattr(step_memory, "step_memory", measured)
     config.batch.styles = 3
-    limit = step_memory(config).total
+    limit = measured(config).total
     config.batch.styles = 2
     (row,) = memory_plan.plan(config, limit=limit, others=(), verify=True).rows
     assert row.steps == 0 and row.compiled and row.largest >= 3
