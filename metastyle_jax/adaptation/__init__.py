@@ -1,3 +1,3 @@
 """Adaptation of a network to one style."""
 
-__all__ = ["from_pictures", "service", "style_adaptation"]
+__all__ = ["from_pictures", "service", "starting_style", "style_adaptation"]

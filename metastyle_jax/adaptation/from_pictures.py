@@ -12,11 +12,12 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.adaptation import service
+from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data import images, in_memory, input_files, resizing
 from metastyle_jax.data.folder import FileSource
 from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.sources import open_source
+from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import initialization
 from metastyle_jax.stylization import loading
@@ -38,6 +39,7 @@ def adapt(
     contents: str | os.PathLike[str] | Sequence[Picture] | np.ndarray | None = None,
     *,
     init: str | os.PathLike[str] | Stylizer = initialization.EMBEDDED,
+    start: str = "",
     features: str | None = None,
     style_size: int = 512,
     progress: Callable[[int, Mapping[str, float]], None] | None = None,
@@ -54,6 +56,8 @@ def adapt(
         ("photos/*.jpg"), "tfds:NAME:SPLIT", "procedural:COUNT"; a list of files, Pillow images or
         arrays; an array (N, H, W, 3). None takes the four embedded samples.
       init: where to start: a stylizer, or what `load` takes.
+      start: the style to start from: "neutral", that of `init`; "predicted", what the predictor of
+        `init` sees in the style image; "" for predicted where `init` has a predictor.
       features: feature network of the loss, such as "vgg16"; None for the one of the training.
       style_size: a style image whose short side is longer is resized to this many pixels.
       progress: called after each step with its number (from 1) and its losses, `{"loss", "content",
@@ -76,8 +80,7 @@ def adapt(
     if min(style.shape[:2]) > style_size:
         style = resizing.resize_short_side(style, style_size)
     source = _source(contents, chosen.size)
-    beginning = init if isinstance(init, Stylizer) else loading.load(init)
-    start = service.start_from(beginning, features=features or "")
+    beginning = service.start_from(_beginning(init, style, start), features=features or "")
 
     def after_step(
         step: int, reached: Stylizer, metrics: Mapping[str, float], seconds: float
@@ -85,7 +88,17 @@ def adapt(
         if progress is not None:
             progress(step, metrics)
 
-    return service.adapt(start, style, source, chosen, on_step=after_step).stylizer
+    return service.adapt(beginning, style, source, chosen, on_step=after_step).stylizer
+
+
+def _beginning(init: Any, style: np.ndarray, start: str) -> Stylizer:
+    """The stylizer to start with; a stylizer or a style has no predictor."""
+    found = None if isinstance(init, Stylizer) else loading.initialization_of(init)
+    if found is not None:
+        return starting_style.stylizer_at_start(found, style, start)
+    if start not in ("", starting_style.NEUTRAL):
+        raise UserError(f"start={start!r} needs an initialization, not one style: leave it out")
+    return init if isinstance(init, Stylizer) else loading.load(init)
 
 
 def _options(given_options: Mapping[str, Any]) -> service.Options:

@@ -186,6 +186,8 @@ def _reached(start: Start, options: Options, steps: int, params: Any) -> Stylize
         **provenance.record_features(start.network),
         **provenance.record_objective(start.objective),
     }
+    if provenance.START in before.record.settings:
+        settings[provenance.START] = before.record.settings[provenance.START]
     record = dataclasses.replace(before.record, name="", settings=settings)
     return Stylizer(params["weights"], params["style"], before.input_noise, record)
 

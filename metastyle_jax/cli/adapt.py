@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metastyle_jax.adaptation import service, style_adaptation
+from metastyle_jax.adaptation import service, starting_style, style_adaptation
 from metastyle_jax.cli import adapt_flags, adapt_input, adapt_output
 from metastyle_jax.cli.adapt_output import AdaptedTask, Task
 from metastyle_jax.data import input_files
@@ -26,7 +27,7 @@ from metastyle_jax.runtime import interrupts
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import folder_lock, initialization, overwriting
 from metastyle_jax.storage.atomic import prepare_folder
-from metastyle_jax.stylization import batch_run, picture_files, stylizer
+from metastyle_jax.stylization import batch_run, picture_files
 from metastyle_jax.stylization.stylizer import Stylizer
 
 BALANCED = 4  # contents that the style weight of --gamma is a mean over
@@ -63,7 +64,7 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     if args.init != initialization.EMBEDDED:
         inputs.append(Path(args.init))
     overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
-    start = _start(args, initialization.load(args.init))
+    start = _start(args, initialization.load(args.init), style)
     crops = adapt_input.center_crops(contents, args.size)
     task = Task(args, style_path, style, contents, crops, start)
     return task._replace(start=_balanced(task))
@@ -71,6 +72,7 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
 
 def _adapt(task: Task, stop: interrupts.StopRequests) -> AdaptedTask:
     args, network = task.args, task.start.network
+    kind = task.start.stylizer.record.settings[provenance.START]
     options = service.Options(
         steps=args.steps,
         learning_rate=args.learning_rate,
@@ -81,7 +83,7 @@ def _adapt(task: Task, stop: interrupts.StopRequests) -> AdaptedTask:
     )
     print(
         f"adapting {args.init} to {task.style_path}: {args.steps} steps, {args.parameters}, "
-        f"features {network.spec} ({network.pooling} pooling)",
+        f"{kind} start, features {network.spec} ({network.pooling} pooling)",
         flush=True,
     )
 
@@ -133,7 +135,9 @@ def _write(out: Path, adapted: AdaptedTask, stop: interrupts.StopRequests) -> di
     return report
 
 
-def _start(args: argparse.Namespace, init: initialization.Initialization) -> service.Start:
+def _start(
+    args: argparse.Namespace, init: initialization.Initialization, style: np.ndarray
+) -> service.Start:
     """The objective, feature network and input noise of the training, changed by the flags."""
     objective = provenance.recorded_objective(init.settings)
     for name in ("content_weight", "style_weight"):
@@ -144,7 +148,7 @@ def _start(args: argparse.Namespace, init: initialization.Initialization) -> ser
             objective = dataclasses.replace(objective, style_loss=fusion.parse(args.style_loss))
         except ValueError as error:
             raise UserError(f"--style-loss: {error}") from error
-    beginning = stylizer.from_initialization(init)
+    beginning = starting_style.stylizer_at_start(init, style, args.start)
     if args.noise is not None:
         beginning = dataclasses.replace(beginning, input_noise=args.noise)
     return service.start_from(beginning, features=args.features or "", objective=objective)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax.adaptation import service
+from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
@@ -51,6 +51,13 @@ def _add_files(add: Callable[..., Any]) -> None:
         default=initialization.EMBEDDED,
         help="where to start: embedded, a workdir of metastyle train (or WORKDIR@STEP), or a "
         "params.safetensors",
+    )
+    add(
+        "--start",
+        choices=starting_style.KINDS,
+        default="",
+        help="the style to start from: one for all images (neutral), or what a network sees in the "
+        "style image (predicted); default: predicted where --init can",
     )
     add(
         "--features",

@@ -120,6 +120,7 @@ def write_report(out: Path, adapted: AdaptedTask, failures: Sequence[str]) -> di
         "init": record.weights_name,
         "weights_digest": record.weights_digest,
         "parameters": args.parameters,
+        "start": record.settings[provenance.START],
         **provenance.record_features(start.network),
         "steps": adapted.steps,
         "interrupted": adapted.steps < args.steps,

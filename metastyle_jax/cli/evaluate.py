@@ -16,6 +16,8 @@ HELP = {
     "init": "starts to score: embedded, a workdir of metastyle train or a params.safetensors, "
     "separated by commas; training from scratch and pixel optimization minimize the objective of "
     "the first one",
+    "start": "the style that adaptation starts from: neutral, predicted or both; default: "
+    "predicted where --init can",
     "moves": "what is adapted: the style alone (norm), all parameters (all), or both",
     "norm_rate": "learning rate of Adam for the style alone",
     "all_rate": "learning rate of Adam for all parameters",

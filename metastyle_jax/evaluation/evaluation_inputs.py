@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from metastyle_jax.adaptation import service
+from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.errors import UserError
@@ -21,7 +22,6 @@ from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, overwriting
-from metastyle_jax.stylization import stylizer
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,11 +42,23 @@ class Candidate(NamedTuple):
     objective: perceptual.Objective
     network: FeatureNetwork
 
-    @property
-    def start(self) -> service.Start:
-        """The start of an adaptation."""
-        stylizer_at_start = stylizer.from_initialization(self.init)
-        return service.Start(stylizer_at_start, self.objective, self.network)
+    def kinds(self, starts: Sequence[str]) -> list[str]:
+        """The starts of `EvaluationSettings.starts`, each once.
+
+        Raises:
+          UserError: it has no predictor, or a start is unknown.
+        """
+        return list(dict.fromkeys(starting_style.kind_of(self.init, start) for start in starts))
+
+    def start(self, style_image: np.ndarray, kind: str) -> service.Start:
+        """The start of an adaptation to a style image, "neutral" or "predicted"."""
+        beginning = starting_style.stylizer_at_start(self.init, style_image, kind)
+        return service.Start(beginning, self.objective, self.network)
+
+    def method(self, kind: str, moves: str) -> str:
+        """The name of an adaptation in tables: "embedded norm", "embedded predicted norm"."""
+        parts = (self.name, moves) if self.init.predictor is None else (self.name, kind, moves)
+        return " ".join(parts)
 
 
 class Pictures(NamedTuple):
@@ -96,6 +108,8 @@ def load(settings: EvaluationSettings, out: Path) -> EvaluationInputs:
     settings = evaluation_settings.with_preset(settings)
     evaluation_settings.check(settings)
     candidates = [_candidate(spec) for spec in settings.init]
+    for candidate in candidates:
+        candidate.kinds(settings.starts)  # refuses a start that there is not
     names = [candidate.name for candidate in candidates]
     for name in names:
         if names.count(name) > 1:

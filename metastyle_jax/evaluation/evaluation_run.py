@@ -21,7 +21,7 @@ from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 
 # settings of the candidates: controls and bounds do not depend on them, and are measured once
-CANDIDATE_SETTINGS = ("init", "moves", "norm_rate", "all_rate", "at", "compare", "preset")
+CANDIDATE_SETTINGS = ("init", "start", "moves", "norm_rate", "all_rate", "at", "compare", "preset")
 CANDIDATE_SETTINGS += ("blind", "blind_pairs")
 
 Method = tuple[str, int, Callable[[EvaluationInputs, int], list[Row]]]
@@ -81,7 +81,7 @@ def _measure(
 
 
 def _candidates(inputs: EvaluationInputs) -> list[Method]:
-    """Every initialization with every choice of moved parameters.
+    """Every initialization with every start and every choice of moved parameters.
 
     The names hold all that the measurements depend on, because records are found by name.
     """
@@ -89,13 +89,14 @@ def _candidates(inputs: EvaluationInputs) -> list[Method]:
     at = ",".join(map(str, settings.at))
     return [
         (
-            f"{candidate.name} {moves}, rate {settings.rate(moves):g}, noise "
-            f"{candidate.start.stylizer.input_noise:g}, after {at}, weights "
+            f"{candidate.method(kind, moves)}, rate {settings.rate(moves):g}, noise "
+            f"{provenance.recorded_noise(candidate.init.settings):g}, after {at}, weights "
             f"{candidate.init.digest[:12]}",
             len(inputs.styles.names),
-            functools.partial(methods.adapt_candidate, candidate=candidate, moves=moves),
+            functools.partial(methods.adapt_candidate, candidate=candidate, kind=kind, moves=moves),
         )
         for candidate in inputs.candidates
+        for kind in candidate.kinds(settings.starts)
         for moves in settings.moves
     ]
 

@@ -22,6 +22,8 @@ class EvaluationSettings:
     Attributes:
       init: initializations to adapt, one or more, each as `initialization.load` reads it. The
         bounds minimize the objective of the first one.
+      start: the style that adaptation starts from: "neutral", "predicted" or both; empty for
+        predicted where an initialization has a predictor, see `starting_style`.
       moves: which parameters adaptation changes: "norm", "all" or both.
       norm_rate, all_rate: learning rates of Adam for "norm" and "all".
       styles, contents: folders of pictures. Pictures are chosen at even distances and cropped to
@@ -50,6 +52,7 @@ class EvaluationSettings:
     """
 
     init: tuple[str, ...] = (initialization.EMBEDDED,)
+    start: tuple[str, ...] = ("",)
     moves: tuple[str, ...] = MOVES
     norm_rate: float = 1e-2
     all_rate: float = 3e-4
@@ -77,6 +80,11 @@ class EvaluationSettings:
     def rate(self, moves: str) -> float:
         """Learning rate of Adam for "norm" or "all"."""
         return self.norm_rate if moves == "norm" else self.all_rate
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """`start`; a flag without a value gives an empty tuple."""
+        return self.start or ("",)
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,18 +47,23 @@ def compare(inputs: EvaluationInputs, number: int, *, name: str) -> list[Row]:
 
 
 def adapt_candidate(
-    inputs: EvaluationInputs, number: int, *, candidate: Candidate, moves: str
+    inputs: EvaluationInputs, number: int, *, candidate: Candidate, kind: str, moves: str
 ) -> list[Row]:
-    """Adaptation of the 3,200 parameters of the style ("norm"), or of all of them."""
+    """Adaptation of the 3,200 parameters of the style ("norm"), or of all of them ("all").
+
+    It starts from the style of `kind`, "neutral" or "predicted".
+    """
     settings = inputs.settings
     options = _options(settings, settings.at, settings.rate(moves), moves)
-    return _adapt(inputs, number, f"{candidate.name} {moves}", candidate.start, options)
+    start = candidate.start(inputs.styles.images[number], kind)
+    return _adapt(inputs, number, candidate.method(kind, moves), start, options)
 
 
 def from_scratch(inputs: EvaluationInputs, number: int) -> list[Row]:
     """A random network trained on this style alone, without input noise (Johnson et al. 2016)."""
     settings = inputs.settings
-    start = dataclasses.replace(inputs.candidates[0].start, stylizer=_untrained(inputs))
+    first = inputs.candidates[0]
+    start = service.Start(_untrained(inputs), first.objective, first.network)
     options = _options(settings, settings.scratch_at, SCRATCH_RATE, "all")
     return _adapt(inputs, number, evaluation_report.SCRATCH, start, options)
 

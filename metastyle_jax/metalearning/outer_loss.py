@@ -87,9 +87,10 @@ def predicted_styles(params: MetaParameters, batch: Batch, task: StyleTask) -> A
     """Where the styles of the batch start by the predictor, leaves (S, C); None without one."""
     if params.predictor is None:
         return None
-    features = task.network.extract(batch.styles, task.objective.style_layers)
-    statistics = jax.lax.stop_gradient(predictor.statistics(features))
-    return predictor.predict(params.predictor, statistics, params.style)
+    network = task.network if task.predictor_network is None else task.predictor_network
+    return predictor.predict_from_images(
+        params.predictor, network, task.objective.style_layers, batch.styles, params.style
+    )
 
 
 def preview(

@@ -30,6 +30,7 @@ class StyleTask:
       network: the feature network.
       noise: standard deviation of the input noise, see `input_noise.add_noise`; None for none.
       dtype, rewrite: of the stylization network, see `stylization_network.stylize`; static.
+      predictor_network: what the predictor of styles sees them with; None for `network`.
     """
 
     objective: perceptual.Objective
@@ -37,6 +38,7 @@ class StyleTask:
     noise: jax.Array | float | None = None
     dtype: str | None = flax.struct.field(pytree_node=False, default=None)
     rewrite: bool = flax.struct.field(pytree_node=False, default=True)
+    predictor_network: FeatureNetwork | None = None
 
     @property
     def random(self) -> bool:

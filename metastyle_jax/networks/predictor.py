@@ -1,21 +1,22 @@
-"""A network that predicts a style from its image: where the inner loop may start in training.
+"""A network that predicts a style from its image: where an adaptation may start.
 
 Ghiasi et al. 2017 ("Exploring the structure of a real-time, arbitrary neural artistic stylization
-network") predict the parameters of the instance norms from an image of the style. Here the
-prediction is scaffolding: shared weights learn to draw many styles, not only what one inner step
-from a neutral style reaches. What is shipped is those weights and the mean prediction.
+network") predict the parameters of the instance norms from an image of the style. Here a prediction
+is a start: a few gradient steps follow it.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from metastyle_jax.networks.feature_network import FeatureNetwork
 
 Params = dict[str, Any]
 Style = Mapping[str, Mapping[str, jax.Array]]
@@ -53,6 +54,22 @@ def init(key: jax.Array, style: Style, *, inputs: int, hidden: int) -> Params:
         "hidden": {"kernel": kernel, "bias": jnp.zeros(hidden)},
         "output": {"kernel": jnp.zeros((hidden, len(flat))), "bias": flat},
     }
+
+
+def predict_from_images(
+    params: Params, network: FeatureNetwork, layers: Iterable[str], images: jax.Array, like: Style
+) -> Style:
+    """Styles, leaves (N, C) in the structure of `like`, from (N, H, W, 3) images in [0, 1].
+
+    Args:
+      params: see `init`.
+      network: what the predictor sees the images with, a constant.
+      layers: of it, in the order of the training.
+      images: of the styles.
+      like: a style, leaves (C,).
+    """
+    inputs = jax.lax.stop_gradient(statistics(network.extract(images, layers)))
+    return predict(params, inputs, like)
 
 
 def predict(params: Params, inputs: jax.Array, like: Style) -> Style:

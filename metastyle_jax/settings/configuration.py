@@ -62,6 +62,8 @@ def _check_combinations(config: Settings) -> None:
 
 
 def _check_layers(config: Settings) -> None:
+    if config.model.predictor and config.model.predictor_features:
+        _check_predictor_features(config)
     architecture = config.features.network.partition(":")[0]
     for name in ("content_layers", "style_layers"):
         try:
@@ -71,6 +73,14 @@ def _check_layers(config: Settings) -> None:
             raise UserError(f"config.{setting}: {error}") from error
         if config.data.image_size >> (int(convs[-1][4]) - 1) < 1:
             raise UserError(f"config.data.image_size is too small for config.objective.{name}")
+
+
+def _check_predictor_features(config: Settings) -> None:
+    architecture = config.model.predictor_features.partition(":")[0]
+    try:
+        vgg.needed_convs(architecture, config.objective.style_layers)
+    except ValueError as error:
+        raise UserError(f"config.model.predictor_features: {error}") from error
 
 
 def _check_style_loss(config: Settings) -> None:

@@ -48,11 +48,20 @@ def make_objective(config: Settings) -> perceptual.Objective:
     )
 
 
-def make_task(config: Settings, network: FeatureNetwork) -> StyleTask:
-    """What a configuration asks the stylization network to do, judged by `network`."""
+def make_task(
+    config: Settings, network: FeatureNetwork, predictor_network: FeatureNetwork | None = None
+) -> StyleTask:
+    """What a configuration asks the stylization network to do.
+
+    Args:
+      config: settings.
+      network: the feature network of the loss.
+      predictor_network: that of the predictor, if it is another one.
+    """
     return StyleTask(
         objective=make_objective(config),
         network=network,
+        predictor_network=predictor_network,
         noise=config.data.noise or None,
         dtype=dtype_of(config.model.dtype),
     )
@@ -135,7 +144,8 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
         rates = learned_rates.init(kind, fast, config.inner.steps)
         meta_parameters = dataclasses.replace(meta_parameters, inner_rates=rates)
     if hidden := config.model.predictor:
-        architecture = config.features.network.partition(":")[0]
+        features = config.model.predictor_features or config.features.network
+        architecture = features.partition(":")[0]
         layers = config.objective.style_layers
         network = predictor.init(
             jax.random.fold_in(key, 1),

@@ -10,6 +10,7 @@ from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 NOISE = "data.noise"
+START = "adaptation.start"  # "neutral" or "predicted"
 # for parameters whose training nobody recorded
 EMBEDDED_FEATURES = "compact"
 NORMALIZED = perceptual.Objective(
@@ -78,6 +79,14 @@ def recorded_features(recorded: Mapping[str, Any], instead: str = "") -> tuple[s
     if architecture != spec.partition(":")[0]:
         return instead, trained_with
     return instead or spec, recorded.get("features.pooling") or trained_with
+
+
+def recorded_predictor_features(recorded: Mapping[str, Any]) -> tuple[str, vgg.Pooling]:
+    """What a predictor saw the styles with, and how that pools, see `features.registry.load`."""
+    spec = recorded.get("model.predictor_features")
+    if not spec:
+        return recorded_features(recorded)
+    return spec, vgg.POOLING[spec.partition(":")[0]]
 
 
 def recorded_noise(recorded: Mapping[str, Any]) -> float:

@@ -86,6 +86,11 @@ class Model:
         "all styles",
         _at_least(0),
     )
+    predictor_features: str = _setting(
+        "",
+        "feature network that the predictor sees a style with, at objective.style_layers; empty "
+        "for features.network",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -38,20 +39,35 @@ def load(spec: str | os.PathLike[str], *, init: str | None = None) -> Stylizer:
     return Stylizer(params["weights"], params["style"], loaded.input_noise, loaded.record)
 
 
+def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initialization | None:
+    """What `spec` of `load` names, if that is no single style; None for a pack or a style file.
+
+    Raises:
+      UserError: a file is missing, damaged, or of another kind.
+    """
+    name = os.fspath(spec)
+    if name.startswith(style_packs.PREFIX):
+        return None
+    path = Path(name).expanduser()
+    if name != initialization.EMBEDDED and path.is_file():
+        if style_file.format_of(path) == style_file.STYLE_FORMAT:
+            return None
+    elif path.suffix == ".safetensors":
+        raise UserError(f"{name}: there is no such file; check the name")
+    return initialization.load(name)
+
+
 def _load(name: str, init: str | None) -> Stylizer:
+    found = initialization_of(name)
+    if found is not None:
+        loaded = stylizer.from_initialization(found)
+        if not Path(name).expanduser().is_file():
+            return loaded
+        # a parameter file is whole, and so is what is saved of it
+        return dataclasses.replace(loaded, record=Record(name, found.settings))
     if name.startswith(style_packs.PREFIX):
         return _of_style_file(style_packs.resolve(name), name, init)
-    path = Path(name).expanduser()
-    if name == initialization.EMBEDDED or not path.is_file():
-        if path.suffix == ".safetensors":
-            raise UserError(f"{name}: there is no such file; check the name")
-        return stylizer.from_initialization(initialization.load(name))
-    if style_file.format_of(path) == style_file.STYLE_FORMAT:
-        return _of_style_file(path, name, init)
-    params, metadata = style_file.load_params(path)
-    settings = metadata["settings"]
-    noise = provenance.recorded_noise(settings)
-    return Stylizer(params["weights"], params["style"], noise, Record(name, settings))
+    return _of_style_file(Path(name).expanduser(), name, init)
 
 
 def _of_style_file(path: Path, name: str, spec: str | None) -> Stylizer:

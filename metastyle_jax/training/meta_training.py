@@ -23,7 +23,6 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
-from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import sharding
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
@@ -34,7 +33,7 @@ from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import progress_sheet, training_advice
-from metastyle_jax.training.program import load_network, pick_devices, wrap_steps
+from metastyle_jax.training.program import load_task, pick_devices, wrap_steps
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ def _train(
 ) -> outer_step.TrainState:
     devices = pick_devices(config)
     sources = _open_sources(config)
-    network = load_network(config)
+    task = load_task(config)
     optimizer = construction.make_outer_optimizer(config)
     recorded = resuming.recorded(config, sources)
     with (
@@ -89,7 +88,7 @@ def _train(
         _write_json(workdir / "config.json", schema.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
-            return _loop(config, workdir, steps, state, network, sources, checkpoints, stop)
+            return _loop(config, workdir, steps, state, task, sources, checkpoints, stop)
         finally:
             _list_skipped(workdir, sources)
 
@@ -170,7 +169,7 @@ def _loop(
     workdir: Path,
     steps: tuple[sharding.Parallel, sharding.Parallel],
     state: outer_step.TrainState,
-    network: FeatureNetwork,
+    task: StyleTask,
     sources: dict[str, ImageSource],
     checkpoints: checkpoint.Checkpoints,
     stop: StopRequests,
@@ -178,7 +177,6 @@ def _loop(
     start, total = int(state.step), config.outer.steps
     data = _batches(config, sources, start, config.seed)
     _, wrapped = steps
-    task = construction.make_task(config, network)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
     compiling = (first_order_steps + 1,)  # beside the first step of the session

@@ -1,4 +1,4 @@
-"""What training runs: the feature network and the compiled outer step of a configuration."""
+"""What training runs: the feature networks and the compiled outer step of a configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
-from metastyle_jax.networks import feature_network
+from metastyle_jax.metalearning.style_tasks import StyleTask
+from metastyle_jax.networks import feature_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.networks.vgg import Pooling
 from metastyle_jax.runtime import sharding
@@ -38,7 +39,7 @@ def pick_devices(config: Settings) -> list[sharding.Device]:
 
 
 def load_network(config: Settings) -> FeatureNetwork:
-    """The feature network that `config` describes.
+    """The feature network of the losses that `config` describes.
 
     Raises:
       UserError: it cannot be loaded.
@@ -47,11 +48,30 @@ def load_network(config: Settings) -> FeatureNetwork:
     return registry.load(spec, _layers(config), pooling=pooling, dtype=dtype)
 
 
-def network_shapes(config: Settings) -> FeatureNetwork:
-    """The same network with shapes in the place of weights; no file is read."""
+def load_task(config: Settings) -> StyleTask:
+    """The task of `config` with its feature networks.
+
+    Raises:
+      UserError: one of them cannot be loaded.
+    """
+    predictor_network = None
+    if config.model.predictor and (spec := config.model.predictor_features):
+        predictor_network = registry.load(spec, config.objective.style_layers)
+    return construction.make_task(config, load_network(config), predictor_network)
+
+
+def task_shapes(config: Settings) -> StyleTask:
+    """The task with shapes in the place of the weights of feature networks; no file is read."""
     spec, pooling, dtype = _network_settings(config)
     architecture, _ = registry.parse(spec)
-    return feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
+    network = feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
+    predictor_network = None
+    if config.model.predictor and (spec := config.model.predictor_features):
+        architecture, _ = registry.parse(spec)
+        predictor_network = feature_network.shapes(
+            architecture, config.objective.style_layers, pooling=vgg.POOLING[architecture]
+        )
+    return construction.make_task(config, network, predictor_network)
 
 
 def _network_settings(config: Settings) -> tuple[str, Pooling, str | None]:

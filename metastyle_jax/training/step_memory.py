@@ -17,7 +17,7 @@ from metastyle_jax.metalearning.structures import Batch
 from metastyle_jax.runtime import sharding
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.training.program import network_shapes, pick_devices, wrap_steps
+from metastyle_jax.training.program import pick_devices, task_shapes, wrap_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _argument_shapes(
     return (
         step.replicate(jax.eval_shape(init)),
         step.place_batch(batch),
-        step.replicate(construction.make_task(config, network_shapes(config))),
+        step.replicate(task_shapes(config)),
     )
 
 

@@ -588,14 +588,14 @@ def test_a_stop_that_the_set_up_swallows_ends_the_run_after_its_first_step(
     tmp_path, monkeypatch, capsys
 ):
     """An interrupt that is raised within a destructor, say, reaches nobody."""
-    load = meta_training.load_network
+    load = meta_training.load_task
 
     def swallowing(*arguments):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         return load(*arguments)
 
-    monkeypatch.setattr(meta_training, "load_network", swallowing)
+    monkeypatch.setattr(meta_training, "load_task", swallowing)
     with pytest.raises(KeyboardInterrupt):
         meta_training.train(tiny_config(**{"outer.steps": 3}), tmp_path)
     assert "stopped after step 1" in capsys.readouterr().err
