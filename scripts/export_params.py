@@ -25,6 +25,8 @@ def main(arguments: list[str]) -> None:
     settings = {
         name: value for name, value in record["configuration"].items() if name not in OF_MACHINE
     }
+    for name in ("features.network", "model.predictor_features"):
+        settings[name] = settings.get(name, "").partition(":")[0]
     settings["step"] = record["step"]
     command = "scripts/export_params.py"
     style_file.save_params(target, params, settings=settings, command=command, dtype="float16")

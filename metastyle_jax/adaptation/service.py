@@ -102,6 +102,8 @@ def start_from(
 ) -> Start:
     """A start with the feature network and the objective that a stylizer was trained with.
 
+    Without that network on this machine it takes compact, and logs a warning.
+
     Args:
       stylizer: its record says what it was trained with.
       features: another feature network, see `features.registry.load`.
@@ -113,8 +115,7 @@ def start_from(
     settings = stylizer.record.settings
     if objective is None:
         objective = provenance.recorded_objective(settings)
-    spec, pooling = provenance.recorded_features(settings, features)
-    network = registry.load(spec, objective.layers, pooling=pooling)
+    network = registry.load_recorded(settings, objective.layers, instead=features)
     return Start(stylizer, objective, network)
 
 

@@ -62,7 +62,7 @@ def _add_files(add: Callable[..., Any]) -> None:
     add(
         "--features",
         help="feature network: compact, vgg16 or vgg16:FILE (and vgg19); default: the one of the "
-        "training",
+        "training where it is on this machine, otherwise compact",
     )
     add(
         "--training-contents",

