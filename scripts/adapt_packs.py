@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.adaptation import service
+from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data import images, resizing
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, style_file, style_packs
 from metastyle_jax.storage.atomic import atomic_path
-from metastyle_jax.stylization import stylizer
 from metastyle_jax.stylization.stylizer import Stylizer
 
 SAMPLE = "lake.jpg"  # content of the thumbnails
@@ -36,10 +35,14 @@ def main() -> None:
     parser.add_argument("--artworks", type=Path, required=True)
     parser.add_argument("--contents", required=True, help="folder of photographs to adapt on")
     parser.add_argument("--only", default="", help="names, with commas; default: all")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--start", default="", help="neutral or predicted, as in adapt.py")
+    parser.add_argument("--features", default="", help="as in adapt.py")
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
-    parser.add_argument("--size", type=int, default=192, help="of the contents, pixels")
-    parser.add_argument("--style-size", type=int, default=288, help="short side of the artworks")
+    parser.add_argument("--size", type=int, default=256, help="of the contents, pixels")
+    parser.add_argument(
+        "--style-size", type=int, default=512, help="largest short side of the artworks"
+    )
     args = parser.parse_args()
     wanted = [name for name in args.only.split(",") if name]
     packs = [style_packs.find(name) for name in wanted] or style_packs.index()
@@ -47,17 +50,25 @@ def main() -> None:
         if not (args.artworks / pack.image).is_file():
             raise UserError(f"{args.artworks / pack.image} is missing: see {style_packs.INDEX}")
     init = initialization.load()
+    start = starting_style.kind_of(init, args.start)
     for number, pack in enumerate(packs, start=1):
         print(f"[{number}/{len(packs)}] {pack.name}", flush=True)
-        _make(pack, init, args)
+        _make(pack, init, start, args)
     _write_page(init)
 
 
-def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any) -> None:
-    start = service.start_from(stylizer.from_initialization(init))
+def _make(
+    pack: style_packs.Pack, init: initialization.Initialization, kind: str, args: Any
+) -> None:
+    artwork = images.read_image(args.artworks / pack.image)
+    if min(artwork.shape[:2]) > args.style_size:
+        artwork = resizing.resize_short_side(artwork, args.style_size)
+    beginning = starting_style.stylizer_at_start(init, artwork, kind)
+    start = service.start_from(beginning, features=args.features)
     described = {
         "init": init.name,
         "artwork": f"{pack.artist}: {pack.title} ({pack.year})",
+        provenance.START: kind,
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
@@ -68,9 +79,6 @@ def _make(pack: style_packs.Pack, init: initialization.Initialization, args: Any
     }
     if _is_current(pack.style_file, init.digest, described):
         return
-    artwork = images.read_image(args.artworks / pack.image)
-    if min(artwork.shape[:2]) > args.style_size:
-        artwork = resizing.resize_short_side(artwork, args.style_size)
     source = FolderSource(args.contents, "content folder")
     options = service.Options(steps=args.steps, learning_rate=args.learning_rate, size=args.size)
     result = service.adapt(start, artwork, source, options)
