@@ -21,41 +21,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import both_sides
 import jax
-import json_report
 import numpy as np
+import result_files
 import torch
+from pytorch_table import FORMS, HEADER, Case, Measured, record, row
 
 # of the loss: float32 sums in another order; of the gradient (or picture): now and then a ReLU or
 # a maximum falls the other way. That the formulas agree is proven in float64 by the tests.
 TOLERANCE = {"cpu": (1e-4, 2e-2), "cuda": (1e-2, 5e-2)}
-FORMS = ("jax", "NCHW", "channels_last", "compiled")
-HEADER = (
-    "| step | target | PyTorch/JAX | JAX | NCHW | channels_last | compiled "
-    "| JAX compiles | PyTorch compiles | peak JAX (XLA's temporary) | peak PyTorch |",
-    "|---|---|---|---|---|---|---|---|---|---|---|",
-)
-
-
-class Case(NamedTuple):
-    """What is compared; `make` takes one of `FORMS`."""
-
-    name: str
-    target: float | None
-    make: Callable[[str], both_sides.Side]
-
-
-class Measured(NamedTuple):
-    """What was measured of a case: by form, median seconds, those of the first run, peak bytes."""
-
-    case: Case
-    times: Mapping[str, float]
-    first: Mapping[str, float]
-    peaks: Mapping[str, int | None]
-    mine: both_sides.Side
 
 
 def main() -> None:
@@ -73,11 +50,17 @@ def main() -> None:
     notes: list[str] = []
     records: list[dict[str, Any]] = []
     for case in chosen:
-        measured = measure(args, case, notes)
+        try:
+            measured = measure(args, case, notes)
+        except Exception as error:
+            if not args.go_on:
+                raise
+            notes.append(f"- {case.name}: {_one_line(error)}")
+            continue
         lines.append(row(measured))
         print(lines[-1], flush=True)
         records.append(record(measured))
-        json_report.add(args.json, "against_pytorch", {"steps": records, "notes": notes})
+        result_files.add_result(args.json, "against_pytorch", {"steps": records, "notes": notes})
     lines += ["", *notes]
     print("\n".join(notes))
     if args.out:
@@ -102,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument(
-        "--note-differences", action="store_true", help="go on where results differ, with a note"
+        "--go-on", action="store_true", help="results that differ and failures become notes"
     )
     parser.add_argument("--peak", help=argparse.SUPPRESS)  # a form whose memory is printed
     parser.add_argument("--out", type=Path, help="the table")
@@ -153,12 +136,15 @@ def measure(args: argparse.Namespace, case: Case, notes: list[str]) -> Measured:
         except Exception as error:
             if form != "compiled":
                 raise
-            reason = re.sub(r"\s+", " ", str(error))[:300]
-            notes.append(f"- {case.name}, torch.compile: does not work: {reason}")
+            notes.append(f"- {case.name}, torch.compile: does not work: {_one_line(error)}")
     runs = {form: side.run for form, (side, _) in sides.items()}
     times = interleave(args, runs)
     peaks = {form: measure_peak(args, case, form) for form in ("jax", "NCHW")}
     return Measured(case, times, first, peaks, sides["jax"][0])
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))[:300]
 
 
 def check(args: argparse.Namespace, mine: Any, theirs: Any, name: str, notes: list[str]) -> None:
@@ -166,14 +152,14 @@ def check(args: argparse.Namespace, mine: Any, theirs: Any, name: str, notes: li
 
     Raises:
       AssertionError: loss, gradient or picture differ by more than rounding; with
-        --note-differences that is a note.
+        --go-on that is a note.
     """
     assert jax.tree.structure(mine) == jax.tree.structure(theirs), name
     for a, b, tolerance in zip(mine, theirs, TOLERANCE[args.device], strict=True):
         a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)]) for x in (a, b))
         error = float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
         message = f"{name}: relative difference {error:.1e}"
-        if error >= tolerance and args.note_differences:
+        if error >= tolerance and args.go_on:
             notes.append(f"- {message}")
         else:
             assert error < tolerance, message
@@ -230,50 +216,6 @@ def peak_bytes(args: argparse.Namespace, side: both_sides.Side) -> int:
 def _status(field: str) -> int:
     match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(match[1]) * 1024
-
-
-def record(measured: Measured) -> dict[str, Any]:
-    """The row as values that JSON can hold: seconds and bytes by form."""
-    return {
-        "step": measured.case.name,
-        "ratio": _ratio(measured),
-        "seconds": measured.times,
-        "first_seconds": measured.first,
-        "peak_bytes": measured.peaks,
-        "compile_seconds": measured.mine.compile_seconds,
-        "temporary_bytes": measured.mine.temporary,
-    }
-
-
-def _ratio(measured: Measured) -> float:
-    """Seconds of the fastest PyTorch form in units of ours."""
-    best = min(value for form, value in measured.times.items() if form != "jax")
-    return best / measured.times["jax"]
-
-
-def row(measured: Measured) -> str:
-    case, times, first, peaks, mine = measured
-    compiling = first["compiled"] - times["compiled"] if "compiled" in times else None
-    cells = [
-        case.name,
-        f"{case.target}" if case.target else "",
-        f"{_ratio(measured):.2f}",
-        *(_format(times.get(form), 1e3, " ms", digits=_digits(times)) for form in FORMS),
-        f"{mine.compile_seconds:.1f} s",
-        _format(compiling, 1, " s", digits=1),
-        f"{_format(peaks['jax'], 1e-6, ' MB')} ({mine.temporary / 1e6:.0f} MB)",
-        _format(peaks["NCHW"], 1e-6, " MB"),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _digits(times: Mapping[str, float]) -> int:
-    """After the point of milliseconds: a GPU takes a few for what a CPU takes seconds for."""
-    return 2 if min(times.values()) < 0.1 else 0
-
-
-def _format(value: float | None, factor: float, unit: str, digits: int = 0) -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}{unit}"
 
 
 if __name__ == "__main__":

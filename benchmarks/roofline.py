@@ -23,8 +23,8 @@ from typing import Any
 import both_sides
 import jax
 import jax.numpy as jnp
-import json_report
 import numpy as np
+import result_files
 
 OUTER = (
     both_sides.Outer(1, 1, "exact"),
@@ -38,7 +38,7 @@ def main() -> None:
     jax.config.update("jax_platforms", args.device)
     rates = {dtype: matmul_rate(args, dtype) for dtype in dict.fromkeys(("float32", args.dtype))}
     bandwidth = copy_bandwidth(args.repeat, args.copy)
-    json_report.add(args.json, "rates", {"matmul_flops": rates, "copy_bytes": bandwidth})
+    result_files.add_result(args.json, "rates", {"matmul_flops": rates, "copy_bytes": bandwidth})
     shown = [f"{rate / 1e9:.0f} GFLOP/s in {dtype}" for dtype, rate in rates.items()]
     print(f"{jax.devices()[0].device_kind}: {', '.join(shown)}, {bandwidth / 1e9:.1f} GB/s")
     print("| step | operations | bytes | floor | measured | floor / measured |")
@@ -48,7 +48,7 @@ def main() -> None:
         if any(part in name for part in args.match):
             rows.append({"step": name, **measure(args, make(), rates[args.dtype], bandwidth)})
             print(line(rows[-1]), flush=True)
-            json_report.add(args.json, f"roofline {args.dtype}", rows)
+            result_files.add_result(args.json, f"roofline {args.dtype}", rows)
 
 
 def parse() -> argparse.Namespace:

@@ -1,9 +1,10 @@
-"""Results as one JSON file that names the machine and grows with every result."""
+"""Files of results that name the machine and grow with every result: JSON, or CSV for curves."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def add(path: Path | None, name: str, value: Any) -> None:
+def add_result(path: Path | None, name: str, value: Any) -> None:
     """Put the result `name` into the file, which appears whole, with `machine` if it is new.
 
     Args:
@@ -40,6 +41,16 @@ def add(path: Path | None, name: str, value: Any) -> None:
     results[name] = value
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def add_row(path: Path, values: Mapping[str, float], command: str) -> None:
+    """Append a row; a new file begins with a comment (machine, command) and the names."""
+    lines = [",".join(f"{value:.6g}" for value in values.values())]
+    if not path.exists():
+        about = json.dumps({**machine(), "command": command})
+        lines = [f"# {about}", ",".join(values), *lines]
+    with path.open("a") as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def _version(name: str) -> str | None:
