@@ -56,10 +56,10 @@ def main() -> None:
             if not args.go_on:
                 raise
             notes.append(f"- {case.name}: {_one_line(error)}")
-            continue
-        lines.append(row(measured))
-        print(lines[-1], flush=True)
-        records.append(record(measured))
+        else:
+            lines.append(row(measured))
+            print(lines[-1], flush=True)
+            records.append(record(measured))
         result_files.add_result(args.json, "against_pytorch", {"steps": records, "notes": notes})
     lines += ["", *notes]
     print("\n".join(notes))

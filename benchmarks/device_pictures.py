@@ -82,7 +82,7 @@ def crops(pictures: Pictures, key: jax.Array, count: int, size: int) -> jax.Arra
     heights, widths = pictures.heights[number], pictures.widths[number]
     top = jax.random.randint(row, (count,), 0, heights - size + 1)
     left = jax.random.randint(column, (count,), 0, widths - size + 1)
-    steps = jnp.arange(size)
+    steps = jnp.arange(size)[None]
     mirrored = jax.random.bernoulli(flip, shape=(count,))[:, None]
     columns = left[:, None] + jnp.where(mirrored, size - 1 - steps, steps)
     rows = (top[:, None] + steps) * widths[:, None] + pictures.starts[number][:, None]
