@@ -60,7 +60,8 @@ def main() -> None:
             lines.append(row(measured))
             print(lines[-1], flush=True)
             records.append(record(measured))
-        result_files.add_result(args.json, "against_pytorch", {"steps": records, "notes": notes})
+        name = "against PyTorch, eager" if args.no_compile else "against PyTorch"
+        result_files.add_result(args.json, name, {"steps": records, "notes": notes})
     lines += ["", *notes]
     print("\n".join(notes))
     if args.out:

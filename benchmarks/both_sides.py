@@ -223,8 +223,8 @@ def _compiled(lower: Callable, arguments: tuple, keywords: dict, result: Callabl
     lowered = lower(*arguments, **keywords)
     compiled = lowered.compile()
     seconds = time.perf_counter() - start
-    cost = compiled.cost_analysis()
-    counted = cost if jax.default_backend() == "cpu" else lowered.cost_analysis()
+    cost = compiled.cost_analysis() or {}
+    counted = cost if jax.default_backend() == "cpu" else lowered.cost_analysis() or {}
     return Side(
         lambda: jax.block_until_ready(compiled(*arguments, **keywords)),
         result,

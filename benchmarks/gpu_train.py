@@ -3,9 +3,9 @@
 python benchmarks/gpu_train.py --pack .gpu --out OUT --seconds 500 --start params.safetensors
 
 The steps are those of train.py (`metalearning.outer_step.train_step`) with configs/embedded.py and
-the changes of `make_config`; `--set NAME=VALUE` changes more. What differs is where batches come
-from (`device_pictures.py`), and the rate: it is `outer.learning_rate`, as the configuration warms
-up and decays it, until half of the time is over, and falls linearly to 0 from there.
+the changes of `gpu_train_config.py`; `--set NAME=VALUE` changes more. Two things differ. Batches
+come from `device_pictures.py`. The rate is `outer.learning_rate`, as the configuration warms up and
+decays it, until half of the time is over, and falls linearly to 0 from there.
 
 Every minute and at the end OUT gets the files of `training_state.py`, and curves.csv after every
 dispatch: means over its steps. `--resume-from OUT` goes on from such files, with the same flags;
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import shlex
 import sys
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import device_pictures
+import gpu_train_config
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,14 +33,12 @@ import optax
 import result_files
 import training_state
 
-from configs import embedded
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.outer_step import TrainState
 from metastyle_jax.metalearning.structures import MetaParameters
-from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
-from metastyle_jax.settings import configuration, construction, provenance, schema
+from metastyle_jax.settings import construction, schema
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
 from metastyle_jax.training import meta_training, program
@@ -56,8 +54,10 @@ def main() -> None:
     args = parse()
     begin = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.resume_from is not None:
+        args.start = str(args.resume_from / training_state.PARAMS)
     start = initialization.load(args.start)
-    config = make_config(args, start)
+    config = gpu_train_config.make_config(args, start)
     state = first_state(args, config, start)
     pictures = [
         device_pictures.read_tar(args.pack / f"{kind}.tar", config.data.image_size, args.pictures)
@@ -94,46 +94,6 @@ def parse() -> argparse.Namespace:
         help="another setting, such as outer.learning_rate=2e-4; may be repeated",
     )
     return parser.parse_args()
-
-
-def make_config(args: argparse.Namespace, start: initialization.Initialization) -> Settings:
-    """configs/embedded.py with VGG-16 in its losses, for the network of the start."""
-    vgg16 = f"vgg16:{args.pack / 'vgg16_relu4_3_fp16.safetensors'}"
-    changes: dict[str, Any] = {
-        "data.image_size": args.size,
-        # crops come from pictures as they are in the tars
-        "data.min_scale": 1.0,
-        "data.max_scale": 1.0,
-        "batch.styles": 4,
-        "batch.contents": 4,
-        "features.network": vgg16,
-        "features.dtype": "bfloat16",
-        "model.dtype": "bfloat16",
-        "objective.content_layers": ["relu3_3"],
-        "objective.style_layers": ["relu1_1", "relu2_1", "relu3_1", "relu4_1"],
-        "objective.style_weight": 3.0,
-        "inner.steps": args.inner_steps,
-        "outer.decay": 0.0,  # the rate follows the clock
-        "outer.style_warmup": 0,
-    }
-    for name, value in stylization_network.architecture(start.params["weights"]).items():
-        changes[f"model.{name}"] = value
-    if start.predictor is not None:
-        spec, _ = provenance.recorded_predictor_features(start.settings)
-        vgg = spec.partition(":")[0] == "vgg16"
-        changes["model.predictor_features"] = vgg16 if vgg else spec
-        changes["model.predictor"] = len(start.predictor["hidden"]["bias"])
-    for pair in args.set:
-        name, _, value = pair.partition("=")
-        changes[name] = _value(value)
-    return configuration.changed(embedded.get_config(), changes)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def first_state(
