@@ -47,7 +47,8 @@ class Side(NamedTuple):
       compile_seconds: None where compilation is part of the first run.
       temporary: bytes that XLA reports; None for PyTorch.
       operations, traffic: floating point operations, and bytes read and written, that XLA counts in
-        the compiled program; None for PyTorch.
+        the compiled program; operations on GPUs before compilation, because a compiled program
+        there calls libraries. None for PyTorch.
     """
 
     run: Callable[[], Any]
@@ -59,11 +60,12 @@ class Side(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What all steps share."""
+    """What all steps share; `dtype` is that of the convolutions on the JAX side, None: float32."""
 
     device: str
     params: Any
     network: FeatureNetwork
+    dtype: str | None = None
 
     def tensors(self, form: str) -> tuple[pytorch_step.Placement, Any, Any]:
         """(placement, params, feature weights) of a PyTorch form."""
@@ -74,11 +76,10 @@ class Setting(NamedTuple):
         return place, params, place.parameters(self.network.weights)
 
 
-def make_setting(device: str, features: str) -> Setting:
+def make_setting(device: str, features: str, dtype: str | None = None) -> Setting:
     """Random parameters; the feature network pools as the PyTorch side does."""
-    return Setting(
-        device, random_params(), registry.load(features, OBJECTIVE.layers, pooling="max")
-    )
+    network = registry.load(features, OBJECTIVE.layers, pooling="max", dtype=dtype)
+    return Setting(device, random_params(), network, dtype)
 
 
 def random_params() -> Any:
@@ -103,18 +104,31 @@ def pictures(count: int, size: int, seed: int) -> np.ndarray:
     return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
 
 
-def outer(setting: Setting, count: int, steps: int, estimator: str, form: str) -> Side:
-    """One outer step at 128 px of `count` styles x `count` contents, T = `steps`."""
+class Outer(NamedTuple):
+    """One outer step of `count` styles x `count` contents of `size` pixels, T = `steps`."""
+
+    count: int
+    steps: int
+    estimator: str
+    size: int = 128
+
+    @property
+    def name(self) -> str:
+        count = f"{self.count}x{self.count}"
+        return f"outer {self.size} px {count} T={self.steps} {self.estimator}"
+
+
+def outer(setting: Setting, what: Outer, form: str) -> Side:
+    """An outer step in one of the forms of `against_pytorch.py`."""
     names = ("styles", "support", "query")
-    batch = {name: pictures(count, 128, seed) for seed, name in enumerate(names)}
+    batch = {name: pictures(what.count, what.size, seed) for seed, name in enumerate(names)}
     if form == "jax":
-        return _outer_jax(setting, batch, steps, estimator)
+        return _outer_jax(setting, batch, what)
     place, params, network = setting.tensors(form)
     tensors = {name: place.images(array) for name, array in batch.items()}
-    problem = dataclasses.replace(PROBLEM, steps=steps)
-    gradient = getattr(
-        pytorch_step, "first_order" if estimator == "first_order" else "second_order"
-    )
+    problem = dataclasses.replace(PROBLEM, steps=what.steps)
+    order = "first_order" if what.estimator == "first_order" else "second_order"
+    gradient = getattr(pytorch_step, order)
     meta_loss = functools.partial(pytorch_step.meta_loss, problem, network, gradient=gradient)
     if form == "compiled":
         meta_loss = torch.compile(meta_loss)
@@ -125,11 +139,11 @@ def outer(setting: Setting, count: int, steps: int, estimator: str, form: str) -
     )
 
 
-def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side:
+def _outer_jax(setting: Setting, batch: Any, what: Outer) -> Side:
     optimizer = optax.adam(OUTER_RATE)
     loop = InnerLoop(
-        steps=steps,
-        estimator=bilevel.ESTIMATORS[estimator],
+        steps=what.steps,
+        estimator=bilevel.ESTIMATORS[what.estimator],
         unroll=setting.device == "cpu",
         optimizer=lambda step, rates: optax.sgd(PROBLEM.rate),
     )
@@ -140,7 +154,8 @@ def _outer_jax(setting: Setting, batch: Any, steps: int, estimator: str) -> Side
         state, metrics = value
         return float(metrics["outer_loss"]), _gradient(state.opt_state[0].mu.network)
 
-    arguments = (state, Batch(**batch), StyleTask(OBJECTIVE, setting.network))
+    task = StyleTask(OBJECTIVE, setting.network, dtype=setting.dtype)
+    arguments = (state, Batch(**batch), task)
     return _compiled(compilation.jit(step).lower, arguments, {}, result)
 
 
@@ -172,7 +187,7 @@ def _adapt_jax(setting: Setting, subset: str, painting: Any, contents: Any) -> S
         "learning_rate": np.float32(ADAPTATION_RATE),
         "slow": slow,
         "style_targets": styles,
-        "task": StyleTask(OBJECTIVE, setting.network),
+        "task": StyleTask(OBJECTIVE, setting.network, dtype=setting.dtype),
     }
 
     def result(value: Any) -> tuple[float, Any]:
@@ -187,7 +202,8 @@ def inference(setting: Setting, size: int, form: str) -> Side:
     image = pictures(1, size, 0)
     if form == "jax":
         arguments = (setting.params["weights"], setting.params["style"], image)
-        lower = compilation.jit(stylization_network.stylize).lower
+        stylize = functools.partial(stylization_network.stylize, dtype=setting.dtype)
+        lower = compilation.jit(stylize).lower
         return _compiled(lower, arguments, {}, lambda value: (0.0, np.asarray(value)))
     place, params, _ = setting.tensors(form)
     image = place.images(image)
@@ -204,16 +220,18 @@ def _compiled(lower: Callable, arguments: tuple, keywords: dict, result: Callabl
     # on the device beforehand, as in a training loop
     arguments, keywords = jax.device_put((arguments, keywords))
     start = time.perf_counter()
-    compiled = lower(*arguments, **keywords).compile()
+    lowered = lower(*arguments, **keywords)
+    compiled = lowered.compile()
     seconds = time.perf_counter() - start
-    cost = compiled.cost_analysis()
+    cost = compiled.cost_analysis() or {}
+    counted = cost if jax.default_backend() == "cpu" else lowered.cost_analysis() or {}
     return Side(
         lambda: jax.block_until_ready(compiled(*arguments, **keywords)),
         result,
         seconds,
         compiled.memory_analysis().temp_size_in_bytes,
-        cost["flops"],
-        cost["bytes accessed"],
+        counted.get("flops"),
+        cost.get("bytes accessed"),
     )
 
 

@@ -6,7 +6,9 @@ python scripts/export_params.py WORKDIR FILE
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.storage import checkpoint_reading, style_file
@@ -22,15 +24,23 @@ def main(arguments: list[str]) -> None:
     params, record = checkpoint_reading.read_params(workdir)
     # learned inner rates belong to the training
     params = {part: tree for part, tree in params.items() if part != "inner_rates"}
-    settings = {
-        name: value for name, value in record["configuration"].items() if name not in OF_MACHINE
-    }
-    for name in ("features.network", "model.predictor_features"):
-        settings[name] = settings.get(name, "").partition(":")[0]
-    settings["step"] = record["step"]
+    settings = exported_settings(record["configuration"], record["step"])
     command = "scripts/export_params.py"
     style_file.save_params(target, params, settings=settings, command=command, dtype="float16")
     print(f"{target}: step {record['step']}, {target.stat().st_size / 1e6:.2f} MB")
+
+
+def exported_settings(configuration: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """What the file records of its training: settings by dotted name, without files and folders.
+
+    Args:
+      configuration: all settings of the training by dotted name.
+      step: outer steps of the training.
+    """
+    settings = {name: value for name, value in configuration.items() if name not in OF_MACHINE}
+    for name in ("features.network", "model.predictor_features"):
+        settings[name] = settings.get(name, "").partition(":")[0]
+    return {**settings, "step": step}
 
 
 if __name__ == "__main__":

@@ -135,16 +135,23 @@ def _initial_state(
     params = construction.init_params(config, jax.random.key(config.seed))
     # a run that goes on has its own parameters; those it began with may be gone
     if config.model.init and not (resume and checkpoints.steps()):
-        params = _trained(config.model.init, params)
+        params = trained_params(config.model.init, params)
     state = outer_step.init_state(params, optimizer)
     return checkpoints.start(state, resuming.fixed(config), resume=resume)
 
 
-def _trained(init: str, params: MetaParameters) -> MetaParameters:
+def trained_params(init: str, params: MetaParameters) -> MetaParameters:
     """`params` with weights and style of an earlier training, and its predictor if that fits.
 
     A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
     fit with and without blur.
+
+    Args:
+      init: a workdir or a parameter file, see `initialization.load`.
+      params: new ones, whose shapes count.
+
+    Raises:
+      UserError: it cannot be read, or is of another network.
     """
     start = initialization.load(init)
     blur = stylization_network.architecture(params.weights)["blur"]
