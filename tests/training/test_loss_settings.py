@@ -194,8 +194,8 @@ def test_which_style_weight_is_used(monkeypatch, flags, expected):
     )
     args = commands.parse(["adapt", *flags])
     adapt_flags.check(args)
-    init = initialization.load(initialization.EMBEDDED)._replace(settings={})
-    start = adapt_command._start(args, init)
+    init = initialization.load(initialization.EMBEDDED)._replace(settings={}, predictor=None)
+    start = adapt_command._start(args, init, np.zeros((8, 8, 3)))
     task = Task(args, None, None, [], np.zeros((1, 8, 8, 3)), start)
     assert adapt_command._balanced(task).objective.style_weight == pytest.approx(expected)
 
