@@ -147,14 +147,20 @@ def metrics(
 
 def problem(config: Settings) -> tuple[StyleTask, MetaParameters, InnerLoop]:
     """Task, random parameters and inner loop of a configuration."""
-    params = construction.init_params(config, jax.random.key(0))
+    shapes = jax.eval_shape(lambda: construction.init_params(config, jax.random.key(0)))
     random = np.random.default_rng(0)
-    # no gradient is zero, as many are in the neutral style
-    style = jax.tree.map(
-        lambda leaf: np.float32(leaf + 0.2 * random.standard_normal(leaf.shape)), params.style
-    )
-    task, loop = program.load_task(config), construction.make_inner_loop(config)
-    return task, MetaParameters(params.weights, style), loop
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        # the style is random too: many gradients are zero in the neutral one
+        values = random.standard_normal(leaf.shape)
+        if path[-1].key == "kernel":
+            values /= np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = 0.2 * values + (path[-1].key == "scale")
+        return values.astype(np.float32)
+
+    params = jax.tree_util.tree_map_with_path(draw, shapes)
+    return program.load_task(config), params, construction.make_inner_loop(config)
 
 
 def pictures(count: int, size: int) -> Batch:
