@@ -36,11 +36,10 @@ import training_state
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.outer_step import TrainState
-from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import construction, schema
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.storage import initialization
+from metastyle_jax.storage import initialization, overwriting
 from metastyle_jax.training import meta_training, program
 from scripts import export_params
 
@@ -56,9 +55,10 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if args.resume_from is not None:
         args.start = str(args.resume_from / training_state.PARAMS)
-    start = initialization.load(args.start)
-    config = gpu_train_config.make_config(args, start)
-    state = first_state(args, config, start)
+    outputs = [args.out / name for name in (training_state.PARAMS, CURVES)]
+    overwriting.refuse_overwriting(outputs, [Path(args.start)])
+    config = gpu_train_config.make_config(args, initialization.load(args.start))
+    state = first_state(args, config)
     pictures = [
         device_pictures.read_tar(args.pack / f"{kind}.tar", config.data.image_size, args.pictures)
         for kind in ("content", "style")
@@ -96,17 +96,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def first_state(
-    args: argparse.Namespace, config: Settings, start: initialization.Initialization
-) -> TrainState:
+def first_state(args: argparse.Namespace, config: Settings) -> TrainState:
     """Of the start, or of an earlier run."""
     params = construction.init_params(config, jax.random.key(config.seed))
-    if params.predictor is not None:
-        # a new predictor begins at the style of the start; one that fits takes its place
-        output = dict(params.predictor["output"])
-        output["bias"] = jnp.concatenate(jax.tree.leaves(start.params["style"]))
-        params = dataclasses.replace(params, predictor={**params.predictor, "output": output})
-    params: MetaParameters = meta_training.trained_params(args.start, params)
+    params = meta_training.trained_params(args.start, params)
     state = outer_step.init_state(params, make_optimizer(config, 1.0))
     if args.resume_from is not None:
         state = training_state.load(args.resume_from, state)

@@ -23,6 +23,7 @@ from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, style_file, style_packs
 from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.stylization import stylizer
 from metastyle_jax.stylization.stylizer import Stylizer
 
 SAMPLE = "lake.jpg"  # content of the thumbnails
@@ -50,7 +51,7 @@ def main() -> None:
         if not (args.artworks / pack.image).is_file():
             raise UserError(f"{args.artworks / pack.image} is missing: see {style_packs.INDEX}")
     init = initialization.load()
-    start = starting_style.kind_of(init, args.start)
+    start = service.start_from(stylizer.from_initialization(init), features=args.features)
     for number, pack in enumerate(packs, start=1):
         print(f"[{number}/{len(packs)}] {pack.name}", flush=True)
         _make(pack, init, start, args)
@@ -58,17 +59,12 @@ def main() -> None:
 
 
 def _make(
-    pack: style_packs.Pack, init: initialization.Initialization, kind: str, args: Any
+    pack: style_packs.Pack, init: initialization.Initialization, start: service.Start, args: Any
 ) -> None:
-    artwork = images.read_image(args.artworks / pack.image)
-    if min(artwork.shape[:2]) > args.style_size:
-        artwork = resizing.resize_short_side(artwork, args.style_size)
-    beginning = starting_style.stylizer_at_start(init, artwork, kind)
-    start = service.start_from(beginning, features=args.features)
     described = {
         "init": init.name,
         "artwork": f"{pack.artist}: {pack.title} ({pack.year})",
-        provenance.START: kind,
+        provenance.START: starting_style.kind_of(init, args.start),
         "adaptation.steps": args.steps,
         "adaptation.learning_rate": args.learning_rate,
         "adaptation.size": args.size,
@@ -79,9 +75,13 @@ def _make(
     }
     if _is_current(pack.style_file, init.digest, described):
         return
+    artwork = images.read_image(args.artworks / pack.image)
+    if min(artwork.shape[:2]) > args.style_size:
+        artwork = resizing.resize_short_side(artwork, args.style_size)
+    beginning = starting_style.stylizer_at_start(init, artwork, args.start)
     source = FolderSource(args.contents, "content folder")
     options = service.Options(steps=args.steps, learning_rate=args.learning_rate, size=args.size)
-    result = service.adapt(start, artwork, source, options)
+    result = service.adapt(dataclasses.replace(start, stylizer=beginning), artwork, source, options)
     _draw(pack.thumbnail, result.stylizer)
     record = dataclasses.replace(result.stylizer.record, settings=described)
     described_stylizer = dataclasses.replace(result.stylizer, record=record)

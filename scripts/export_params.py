@@ -14,6 +14,7 @@ from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.storage import checkpoint_reading, style_file
 
 # where files lie on the machine of the training is nobody's business
+NETWORKS = {"features.network", "model.predictor_features"}
 OF_MACHINE = ("data.content", "data.style", "data.tfds_dir", "model.init")
 
 
@@ -38,8 +39,8 @@ def exported_settings(configuration: Mapping[str, Any], step: int) -> dict[str, 
       step: outer steps of the training.
     """
     settings = {name: value for name, value in configuration.items() if name not in OF_MACHINE}
-    for name in ("features.network", "model.predictor_features"):
-        settings[name] = settings.get(name, "").partition(":")[0]
+    for name in settings.keys() & NETWORKS:
+        settings[name] = settings[name].partition(":")[0]  # "vgg16" of "vgg16:FILE"
     return {**settings, "step": step}
 
 

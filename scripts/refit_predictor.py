@@ -28,7 +28,7 @@ from metastyle_jax.networks import predictor
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage import initialization, style_file
+from metastyle_jax.storage import initialization, overwriting, style_file
 
 BATCH = 256  # crops per step of the fit
 HELD_OUT = 0.1  # the last artworks, to judge the fit by
@@ -47,11 +47,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000, help="of Adam")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="falls to 0")
     args = parser.parse_args()
+    overwriting.refuse_overwriting([args.file], [Path(args.start)], "file name")
     init = initialization.load(args.start)
     if init.predictor is None:
         raise UserError(f"{args.start} has no predictor: give the workdir of a training with one")
     inputs, targets = _pairs(init, args)
-    held_out = round(HELD_OUT * len(inputs))
+    # whole artworks, so that no other crop of them is fitted
+    held_out = args.crops * max(1, round(HELD_OUT * len(inputs) / args.crops))
     network = _fit(init, inputs[:-held_out], targets[:-held_out], args)
     rest = targets[-held_out:]
     error = np.square(
@@ -82,6 +84,7 @@ def _pairs(
         return predictor.statistics(new.extract(crops, layers)), _flat(predicted)
 
     source = FolderSource(args.artworks, "folder of artworks")
+    print(f"looking at {args.crops} crops of each of {len(source)} artworks ...", flush=True)
     crop = pipeline.Crop(
         settings["data.image_size"], settings["data.min_scale"], settings["data.max_scale"]
     )
@@ -121,7 +124,7 @@ def _fit(
     for number in range(1, args.steps + 1):
         rows = random.integers(len(inputs), size=BATCH)
         network, state, loss = step(network, state, inputs[rows], targets[rows])
-        if number % (args.steps // 10) == 0:
+        if number % max(1, args.steps // 10) == 0:
             print(f"step {number}/{args.steps} error {loss:.4f} of the variance", flush=True)
     return network
 

@@ -81,7 +81,8 @@ def adapt(
     if min(style.shape[:2]) > style_size:
         style = resizing.resize_short_side(style, style_size)
     source = _source(contents, chosen.size)
-    beginning = service.start_from(_beginning(init, style, start), features=features or "")
+    stylizer = _stylizer_at_start(init, style, start)
+    beginning = service.start_from(stylizer, features=features or "")
 
     def after_step(
         step: int, reached: Stylizer, metrics: Mapping[str, float], seconds: float
@@ -92,11 +93,11 @@ def adapt(
     return service.adapt(beginning, style, source, chosen, on_step=after_step).stylizer
 
 
-def _beginning(init: Any, style: np.ndarray, start: str) -> Stylizer:
-    """The stylizer to start with; a stylizer or a style has no predictor."""
-    found = None if isinstance(init, Stylizer) else loading.initialization_of(init)
-    if found is not None:
-        return starting_style.stylizer_at_start(found, style, start)
+def _stylizer_at_start(init: Any, style: np.ndarray, start: str) -> Stylizer:
+    """The stylizer to start with; a stylizer, a pack or a style file has no predictor."""
+    initial = None if isinstance(init, Stylizer) else loading.initialization_of(init)
+    if initial is not None:
+        return starting_style.stylizer_at_start(initial, style, start)
     if start not in ("", starting_style.NEUTRAL):
         raise UserError(f"start={start!r} needs an initialization, not one style: leave it out")
     return init if isinstance(init, Stylizer) else loading.load(init)

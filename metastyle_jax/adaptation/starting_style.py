@@ -24,10 +24,14 @@ KINDS = (NEUTRAL, PREDICTED)
 
 
 def kind_of(init: Initialization, wanted: str = "") -> str:
-    """Which start an initialization gives: `wanted`; if that is empty, the predicted one it has.
+    """The start of an initialization, "neutral" or "predicted".
+
+    Args:
+      init: the initialization.
+      wanted: one of these; "" for predicted where there is a predictor, else neutral.
 
     Raises:
-      UserError: it shall be predicted, and there is no predictor; or it is another word.
+      UserError: predicted is wanted, and there is no predictor; or another word is wanted.
     """
     if wanted not in ("", *KINDS):
         raise UserError(f"the start {wanted!r} is unknown: use {' or '.join(KINDS)}")

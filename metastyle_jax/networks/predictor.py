@@ -48,12 +48,17 @@ def init(key: jax.Array, style: Style, *, inputs: int, hidden: int) -> Params:
     Returns:
       {"hidden": {"kernel", "bias"}, "output": {"kernel", "bias"}}, float32.
     """
-    flat = jnp.concatenate(jax.tree.leaves(style))
     kernel = jax.random.normal(key, (inputs, hidden)) * (2 / inputs) ** 0.5
-    return {
-        "hidden": {"kernel": kernel, "bias": jnp.zeros(hidden)},
-        "output": {"kernel": jnp.zeros((hidden, len(flat))), "bias": flat},
-    }
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(style))
+    layer = {"kernel": jnp.zeros((hidden, numbers)), "bias": jnp.zeros(numbers)}
+    params = {"hidden": {"kernel": kernel, "bias": jnp.zeros(hidden)}, "output": layer}
+    return around(params, style)
+
+
+def around(params: Params, style: Style) -> Params:
+    """`params` with `style`, leaves (C,), as what they predict before they see anything."""
+    bias = jnp.concatenate(jax.tree.leaves(style))
+    return {**params, "output": {**params["output"], "bias": bias}}
 
 
 def predict_from_images(

@@ -62,8 +62,8 @@ def _check_combinations(config: Settings) -> None:
 
 
 def _check_layers(config: Settings) -> None:
-    if config.model.predictor and config.model.predictor_features:
-        _check_predictor_features(config)
+    if features := construction.predictor_features(config):
+        _check_predictor_features(config, features)
     architecture = config.features.network.partition(":")[0]
     for name in ("content_layers", "style_layers"):
         try:
@@ -75,10 +75,9 @@ def _check_layers(config: Settings) -> None:
             raise UserError(f"config.data.image_size is too small for config.objective.{name}")
 
 
-def _check_predictor_features(config: Settings) -> None:
-    architecture = config.model.predictor_features.partition(":")[0]
+def _check_predictor_features(config: Settings, features: str) -> None:
     try:
-        vgg.needed_convs(architecture, config.objective.style_layers)
+        vgg.needed_convs(features.partition(":")[0], config.objective.style_layers)
     except ValueError as error:
         raise UserError(f"config.model.predictor_features: {error}") from error
 

@@ -144,7 +144,7 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
         rates = learned_rates.init(kind, fast, config.inner.steps)
         meta_parameters = dataclasses.replace(meta_parameters, inner_rates=rates)
     if hidden := config.model.predictor:
-        features = config.model.predictor_features or config.features.network
+        features = predictor_features(config) or config.features.network
         architecture = features.partition(":")[0]
         layers = config.objective.style_layers
         network = predictor.init(
@@ -155,6 +155,11 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
         )
         meta_parameters = dataclasses.replace(meta_parameters, predictor=network)
     return meta_parameters
+
+
+def predictor_features(config: Settings) -> str:
+    """The feature network that the predictor has for itself; "" if it has none."""
+    return config.model.predictor_features if config.model.predictor else ""
 
 
 def init_network(config: Settings, key: jax.Array) -> stylization_network.Params:

@@ -32,8 +32,9 @@ def fixed(config: Settings) -> dict[str, Any]:
         names.append("inner.steps")
     if flat["model.predictor"]:
         names.append("objective.style_layers")
-    if flat["model.predictor_features"]:
-        names.append("model.predictor_features")
+        # checkpoints of before this setting lack it, and mean features.network as "" does
+        if flat["model.predictor_features"]:
+            names.append("model.predictor_features")
     return {name: flat[name] for name in names}
 
 

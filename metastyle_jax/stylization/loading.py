@@ -40,7 +40,7 @@ def load(spec: str | os.PathLike[str], *, init: str | None = None) -> Stylizer:
 
 
 def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initialization | None:
-    """What `spec` of `load` names, if that is no single style; None for a pack or a style file.
+    """The initialization that `spec` of `load` names; None if it names a pack or a style file.
 
     Raises:
       UserError: a file is missing, damaged, or of another kind.
@@ -58,16 +58,14 @@ def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initializa
 
 
 def _load(name: str, init: str | None) -> Stylizer:
-    found = initialization_of(name)
-    if found is not None:
-        loaded = stylizer.from_initialization(found)
-        if not Path(name).expanduser().is_file():
-            return loaded
-        # a parameter file is whole, and so is what is saved of it
-        return dataclasses.replace(loaded, record=Record(name, found.settings))
-    if name.startswith(style_packs.PREFIX):
-        return _of_style_file(style_packs.resolve(name), name, init)
-    return _of_style_file(Path(name).expanduser(), name, init)
+    initial = initialization_of(name)
+    if initial is None:
+        return _of_style_file(style_packs.resolve(name).expanduser(), name, init)
+    loaded = stylizer.from_initialization(initial)
+    if not Path(name).expanduser().is_file():
+        return loaded
+    # a parameter file is whole, and so is what is saved of it
+    return dataclasses.replace(loaded, record=Record(name, initial.settings))
 
 
 def _of_style_file(path: Path, name: str, spec: str | None) -> Stylizer:

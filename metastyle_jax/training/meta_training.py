@@ -22,7 +22,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
-from metastyle_jax.networks import stylization_network
+from metastyle_jax.networks import predictor, stylization_network
 from metastyle_jax.runtime import sharding
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
@@ -143,8 +143,8 @@ def _initial_state(
 def trained_params(init: str, params: MetaParameters) -> MetaParameters:
     """`params` with weights and style of an earlier training, and its predictor if that fits.
 
-    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins. Kernels
-    fit with and without blur.
+    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins, at the
+    style of that training. Kernels fit with and without blur.
 
     Args:
       init: a workdir or a parameter file, see `initialization.load`.
@@ -162,8 +162,10 @@ def trained_params(init: str, params: MetaParameters) -> MetaParameters:
             f"config.model.init={init!r} is another network: change config.model.width or "
             "config.model.residual_blocks"
         )
-    if params.predictor is not None and _alike(start.predictor, params.predictor):
-        loaded = dataclasses.replace(loaded, predictor=start.predictor)
+    if params.predictor is not None:
+        fits = _alike(start.predictor, params.predictor)
+        network = start.predictor if fits else predictor.around(params.predictor, loaded.style)
+        loaded = dataclasses.replace(loaded, predictor=network)
     return jax.tree.map(jnp.asarray, loaded)
 
 

@@ -55,7 +55,7 @@ def load_task(config: Settings) -> StyleTask:
       UserError: one of them cannot be loaded.
     """
     predictor_network = None
-    if config.model.predictor and (spec := config.model.predictor_features):
+    if spec := construction.predictor_features(config):
         predictor_network = registry.load(spec, config.objective.style_layers)
     return construction.make_task(config, load_network(config), predictor_network)
 
@@ -66,7 +66,7 @@ def task_shapes(config: Settings) -> StyleTask:
     architecture, _ = registry.parse(spec)
     network = feature_network.shapes(architecture, _layers(config), pooling=pooling, dtype=dtype)
     predictor_network = None
-    if config.model.predictor and (spec := config.model.predictor_features):
+    if spec := construction.predictor_features(config):
         architecture, _ = registry.parse(spec)
         predictor_network = feature_network.shapes(
             architecture, config.objective.style_layers, pooling=vgg.POOLING[architecture]

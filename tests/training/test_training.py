@@ -326,6 +326,11 @@ def test_trains_with_predicted_styles(tmp_path):
     changes["model__predictor"] = 6
     wider = meta_training.train(tiny_config(**changes), tmp_path / "third")
     assert wider.params.predictor["hidden"]["bias"].shape == (6,)
+    # the new predictor begins at the style that was learned
+    learned = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params.style)])
+    np.testing.assert_array_equal(wider.params.predictor["output"]["bias"], learned)
+    new = construction.init_params(tiny_config(**changes), jax.random.key(0)).style
+    assert not np.array_equal(learned, np.concatenate(jax.tree.leaves(new)))
     weights = (leaf_digests(jax.device_get(each.params.weights)) for each in (wider, state))
     assert len({json.dumps(digests, sort_keys=True, default=str) for digests in weights}) == 1
 
