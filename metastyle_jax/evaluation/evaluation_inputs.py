@@ -107,13 +107,13 @@ def load(settings: EvaluationSettings, out: Path) -> EvaluationInputs:
     """
     settings = evaluation_settings.with_preset(settings)
     evaluation_settings.check(settings)
-    candidates = [_candidate(spec) for spec in settings.init]
-    for candidate in candidates:
-        candidate.kinds(settings.starts)  # refuses a start that there is not
-    names = [candidate.name for candidate in candidates]
+    names = [_name(spec) for spec in settings.init]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"--init names two initializations {name}: rename one")
+    candidates = [_candidate(spec) for spec in settings.init]
+    for candidate in candidates:
+        candidate.kinds(settings.starts)  # refuses a start that there is not
     first = candidates[0]
     training_judge = Judge(_relative(first.objective), first.network)
     styles = squares(settings.styles, settings.style_count, settings.size, settings.scale)
@@ -172,11 +172,15 @@ def _lpips(settings: EvaluationSettings) -> lpips.Weights | None:
     return lpips.load(lpips.NETWORKS[0]) if lpips.at_hand(lpips.NETWORKS[0]) else None
 
 
+def _name(spec: str) -> str:
+    return Path(spec).stem
+
+
 def _candidate(spec: str) -> Candidate:
     init = initialization.load(spec)
     objective = provenance.recorded_objective(init.settings)
     network = registry.load_recorded(init.settings, objective.layers)
-    return Candidate(Path(spec).stem, init, objective, network)
+    return Candidate(_name(spec), init, objective, network)
 
 
 def _relative(objective: perceptual.Objective) -> perceptual.Objective:
