@@ -3,6 +3,7 @@
     loss = content_weight * sum over layers of content error
          + style_weight * sum over layers of style error
          + total_variation_weight * total variation
+         + lattice_weight * lattice
 
 Targets are features of contents and statistics of styles. They do not depend on the network, so
 they are made once, outside every loop, and travel as data.
@@ -18,13 +19,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax.losses import fusion, style_losses
+from metastyle_jax.losses import fusion, lattice, style_losses
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=("content_weight", "style_weight", "total_variation_weight", "style_layer_weights"),
+    data_fields=(
+        "content_weight",
+        "style_weight",
+        "total_variation_weight",
+        "lattice_weight",
+        "style_layer_weights",
+    ),
     meta_fields=("content_layers", "style_layers", "style_loss", "normalize"),
 )
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Objective:
       content_layers, style_layers: names such as `relu2_2`.
       content_weight, style_weight: factors of the two parts, numbers or () arrays.
       total_variation_weight: factor of the total variation; None leaves it out of the program.
+      lattice_weight: factor of `lattice.lattice`; None leaves it out of the program.
       style_loss: for example `style_losses.gram`.
       style_layer_weights: factors of the style's layers, one each; empty for 1.
       normalize: divide each layer's error by the mean square of its target, which makes the loss
@@ -49,6 +57,7 @@ class Objective:
     content_weight: float = 1.0
     style_weight: float = 1e5
     total_variation_weight: float | None = None
+    lattice_weight: float | None = None
     style_loss: style_losses.StyleLoss = style_losses.gram
     style_layer_weights: tuple[float, ...] = ()
     normalize: bool = False
@@ -142,6 +151,8 @@ def perceptual_loss(
     total = content + style
     if objective.total_variation_weight is not None:
         total += objective.total_variation_weight * style_losses.total_variation(outputs)
+    if objective.lattice_weight is not None:
+        total += objective.lattice_weight * lattice.lattice(outputs)
     return total, {"content": content, "style": style}
 
 

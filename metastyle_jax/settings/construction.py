@@ -44,6 +44,7 @@ def make_objective(config: Settings) -> perceptual.Objective:
         style_loss=fusion.parse(config.objective.style_loss),
         style_layer_weights=tuple(config.objective.style_layer_weights),
         total_variation_weight=config.objective.total_variation_weight or None,
+        lattice_weight=config.objective.lattice_weight or None,
         normalize=config.objective.normalize,
     )
 

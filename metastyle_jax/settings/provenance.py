@@ -35,6 +35,7 @@ def record_objective(objective: perceptual.Objective) -> dict[str, Any]:
         "objective.style_loss": objective.style_loss.name,
         **{f"objective.{name}": _plain(getattr(objective, name)) for name in _OBJECTIVE},
         "objective.total_variation_weight": objective.total_variation_weight or 0.0,
+        "objective.lattice_weight": objective.lattice_weight or 0.0,
     }
 
 
@@ -54,6 +55,7 @@ def recorded_objective(recorded: Mapping[str, Any]) -> perceptual.Objective:
     return perceptual.Objective(
         style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
         total_variation_weight=recorded.get("objective.total_variation_weight") or None,
+        lattice_weight=recorded.get("objective.lattice_weight") or None,
         **{name: _tupled(value) for name, value in values.items()},
     )
 

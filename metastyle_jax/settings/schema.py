@@ -125,6 +125,9 @@ class ObjectiveSettings:
     total_variation_weight: float = _setting(
         0.0, "factor of the total variation; 0 leaves it out", _at_least(0)
     )
+    lattice_weight: float = _setting(
+        0.0, "factor of grids of 4 and 2 pixels in what is drawn; 0 leaves it out", _at_least(0)
+    )
     normalize: bool = _setting(
         False,
         "divide each layer's error by the mean square of its target: losses of all styles "

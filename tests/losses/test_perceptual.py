@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tiny
-from metastyle_jax.losses import perceptual, style_losses
+from metastyle_jax.losses import lattice, perceptual, style_losses
 
 pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
 
@@ -165,12 +165,19 @@ def test_a_dead_layer_stays_finite_when_normalized():
     assert np.isfinite(slope).all()
 
 
-def test_total_variation_counts_with_its_weight():
+@pytest.mark.parametrize(
+    ("weight", "function"),
+    [
+        ("total_variation_weight", style_losses.total_variation),
+        ("lattice_weight", lattice.lattice),
+    ],
+)
+def test_what_is_asked_of_the_picture_alone_counts_with_its_weight(weight, function):
     network, outputs, contents, styles = case(1, 2)
-    objective = perceptual.Objective(**{**vars(OBJECTIVE), "total_variation_weight": 2.5})
+    objective = perceptual.Objective(**{**vars(OBJECTIVE), weight: 2.5})
     total, parts = loss(objective, network, outputs, contents, styles)
     rest = total - parts["content"] - parts["style"]
-    np.testing.assert_allclose(rest, 2.5 * style_losses.total_variation(outputs), rtol=1e-9)
+    np.testing.assert_allclose(rest, 2.5 * function(outputs), rtol=1e-9)
     total, parts = loss(OBJECTIVE, network, outputs, contents, styles)
     np.testing.assert_allclose(total, parts["content"] + parts["style"], rtol=1e-14)
 
