@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from metastyle_jax import bilevel as bilevel
     from metastyle_jax.adaptation.from_pictures import adapt as adapt
     from metastyle_jax.errors import UserError as UserError
+    from metastyle_jax.export.exporting import export_stylizer as export_stylizer
     from metastyle_jax.stylization.loading import load as load
     from metastyle_jax.stylization.stylizer import Stylizer as Stylizer
 
 __version__ = "0.1.0"
-__all__ = ["Stylizer", "UserError", "__version__", "adapt", "bilevel", "load"]
+__all__ = ["Stylizer", "UserError", "__version__", "adapt", "bilevel", "export_stylizer", "load"]
 
 _MODULES = {
     "Stylizer": "metastyle_jax.stylization.stylizer",
     "UserError": "metastyle_jax.errors",
     "adapt": "metastyle_jax.adaptation.from_pictures",
+    "export_stylizer": "metastyle_jax.export.exporting",
     "load": "metastyle_jax.stylization.loading",
 }
 

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax.errors import UserError, exit_cleanly
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import checkpoint_reading, style_file
-
-# where files lie on the machine of the training is nobody's business
-NETWORKS = {"features.network", "model.predictor_features"}
-OF_MACHINE = ("data.content", "data.style", "data.tfds_dir", "model.init")
 
 
 def main(arguments: list[str]) -> None:
@@ -38,10 +35,7 @@ def exported_settings(configuration: Mapping[str, Any], step: int) -> dict[str, 
       configuration: all settings of the training by dotted name.
       step: outer steps of the training.
     """
-    settings = {name: value for name, value in configuration.items() if name not in OF_MACHINE}
-    for name in settings.keys() & NETWORKS:
-        settings[name] = settings[name].partition(":")[0]  # "vgg16" of "vgg16:FILE"
-    return {**settings, "step": step}
+    return {**provenance.without_places(configuration), "step": step}
 
 
 if __name__ == "__main__":

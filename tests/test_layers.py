@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     ("features",),
     ("stylization",),
+    ("export",),
     ("training", "adaptation", "pixels"),
     ("evaluation",),
     ("studies",),

@@ -11,6 +11,7 @@ from metastyle_jax.errors import UserError
 # name of each command and what it does, in the order of the help
 SUMMARIES = {
     "stylize": "apply a style to pictures, each at its own size",
+    "export": "write a style for other programs: onnx, stablehlo, torch, and arrays",
     "packs": "list the styles that ship with the package",
     "adapt": "adapt the network to one style image, and stylize pictures with it",
     "train": "meta-train a stylization network",

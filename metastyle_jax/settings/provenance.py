@@ -10,6 +10,9 @@ from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 NOISE = "data.noise"
+# settings that may name files or folders of the machine that a training ran on
+_PLACES = ("data.content", "data.style", "data.tfds_dir", "model.init", "init")
+_NETWORKS = ("features.network", "model.predictor_features")
 START = "adaptation.start"  # "neutral" or "predicted"
 # for parameters whose training nobody recorded
 EMBEDDED_FEATURES = "compact"
@@ -94,3 +97,15 @@ def recorded_predictor_features(recorded: Mapping[str, Any]) -> tuple[str, vgg.P
 def recorded_noise(recorded: Mapping[str, Any]) -> float:
     """The noise that a training or an adaptation was made with; 0 if nobody recorded one."""
     return recorded.get(NOISE, 0.0)
+
+
+def without_places(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without files and folders, for files that are given away.
+
+    Where something lies on the machine of a training is nobody's business. Of a feature network its
+    name is left: "vgg16" of "vgg16:FILE".
+    """
+    kept = {name: value for name, value in recorded.items() if name not in _PLACES}
+    for name in kept.keys() & set(_NETWORKS):
+        kept[name] = str(kept[name]).partition(":")[0]
+    return kept

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; rename it to `path` when the body succeeds.
+
+    If the body raises (also on Ctrl-C), the temporary folder is removed.
+
+    Args:
+      path: the folder to write. It does not exist, or is empty.
+
+    Yields:
+      The folder that the body must fill.
+
+    Raises:
+      UserError: `path` holds files, or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path} holds files already: choose a new folder, or remove this one")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        # errors about files that the body only reads are for the caller
+        if not str(error.filename or path).startswith((str(path.parent), str(temporary))):
+            raise
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_name(path: str | Path) -> None:

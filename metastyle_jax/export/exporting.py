@@ -1,0 +1,161 @@
+"""Exporting a stylizer: write, read back, compare with `stylize`, and only then keep the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.export import comparison, contents
+from metastyle_jax.export.comparison import Differences
+from metastyle_jax.export.contents import Contents, Format
+from metastyle_jax.storage import overwriting, quantization, style_packs
+from metastyle_jax.storage.atomic import atomic_folder, atomic_path
+from metastyle_jax.stylization.stylizer import Stylizer
+
+
+def _onnx() -> Format:
+    _require("onnx", "onnxruntime")
+    from metastyle_jax.export import onnx_file
+
+    return onnx_file.FORMAT
+
+
+# each is imported when it is used
+FORMATS: dict[str, Callable[[], Format]] = {
+    "onnx": _onnx,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An export that was compared and kept.
+
+    Attributes:
+      path: the file or folder.
+      size: bytes of all its files.
+      differences: from `stylize`.
+      notes: sentences on what is in it, and what is not.
+    """
+
+    path: Path
+    size: int
+    differences: Differences
+    notes: Sequence[str]
+
+
+def export_stylizer(
+    stylizer: Stylizer,
+    path: str | os.PathLike[str],
+    format: str = "onnx",
+    *,
+    style_input: bool = False,
+    quantize: str | None = None,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> Exported:
+    """Write a stylizer for another program, and compare what was written with `stylize`.
+
+    Args:
+      stylizer: what `load` and `adapt` return.
+      path: file to write; for "stablehlo" and "orbax" a folder that is new or empty. It appears
+        whole and compared, or not at all.
+      format: "onnx", "stablehlo", "torch", "safetensors", "orbax" or "npz"; see docs/export.md.
+      style_input: the style is an input of the graph, so that one file serves all styles of these
+        weights; "onnx" and "stablehlo" only.
+      quantize: "float16" or "int8" stores smaller kernels; the arithmetic stays float32.
+      inputs: files that must not be written over, beside those that the stylizer names.
+
+    Returns:
+      The file with the measured differences.
+
+    Raises:
+      UserError: an unknown format, a missing package, a combination that is impossible, a path that
+        cannot be written or is an input; or the file does not draw what `stylize` draws, and is not
+        kept.
+    """
+    target = Path(path).expanduser()
+    chosen = check(format, style_input, quantize)
+    record = stylizer.record
+    overwriting.refuse_overwriting([target], [*inputs, *_files(record.name, record.weights_name)])
+    written = _gather(stylizer, quantize, style_input)
+    whole = atomic_folder if chosen.is_folder else atomic_path
+    with whole(target) as temporary:
+        chosen.write(temporary, written)
+        draw = chosen.reload(temporary, written)
+        differences, problems = comparison.compare(draw, written, stylizer.weights)
+        _check(target, differences, problems)
+    notes = [*([chosen.note] if chosen.note else []), *_noise_note(stylizer)]
+    return Exported(target, _size(target), differences, notes)
+
+
+def check(name: str, style_input: bool = False, quantize: str | None = None) -> Format:
+    """The format of that name, if it can be written with these options.
+
+    Raises:
+      UserError: an unknown format, a missing package, a combination that is impossible.
+    """
+    if name not in FORMATS:
+        raise UserError(f"there is no format {name!r}: use one of {', '.join(FORMATS)}")
+    if quantize not in (None, *quantization.KINDS):
+        kinds = ", ".join(quantization.KINDS)
+        raise UserError(f"kernels cannot be stored as {quantize!r}: use one of {kinds}")
+    chosen = FORMATS[name]()
+    if style_input and not chosen.style_input:
+        raise UserError(
+            f"{name} holds arrays and no graph, so its style cannot be an input: leave "
+            "--style-input out, or use onnx or stablehlo"
+        )
+    if quantize and quantize not in chosen.kinds:
+        raise UserError(
+            f"{name} cannot hold kernels in {quantize}: use one of {', '.join(chosen.kinds)}"
+        )
+    return chosen
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"this export needs {' and '.join(missing)}: pip install 'metastyle_jax[export]'"
+        )
+
+
+def _files(*names: str) -> list[Path]:
+    """The files among what `load` took."""
+    paths = [style_packs.resolve(name).expanduser() for name in names if name]
+    return [path for path in paths if path.exists()]
+
+
+def _gather(stylizer: Stylizer, quantize: str | None, style_input: bool) -> Contents:
+    kind = next((kind for kind in quantization.KINDS if kind == quantize), "float32")
+    try:
+        return contents.gather(stylizer, kind, style_input)
+    except ValueError as error:
+        raise UserError(f"{error}: export it without --quantize") from error
+
+
+def _check(target: Path, differences: Differences, problems: Sequence[str]) -> None:
+    if problems:
+        raise UserError(f"{target} is not kept: read back, {problems[0]}; please report this")
+    if differences.largest > comparison.TOLERANCE:
+        raise UserError(
+            f"{target} is not kept: read back, its pictures differ from those of stylize by up to "
+            f"{differences.largest:.2g}, more than {comparison.TOLERANCE:g}; please report this"
+        )
+
+
+def _noise_note(stylizer: Stylizer) -> list[str]:
+    if not stylizer.input_noise:
+        return []
+    return [
+        f"the input noise of {stylizer.input_noise:g} is not in the file: it draws what "
+        "stylize --noise=0 draws"
+    ]
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
