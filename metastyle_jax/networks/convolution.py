@@ -147,16 +147,30 @@ def upsample_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return convolve(reflect_pad(doubled, 1), kernel)
 
 
-@jax.jit
 def upsample_convolve_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`upsample_convolve` as four 2x2 convolutions at the low resolution, 4/9 of the operations.
 
-    Of three neighboring upsampled rows two are copies of one row, so the kernel rows that meet
-    them add up. The reflected border row is a copy of the border row itself: edge padding.
+    The reflected border row is a copy of the border row itself: edge padding.
     """
-    n, h, w, _ = x.shape
+    return upsample_convolve_padded(_edge_pad(x), kernel)
+
+
+@jax.jit
+def upsample_convolve_padded(padded: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`upsample_convolve` of pixels whose neighbors are known.
+
+    Of three neighboring upsampled rows two are copies of one row, so the kernel rows that meet
+    them add up.
+
+    Args:
+      padded: (N, H + 2, W + 2, I), the pixels with one neighbor on each side.
+      kernel: (3, 3, I, O).
+
+    Returns:
+      (N, 2H, 2W, O).
+    """
+    n, h, w = padded.shape[0], padded.shape[1] - 2, padded.shape[2] - 2
     outputs = kernel.shape[-1]
-    padded = _edge_pad(x)
     phases = []
     for row in range(2):
         rows = _merge(kernel, row, axis=0)
@@ -173,13 +187,17 @@ def _merge(kernel: jax.Array, phase: int, axis: int) -> jax.Array:
     return jnp.concatenate(pair, axis=axis)
 
 
-@jax.jit
 def blur(x: jax.Array) -> jax.Array:
     """Weights (1, 2, 1) / 4 along rows and columns, edge padding by 1; (N, H, W, C).
 
     Takes away what alternates from pixel to pixel, and leaves constants as they are.
     """
-    padded = _edge_pad(x)
+    return blur_padded(_edge_pad(x))
+
+
+@jax.jit
+def blur_padded(padded: jax.Array) -> jax.Array:
+    """`blur` of pixels whose neighbors are known; (N, H + 2, W + 2, C) -> (N, H, W, C)."""
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
 

@@ -7,10 +7,14 @@ here it lies on the content, so that the network stays a function of a picture.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 LONGEST = 24.0  # pixels: the period beyond which power does not rise any more
+TEXTURE_SIDE = 1024  # pixels: at this distance the noise of a drawn picture repeats
 
 
 def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -> jax.Array:
@@ -28,6 +32,23 @@ def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -
     noise = _smooth_noise(key, images.shape[:3]).astype(images.dtype)
     deviation = jnp.asarray(deviation, images.dtype)
     return jnp.clip(images + deviation * noise[..., None], 0.0, 1.0)
+
+
+@functools.cache
+def texture() -> np.ndarray:
+    """The noise of pictures that are only drawn: (TEXTURE_SIDE, TEXTURE_SIDE) float32, mean 0 and
+    deviation 1, always the same.
+
+    It repeats without a seam, so it covers a picture of any size; what is left of a picture when it
+    is cropped keeps its noise.
+    """
+    shape = (TEXTURE_SIDE, TEXTURE_SIDE)
+    random = np.random.default_rng(0).standard_normal(shape)
+    rows, columns = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
+    amplitude = 1 / (rows[:, None] ** 2 + columns[None] ** 2 + LONGEST**-2)
+    amplitude[0, 0] = 0
+    noise = np.fft.irfft2(np.fft.rfft2(random) * amplitude, s=shape)
+    return (noise / noise.std()).astype(np.float32)
 
 
 def _smooth_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
