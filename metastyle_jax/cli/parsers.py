@@ -12,6 +12,9 @@ from metastyle_jax.errors import UserError
 SUMMARIES = {
     "stylize": "apply a style to pictures, each at its own size",
     "export": "write a style for other programs: onnx, stablehlo, torch, and arrays",
+    "blend": "write a style between styles",
+    "grid": "draw a picture in one to four styles and between them, as one sheet",
+    "inspect": "say what a file is, and whether it is whole",
     "packs": "list the styles that ship with the package",
     "adapt": "adapt the network to one style image, and stylize pictures with it",
     "train": "meta-train a stylization network",

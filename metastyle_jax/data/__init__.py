@@ -6,6 +6,7 @@ __all__ = [
     "images",
     "in_memory",
     "input_files",
+    "picture_writer",
     "pipeline",
     "resizing",
     "sources",

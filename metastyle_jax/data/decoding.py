@@ -78,17 +78,47 @@ def decode_native(
         mode, or of more than `MAX_PIXELS` pixels.
     """
     with _open(file, name) as image:
-        try:
-            if short_side is not None:
-                image.draft(None, (short_side, short_side))
-            image.load()
-        except MemoryError:
-            raise UserError(f"{name}: not enough memory to decode this image") from None
-        except _DECODE_ERRORS as error:
-            raise UserError(
-                f"{name}: the image is truncated or damaged ({error}); replace the file"
-            ) from None
+        if short_side is not None:
+            image.draft(None, (short_side, short_side))
+        _load(image, name)
         return _to_rgb(_rotated(image), name)
+
+
+class Layers(NamedTuple):
+    """A decoded picture with its transparency apart.
+
+    Attributes:
+      colors: sRGB (H, W, 3), uint8, or float32 in [0, 1] for deeper files; white where nothing of
+        the picture shows.
+      opacity: (H, W) uint8; None if the picture has no transparency.
+      format: of the file, by Pillow's name, such as "JPEG".
+    """
+
+    colors: np.ndarray
+    opacity: np.ndarray | None
+    format: str
+
+
+def decode_layers(file: IO[bytes] | str | os.PathLike[str], name: str) -> Layers:
+    """Decodes an image as `decode_native` does, but keeps its transparency.
+
+    Raises:
+      UserError: see `decode_native`.
+    """
+    with _open(file, name) as image:
+        return image_layers(image, name)
+
+
+def image_layers(image: Image.Image, name: str) -> Layers:
+    """The layers of an open Pillow image, see `decode_layers`."""
+    kind = image.format or ""  # which a rotated copy has lost
+    _load(image, name)
+    rotated = _rotated(image)
+    if not rotated.has_transparency_data or rotated.mode.startswith(("I", "F")):
+        return Layers(_to_rgb(rotated, name), None, kind)
+    colors, opacity = (np.array(layer) for layer in _split(rotated, name))
+    colors[opacity == 0] = 255  # what is hidden may be anything
+    return Layers(colors, opacity, kind)
 
 
 def picture_to_array(image: Image.Image, name: str) -> np.ndarray:
@@ -97,13 +127,19 @@ def picture_to_array(image: Image.Image, name: str) -> np.ndarray:
     Raises:
       UserError: one sentence that begins with `name`: damaged, or of an unsupported color mode.
     """
+    _load(image, name)
+    return _to_rgb(_rotated(image), name)
+
+
+def _load(image: Image.Image, name: str) -> None:
     try:
         image.load()
+    except MemoryError:
+        raise UserError(f"{name}: not enough memory to decode this image") from None
     except _DECODE_ERRORS as error:
         raise UserError(
             f"{name}: the image is truncated or damaged ({error}); replace the file"
         ) from None
-    return _to_rgb(_rotated(image), name)
 
 
 def check_header(path: str | os.PathLike[str]) -> Header:
@@ -175,17 +211,28 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Converts a decoded picture of any mode to (H, W, 3), uint8 or (deep files) float32."""
     if image.mode == "F" or image.mode.startswith("I"):
         return np.repeat(_deep_gray(image, name)[:, :, None], 3, axis=2)
-    try:
-        if not image.has_transparency_data:
-            return np.array(color_profiles.to_srgb(image))
-        layer = image.convert("RGBA")
-        opacity = layer.getchannel("A")
-        # the profile is of the colors; those of gray pictures are gray
-        colors = image.convert("L") if image.mode in ("LA", "La") else layer.convert("RGB")
-        layer = color_profiles.to_srgb(colors)
+    if image.has_transparency_data:
+        layer, opacity = _split(image, name)
         layer.putalpha(opacity)
         white = Image.new("RGBA", layer.size, "white")
         return np.array(Image.alpha_composite(white, layer).convert("RGB"))
+    with _supported(image, name):
+        return np.array(color_profiles.to_srgb(image))
+
+
+def _split(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:
+    """The sRGB colors and the opacity of a picture that has one."""
+    with _supported(image, name):
+        layer = image.convert("RGBA")
+        # the profile is of the colors; those of gray pictures are gray
+        colors = image.convert("L") if image.mode in ("LA", "La") else layer.convert("RGB")
+        return color_profiles.to_srgb(colors), layer.getchannel("A")
+
+
+@contextlib.contextmanager
+def _supported(image: Image.Image, name: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError:
         raise UserError(
             f"{name}: images of color mode {image.mode} are not supported; convert it to RGB"

@@ -6,11 +6,10 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from metastyle_jax.data import decoding
 from metastyle_jax.data.listing import list_images as list_images  # also for users of this module
@@ -94,14 +93,11 @@ def _check_side(width: int, height: int, path: str | os.PathLike[str], minimum: 
         )
 
 
-def write_png(
-    path: str | os.PathLike[str], image: np.ndarray, text: Mapping[str, str] | None = None
-) -> None:
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Writes (H, W, 3), uint8 or floats in [0, 1] (clipped, rounded), as a PNG file.
 
     The file appears complete or not at all. Its folder is created if needed, and an existing file
-    is replaced. `text` is written to the header, see `read_text`: Latin-1, keywords of at most 79
-    characters.
+    is replaced. Pictures for users, in other formats too: `picture_writer`.
 
     Raises:
       UserError: one sentence naming the file: its name does not end in .png, or it cannot be
@@ -111,20 +107,8 @@ def write_png(
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: pictures are written as PNG; give a name that ends in .png")
     picture = Image.fromarray(as_uint8(image))
-    header = PngImagePlugin.PngInfo()
-    for keyword, value in (text or {}).items():
-        header.add_text(keyword, value)
     with atomic_path(path) as temporary, temporary.open("xb") as file:
-        picture.save(file, format="PNG", pnginfo=header)
-
-
-def read_text(path: str | os.PathLike[str], keyword: str) -> str | None:
-    """The text that `write_png` stored under `keyword` in the header; None if there is none."""
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            return image.info.get(keyword)
-    except (OSError, SyntaxError, ValueError):  # no PNG file, or none at all
-        return None
+        picture.save(file, format="PNG")
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -5,5 +5,6 @@ __all__ = [
     "input_noise",
     "predictor",
     "stylization_network",
+    "tile_network",
     "vgg",
 ]

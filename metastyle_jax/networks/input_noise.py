@@ -51,6 +51,12 @@ def texture() -> np.ndarray:
     return (noise / noise.std()).astype(np.float32)
 
 
+def texture_of(height: int, width: int) -> np.ndarray:
+    """The part of `texture` that lies on a picture: (height, width)."""
+    rows, columns = (np.arange(side) % TEXTURE_SIDE for side in (height, width))
+    return texture()[np.ix_(rows, columns)]
+
+
 def _smooth_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Of shape (N, H, W), mean 0 and deviation 1 over each image."""
     spectrum = jnp.fft.rfft2(jax.random.normal(key, shape))

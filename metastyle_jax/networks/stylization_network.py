@@ -223,16 +223,21 @@ def stylize(
       ValueError: images smaller than 16 pixels.
     """
     height, width = images.shape[1:3]
-    if min(height, width) < MINIMUM_SIZE:
-        raise ValueError(
-            f"images are {width}x{height} pixels; the network needs {MINIMUM_SIZE} or more"
-        )
+    check_size(height, width)
     network = StylizationNetwork(**architecture(weights), dtype=dtype, rewrite=rewrite)
     extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
     padded = jnp.pad(images, extra, mode="reflect")
     outputs = network.apply({"params": weights, "style": style}, padded)
     # without mutable collections nothing but the images comes back
     return cast(jax.Array, outputs)[:, :height, :width]
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise `ValueError` if a side is too short for the network."""
+    if min(height, width) < MINIMUM_SIZE:
+        raise ValueError(
+            f"images are {width}x{height} pixels; the network needs {MINIMUM_SIZE} or more"
+        )
 
 
 def architecture(weights: Weights) -> dict[str, Any]:

@@ -232,10 +232,7 @@ def decode(
         y = y[:, 4:-4, 4:-4]
         return y, moments_of(y, half)
     x = _normalize_relu(y, "up1", norms, masks.get(2))
-    if blurs:
-        x = convolution.blur_padded(_fill(x, half, 4, "edge"))
-    else:
-        x = x[:, 1:-1, 1:-1]
+    x = convolution.blur_padded(_fill(x, half, 4, "edge")) if blurs else x[:, 1:-1, 1:-1]
     x = _fill(x, half, 3, "edge")
     y = _convolve("up2", weights, convolution.upsample_convolve_padded, x)  # from -4 on
     if convolutions == 2:

@@ -1,3 +1,12 @@
 """Stylizing pictures and files."""
 
-__all__ = ["batch_run", "loading", "picture_files", "stylizer"]
+__all__ = [
+    "batch_run",
+    "blending",
+    "interpolation",
+    "loading",
+    "options",
+    "picture_files",
+    "stylizer",
+    "tiling",
+]

@@ -1,35 +1,56 @@
 """Many pictures stylized one after the other: one that fails does not stop the others.
 
-An output counts as done if its header records the same picture bytes, parameters, input noise and
-package version that would be used now. File times play no part.
+An output counts as done if its header records the same picture bytes, styles, options and package
+version that would be used now. File times play no part.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from metastyle_jax import __version__
-from metastyle_jax.data import decoding, images
+from metastyle_jax.data import images, picture_writer
 from metastyle_jax.errors import UserError, check_failures
 from metastyle_jax.runtime.progress import Pace
 from metastyle_jax.storage import overwriting
 from metastyle_jax.storage.atomic import check_name, prepare_folder
-from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization import picture_files
-from metastyle_jax.stylization.stylizer import Stylizer
+from metastyle_jax.stylization.blending import Regions
+from metastyle_jax.stylization.options import Options
+from metastyle_jax.stylization.stylizer import DEFAULT, Stylizer
 
 _LOG = logging.getLogger(__name__)
 
-RECORD = "metastyle_jax made of"  # keyword in the header of an output
 _SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
 # errors of the folder, not of a picture: the next one would fail likewise, after the same work
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """What is made of every picture.
+
+    Attributes:
+      draw: of (H, W, 3), uint8 or float32 in [0, 1], makes a picture of the same dtype.
+      recipe: says all that `draw` depends on, in any form.
+      ending: format of the outputs, see `picture_files.output_files`.
+      quality: of JPEG and WebP, 1 to 100.
+    """
+
+    draw: Callable[[np.ndarray], np.ndarray]
+    recipe: str
+    ending: str = ""
+    quality: int = picture_writer.QUALITY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +91,19 @@ class Outcome:
         check_failures(self.failures, done, verb)
 
 
+def drawing_of(
+    artist: Stylizer | Regions,
+    options: Options = DEFAULT,
+    ending: str = "",
+    quality: int = picture_writer.QUALITY,
+) -> Drawing:
+    """What a stylizer, or several in regions, make of every picture; see `Drawing`."""
+    recipe = f"{artist.recipe} {options}"
+    return Drawing(functools.partial(artist.draw, options=options), recipe, ending, quality)
+
+
 def run(
-    stylizer: Stylizer,
+    drawing: Drawing,
     paths: Sequence[Path],
     folder: Path,
     *,
@@ -79,13 +111,13 @@ def run(
     redo: bool = False,
     say: Callable[[str], None] = _LOG.info,
 ) -> Outcome:
-    """Write `folder`/NAME.png for every picture that can be read.
+    """Write a file in `folder` for every picture that can be read.
 
     All headers are read first, so that what is no picture is known at once and decoded never;
     each picture is decoded once.
 
     Args:
-      stylizer: draws them.
+      drawing: what is made of them.
       paths: pictures to read.
       folder: made if there is anything to write.
       inputs: other files that must not be written over, such as the style.
@@ -99,17 +131,16 @@ def run(
       UserError: an output is an input, or `folder` cannot be written to; nothing has been written.
     """
     outcome = Outcome()
-    targets = picture_files.output_files(paths, folder)
+    targets = picture_files.output_files(paths, folder, drawing.ending)
     overwriting.refuse_overwriting(targets, [*paths, *inputs])
     jobs = _readable(paths, targets, outcome, say)
-    recipe = f"{tree_digest(stylizer.params)} {stylizer.input_noise!r} {__version__}"
     if not redo:
-        jobs = _not_done(jobs, recipe, outcome)
+        jobs = _not_done(jobs, drawing, outcome)
         if outcome.skipped:
             say(f"skipped {_count(outcome.skipped)} done before (--redo draws them again)")
     if jobs:
         prepare_folder(folder)
-        _draw(stylizer, jobs, recipe, outcome, say)
+        _draw(drawing, jobs, outcome, say)
     return outcome
 
 
@@ -135,26 +166,26 @@ def _readable(
     return jobs
 
 
-def _not_done(jobs: list[Job], recipe: str, outcome: Outcome) -> list[Job]:
+def _not_done(jobs: list[Job], drawing: Drawing, outcome: Outcome) -> list[Job]:
     left = []
     for job in jobs:
-        record = images.read_text(job.target, RECORD)
-        if record is not None and record == _record(job.path.read_bytes(), recipe):
+        record = picture_writer.read_record(job.target)
+        if record is not None and record == _record(job.path.read_bytes(), drawing):
             outcome.skipped.append(job.target)
         else:
             left.append(job)
     return left
 
 
-def _record(data: bytes, recipe: str) -> str:
+def _record(data: bytes, drawing: Drawing) -> str:
     """A digest of the bytes of a picture and of all else that its output is made of."""
+    recipe = f"{drawing.recipe} {drawing.ending} {drawing.quality} {__version__}"
     return hashlib.sha256(hashlib.sha256(data).digest() + recipe.encode()).hexdigest()
 
 
 def _draw(
-    stylizer: Stylizer,
+    drawing: Drawing,
     jobs: Sequence[Job],
-    recipe: str,
     outcome: Outcome,
     say: Callable[[str], None],
 ) -> None:
@@ -163,7 +194,7 @@ def _draw(
         progress.begin(number)
         try:
             with picture_files.fitting_memory(job.path, *job.size):
-                _draw_one(stylizer, job, recipe)
+                _draw_one(drawing, job)
         except UserError as error:
             outcome.failures.append(_about(job.path, error))
             if getattr(error.__cause__, "errno", None) in _HOPELESS:
@@ -175,12 +206,20 @@ def _draw(
             progress.end(number)
 
 
-def _draw_one(stylizer: Stylizer, job: Job, recipe: str) -> None:
+def _draw_one(drawing: Drawing, job: Job) -> None:
     data = images.read_bytes(job.path)
-    with decoding.quiet_about_large_images():
-        image = images.decode_image(data, str(job.path))
-    text = {RECORD: _record(data, recipe)}
-    picture_files.stylize_file(stylizer, job.path, image, job.target, text=text)
+    layers = picture_files.decode_content(data, job.path)
+    drawn, opacity = drawing.draw(layers.colors), layers.opacity
+    if opacity is not None and opacity.shape != drawn.shape[:2]:
+        size = (drawn.shape[1], drawn.shape[0])
+        opacity = np.asarray(Image.fromarray(opacity).resize(size))
+    picture_writer.write_picture(
+        job.target,
+        drawn,
+        opacity=opacity,
+        quality=drawing.quality,
+        record=_record(data, drawing),
+    )
 
 
 def _about(path: Path, error: UserError) -> str:

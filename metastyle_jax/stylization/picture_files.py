@@ -1,20 +1,21 @@
-"""Stylizing picture files, each at its own size."""
+"""Picture files that are stylized: reading, names of the results, messages."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from metastyle_jax.data.images import check_minimum_size, read_image, write_png
+from metastyle_jax.data import decoding, picture_writer
+from metastyle_jax.data.images import check_minimum_size, read_image
 from metastyle_jax.runtime import out_of_memory
-from metastyle_jax.stylization.stylizer import Stylizer
 
 
 def read_content(path: Path) -> np.ndarray:
-    """Read a picture that is to be stylized, (H, W, 3) in [0, 1].
+    """Read a picture that is to be stylized, (H, W, 3) in [0, 1], on white where it is transparent.
 
     Raises:
       UserError: it cannot be read, or is smaller than the network can take.
@@ -24,29 +25,16 @@ def read_content(path: Path) -> np.ndarray:
     return image
 
 
-def stylize_file(
-    stylizer: Stylizer,
-    path: Path,
-    image: np.ndarray,
-    target: Path,
-    *,
-    text: Mapping[str, str] | None = None,
-) -> None:
-    """Stylize one picture that has been read, and write it.
-
-    Args:
-      stylizer: draws it.
-      path: where the picture was read, for messages.
-      image: (H, W, 3) in [0, 1].
-      target: PNG file to write, whole or not at all.
-      text: see `images.write_png`.
+def decode_content(data: bytes, path: Path) -> decoding.Layers:
+    """Decode a picture that is to be stylized, its transparency apart.
 
     Raises:
-      UserError: it takes more memory than there is, or `target` cannot be written.
+      UserError: it cannot be read, or is smaller than the network can take.
     """
-    height, width = image.shape[:2]
-    with fitting_memory(path, width, height):
-        write_png(target, stylizer(image), text)
+    with decoding.quiet_about_large_images():
+        layers = decoding.decode_layers(io.BytesIO(data), str(path))
+    check_minimum_size(layers.colors, path)
+    return layers
 
 
 def fitting_memory(path: Path, width: int, height: int) -> contextlib.AbstractContextManager[None]:
@@ -61,9 +49,20 @@ def fitting_memory(path: Path, width: int, height: int) -> contextlib.AbstractCo
     )
 
 
-def output_files(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """The PNG file in `folder` for each picture, see `output_names`."""
-    return [folder / f"{name}.png" for name in output_names(paths)]
+def output_files(paths: Iterable[Path], folder: Path, ending: str = "png") -> list[Path]:
+    """The file in `folder` for each picture, see `output_names`.
+
+    Args:
+      paths: pictures that are read.
+      folder: of the results.
+      ending: of their format, see `picture_writer.FORMATS`; "" keeps that of each picture, or PNG
+        if it is another one.
+    """
+    paths = list(paths)
+    return [
+        folder / f"{name}.{ending or picture_writer.ending_of(path) or 'png'}"
+        for path, name in zip(paths, output_names(paths), strict=True)
+    ]
 
 
 def output_names(paths: Iterable[Path]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import numpy as np
 from PIL import Image
 
 from metastyle_jax.data import decoding, images, in_memory
-from metastyle_jax.networks import stylization_network
-from metastyle_jax.networks.input_noise import add_noise
+from metastyle_jax.errors import UserError
+from metastyle_jax.networks import input_noise, stylization_network
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, overwriting, style_file
 from metastyle_jax.storage.digest import tree_digest
+from metastyle_jax.stylization import tiling
+from metastyle_jax.stylization.options import Colors, Options, draw, sized
+
+DEFAULT = Options()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,30 +65,114 @@ class Stylizer:
         """`{"weights": ..., "style": ...}`."""
         return {"weights": self.weights, "style": self.style}
 
-    def __call__(self, picture: Any) -> Any:
+    @property
+    def recipe(self) -> str:
+        """Says all that a drawing depends on, apart from the picture and the options."""
+        return f"{tree_digest(self.params)} {self.input_noise!r}"
+
+    def __call__(
+        self,
+        picture: Any,
+        *,
+        strength: float = 1.0,
+        colors: Colors = "style",
+        stroke_size: float = 1.0,
+        size: int | None = None,
+    ) -> Any:
         """Stylize a picture, or several of one size.
 
-        Compiled once for each height and width. All pictures of one size get the same input noise,
-        so the result for a picture does not depend on the others.
+        A NumPy array (H, W, 3) or a Pillow image of any size is drawn by the same programs, in
+        tiles (`tiling`). A batch or a JAX array is drawn in one piece, by a program that is
+        compiled once for each height and width. Both draw the same up to rounding. The result for a
+        picture does not depend on the others.
 
         Args:
           picture: (H, W, 3) or (N, H, W, 3), a NumPy or JAX array, RGB; uint8, or floats in
-            [0, 1]. Or a Pillow image of any mode: it is rotated as its EXIF data say, converted to
-            sRGB, and put on white where it is transparent. 16 pixels or more on each side.
+            [0, 1]. Or a Pillow image of any mode: it is rotated as its EXIF data say and converted
+            to sRGB. 16 pixels or more on each side.
+          strength, colors, stroke_size, size: see `options.Options`.
 
         Returns:
-          The same kind: an array of that shape and dtype, or a Pillow image of mode RGB.
+          The same kind: an array of that shape (unless `size` is given) and dtype; or a Pillow
+          image of mode RGB, or RGBA with the transparency of the picture if it has one.
 
         Raises:
           TypeError: it is something else.
-          ValueError: the array has another shape, values outside [0, 1], or is too small.
+          ValueError: the array has another shape, values outside [0, 1], or is too small; or an
+            option is out of its range.
+          UserError: the size or stroke size does not suit the picture.
         """
+        chosen = Options(strength, colors, stroke_size, size)
         if isinstance(picture, Image.Image):
-            array = decoding.picture_to_array(picture, "the picture")
-            return Image.fromarray(images.as_uint8(np.asarray(self(array))))
+            return draw_image(functools.partial(self.draw, options=chosen), picture)
         in_memory.check_array(picture, dimensions=(3, 4))
+        if chosen == Options() and (isinstance(picture, jax.Array) or picture.ndim == 4):
+            return self._in_one_piece(picture)
+        batch = np.asarray(picture).reshape(-1, *picture.shape[-3:])
+        batch = batch if picture.dtype == np.uint8 else batch.astype(np.float32)
+        drawn = np.stack([self.draw(each, chosen) for each in batch]).astype(picture.dtype)
+        drawn = drawn if picture.ndim == 4 else drawn[0]
+        return jnp.asarray(drawn) if isinstance(picture, jax.Array) else drawn
+
+    def draw(
+        self,
+        image: np.ndarray,
+        options: Options = DEFAULT,
+        progress: tiling.Progress = tiling.no_progress,
+    ) -> np.ndarray:
+        """Draw a picture in tiles, see `__call__`.
+
+        Args:
+          image: (H, W, 3), uint8 or float32 in [0, 1].
+          options: how.
+          progress: called with the share of the work that is done, 0 to 1.
+
+        Raises:
+          ValueError: a side is below 16 pixels.
+          UserError: the size or stroke size does not suit the picture.
+        """
+        stylizer = self.strengthened(options.strength)
+        network = functools.partial(
+            tiling.stylize,
+            stylizer.weights,
+            [stylizer.style],
+            noise=self.input_noise,
+            progress=progress,
+        )
+        return draw(options, network, sized(options, image))
+
+    def strengthened(self, strength: float) -> Stylizer:
+        """The style moved on from the neutral one: neutral + strength * (style - neutral).
+
+        Up to a strength of 1 it is left as it is: `options.draw` mixes pixels there.
+
+        Raises:
+          UserError: no neutral style is known, because the weights have no name.
+        """
+        if strength <= 1:
+            return self
+        if not self.record.weights_name:
+            raise UserError(
+                f"{self.record.name or 'this stylizer'} has weights that no initialization has, "
+                "hence no neutral style: give a strength of at most 1"
+            )
+        neutral = initialization.load(self.record.weights_name)
+        factor = np.float32(strength)
+        style = jax.tree.map(
+            lambda ours, start: np.asarray(start) + factor * (np.asarray(ours) - np.asarray(start)),
+            dict(self.style),
+            dict(neutral.params["style"]),
+        )
+        return dataclasses.replace(self, style=style)
+
+    def _in_one_piece(self, picture: Any) -> Any:
         batch = picture if picture.ndim == 4 else picture[None]
-        drawn = [self._draw(images.as_float(image)) for image in batch]
+        noise = input_noise.texture_of(*batch.shape[1:3])
+        deviation = np.float32(self.input_noise)
+        drawn = [
+            _stylize(self.weights, self.style, images.as_float(image)[None], noise, deviation)[0]
+            for image in batch
+        ]
         if isinstance(picture, jax.Array):
             result = jnp.stack(drawn) if picture.ndim == 4 else drawn[0]
         else:
@@ -92,9 +181,6 @@ class Stylizer:
             return result.astype(picture.dtype)
         rounded = images.as_uint8(np.asarray(result))
         return jnp.asarray(rounded) if isinstance(picture, jax.Array) else rounded
-
-    def _draw(self, image: Any) -> jax.Array:
-        return _stylize(self.weights, self.style, image[None], np.float32(self.input_noise))[0]
 
     def save(self, path: str | Path, *, command: str = "") -> None:
         """Write a file that `loading.load` and `metastyle stylize` read.
@@ -142,19 +228,23 @@ def from_initialization(init: initialization.Initialization) -> Stylizer:
     )
 
 
+def draw_image(draw: Callable[[np.ndarray], np.ndarray], picture: Image.Image) -> Image.Image:
+    """A Pillow image as `draw` draws its colors, with its transparency."""
+    layers = decoding.image_layers(picture, "the picture")
+    drawn = Image.fromarray(images.as_uint8(draw(layers.colors)))
+    if layers.opacity is not None:
+        drawn.putalpha(Image.fromarray(layers.opacity).resize(drawn.size))
+    return drawn
+
+
 @compilation.jit
 def _stylize(
     weights: stylization_network.Weights,
     style: stylization_network.Style,
     image: jax.Array,
-    input_noise: jax.Array,
+    noise: jax.Array,
+    deviation: jax.Array,
 ) -> jax.Array:
-    """(1, H, W, 3) float32 to the same; `input_noise` is () float32."""
-    key = jax.random.key(0)
-    noisy = jax.lax.cond(
-        input_noise > 0,
-        lambda image: add_noise(key, image, input_noise),
-        lambda image: image,
-        image,
-    )
+    """(1, H, W, 3) float32 to the same; `noise` is (H, W), `deviation` is () float32."""
+    noisy = jnp.clip(image + deviation * noise[None, :, :, None], 0, 1)
     return stylization_network.stylize(weights, style, noisy)

@@ -1,4 +1,4 @@
-"""Pictures of any size by programs of one size: the network in tiles, with the whole picture's norms.
+"""Pictures of any size by programs of one size: tiles, with the norms of the whole picture.
 
 A new size costs no compilation, and memory grows with the picture only by what lies between its
 residual blocks: three maps of a quarter of its sides.
@@ -17,8 +17,10 @@ from metastyle_jax.networks.tile_network import Frame, Moments, Norm
 from metastyle_jax.runtime import compilation
 
 Styles = Sequence[stylization_network.Style]
+Progress = Callable[[float], None]
 
-TILE = 256  # pixels, a multiple of 4
+# sides in pixels, multiples of 4: pictures that one small tile holds are not drawn in a large one
+SMALL_TILE, TILE = 64, 256
 
 # above this size, maps are kept in float16: half of the memory, for a difference below 1/255
 HALF_PRECISION_PIXELS = 12e6
@@ -29,6 +31,10 @@ _add = compilation.jit(tile_network.add_block)
 _decode = compilation.jit(tile_network.decode, static_argnames="convolutions")
 
 
+def no_progress(done: float) -> None:
+    """Say nothing of the share of the work that is done."""
+
+
 def stylize(
     weights: stylization_network.Weights,
     styles: Styles,
@@ -36,8 +42,8 @@ def stylize(
     *,
     noise: float = 0.0,
     masks: np.ndarray | None = None,
-    tile: int = TILE,
-    progress: Callable[[float], None] = lambda done: None,
+    tile: int | None = None,
+    progress: Progress = no_progress,
 ) -> np.ndarray:
     """Stylize a picture of any size.
 
@@ -48,11 +54,17 @@ def stylize(
       noise: standard deviation of the input noise, 0 to 1.
       masks: (K, H, W), shares of the styles at each pixel, their sum 1; None for one style.
       tile: side of a tile, pixels, a multiple of 4 and 16 or more; each value has its own programs.
+        By default that of `TILE` and `SMALL_TILE` which suits the picture.
       progress: called with the share of the work that is done, 0 to 1.
 
     Returns:
       (H, W, 3) of the same dtype.
+
+    Raises:
+      ValueError: a side is below 16 pixels.
     """
+    stylization_network.check_size(*image.shape[:2])
+    tile = tile or (SMALL_TILE if max(image.shape[:2]) <= SMALL_TILE else TILE)
     run = _Run(weights, styles, _Picture(image, noise, tile), masks, progress)
     run.encode()
     for block in range(1, stylization_network.count_residual_blocks(weights) + 1):
@@ -69,7 +81,7 @@ class _Run:
         styles: Styles,
         picture: _Picture,
         masks: np.ndarray | None,
-        progress: Callable[[float], None],
+        progress: Progress,
     ) -> None:
         self._weights, self._styles, self._picture = weights, styles, picture
         self._masks = None if masks is None else _Masks(masks, picture.padded, picture.tile_side)

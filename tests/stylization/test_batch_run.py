@@ -37,9 +37,10 @@ def draw(path: Path, width: int = 17, height: int = 16, seed: int = 0) -> Path:
     return path
 
 
-def run(paths, out, drawing=None, **keywords) -> tuple[batch_run.Outcome, list[str]]:
+def run(paths, out, drawing=None, *, ending="", **keywords) -> tuple[batch_run.Outcome, list[str]]:
     lines: list[str] = []
     drawing = drawing or stylizer()
+    drawing = batch_run.drawing_of(drawing, ending=ending)
     outcome = batch_run.run(drawing, paths, out, say=lines.append, **keywords)
     return outcome, lines
 
@@ -99,9 +100,9 @@ def test_exit_codes(count, code, capsys):
 
 
 def test_each_picture_is_decoded_once(photos, tmp_path, monkeypatch):
-    decoded, decode = [], decoding.decode_native
+    decoded, decode = [], decoding.decode_layers
     monkeypatch.setattr(
-        decoding, "decode_native", lambda file, name: decoded.append(name) or decode(file, name)
+        decoding, "decode_layers", lambda file, name: decoded.append(name) or decode(file, name)
     )
     run(photos, tmp_path / "out")
     # not those whose header tells enough
@@ -148,7 +149,9 @@ def test_no_input_is_written_over(tmp_path):
         paths = sorted(folder.glob("*.jpg" if inputs else "*"))
         draw(tmp_path / "a.jpg")
         with pytest.raises(UserError, match=r"d/a\.png .* another --out"):
-            run([*paths, tmp_path / "a.jpg"], folder, **inputs)
+            run([*paths, tmp_path / "a.jpg"], folder, ending="png", **inputs)
+    with pytest.raises(UserError, match=r"d/b\.jpg .* another --out"):  # each keeps its format
+        run([folder / "b.jpg"], folder)
     assert written(folder) == ["a.png", "b.jpg"]
     assert (folder / "a.png").read_bytes() == before
 
@@ -166,13 +169,14 @@ def test_a_large_picture_is_announced_before_it_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(batch_run, "_SLOW", 0.0002)
     lines: list[str] = []
 
-    def stopped(self, image):
+    def stopped(self, image, options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Stylizer, "__call__", stopped)
+    monkeypatch.setattr(Stylizer, "draw", stopped)
     with pytest.raises(KeyboardInterrupt):
         path = draw(tmp_path / "a.png")
-        batch_run.run(stylizer(), [path], tmp_path / "out", say=lines.append)
+        drawing = batch_run.drawing_of(stylizer())
+        batch_run.run(drawing, [path], tmp_path / "out", say=lines.append)
     (line,) = lines
     assert line.startswith(f"1/1 stylizing {path}") and "megapixels" in line
 
@@ -189,14 +193,14 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
     tmp_path, monkeypatch, error
 ):
     paths = [draw(tmp_path / "large.png", 40, 33), draw(tmp_path / "small.png")]
-    stylize = Stylizer.__call__
+    stylize = Stylizer.draw
 
-    def limited(self, image):
+    def limited(self, image, options=None):
         if image.shape[1] > 30:
             raise error
         return stylize(self, image)
 
-    monkeypatch.setattr(Stylizer, "__call__", limited)
+    monkeypatch.setattr(Stylizer, "draw", limited)
     outcome, _ = run(paths, tmp_path / "out")
     assert written(tmp_path / "out") == ["small.png"]
     (sentence,) = outcome.failures
@@ -204,16 +208,19 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
     assert "memory" in sentence and "40x33" in sentence and "smaller" in sentence
     # nor is it for what surrounds the network
     monkeypatch.undo()
-    monkeypatch.setattr(images, "as_float", lambda image: limited(stylizer(), image))
+    decode = decoding.decode_layers
+    monkeypatch.setattr(
+        decoding, "decode_layers", lambda file, name: limited(None, decode(file, name).colors)
+    )
     outcome, _ = run(paths[:1], tmp_path / "out")
     assert outcome.failures == [sentence]
 
 
 def test_other_errors_of_a_computation_stay_what_they_are(tmp_path, monkeypatch):
-    def broken(self, image):
+    def broken(self, image, options):
         raise jax.errors.JaxRuntimeError("INTERNAL: a defect")
 
-    monkeypatch.setattr(Stylizer, "__call__", broken)
+    monkeypatch.setattr(Stylizer, "draw", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="a defect"):
         run([draw(tmp_path / "a.png")], tmp_path / "out")
 
@@ -275,7 +282,7 @@ def test_the_command_expands_patterns_and_tells_what_it_skips(tmp_path, monkeypa
     (tmp_path / "d" / "notes.txt").touch()
     monkeypatch.chdir(tmp_path)
     # the network is not what this is about
-    monkeypatch.setattr(Stylizer, "__call__", lambda self, image: image)
+    monkeypatch.setattr(Stylizer, "draw", lambda self, image, options: image)
     command = ["stylize", "pack:great_wave", "d", "d/*.gif", "--out=d/out"]
     commands.main(command)
     said = capsys.readouterr()

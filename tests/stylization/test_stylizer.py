@@ -13,7 +13,7 @@ from PIL import Image
 import tiny
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import stylization_network
-from metastyle_jax.networks.input_noise import add_noise
+from metastyle_jax.networks.input_noise import texture
 from metastyle_jax.runtime import compilation
 from metastyle_jax.storage import style_file
 from metastyle_jax.storage.digest import tree_digest
@@ -38,12 +38,14 @@ def test_a_picture_of_a_batch_is_drawn_as_if_it_were_alone(stylizer):
     drawn = stylizer(batch)
     assert drawn.shape == batch.shape and drawn.dtype == np.float32
     for picture, expected in zip(batch, drawn, strict=True):
-        np.testing.assert_array_equal(stylizer(picture), expected)
+        np.testing.assert_array_equal(stylizer(picture[None])[0], expected)
+        # alone it is drawn in tiles
+        np.testing.assert_allclose(stylizer(picture), expected, atol=1e-5)
 
 
 def test_draws_what_the_network_makes_of_the_noisy_picture(stylizer):
     batch = pictures(1)
-    noisy = add_noise(jax.random.key(0), jnp.asarray(batch), 0.1)
+    noisy = jnp.clip(batch + np.float32(0.1) * texture()[None, :17, :18, None], 0, 1)
     expected = stylization_network.stylize(stylizer.weights, stylizer.style, noisy)
     np.testing.assert_allclose(stylizer(batch), expected, atol=2e-5)
 
@@ -73,14 +75,19 @@ def test_pillow_in_pillow_out(stylizer, mode):
     picture = Image.fromarray(np.rint(255 * pictures(1)[0]).astype(np.uint8)).convert(mode)
     drawn = stylizer(picture)
     assert isinstance(drawn, Image.Image)
-    assert (drawn.mode, drawn.size) == ("RGB", picture.size)
-    np.testing.assert_array_equal(np.asarray(drawn), stylizer(np.array(picture.convert("RGB"))))
+    assert (drawn.mode, drawn.size) == ("RGBA" if mode == "RGBA" else "RGB", picture.size)
+    colors = np.asarray(drawn.convert("RGB"))
+    np.testing.assert_array_equal(colors, stylizer(np.array(picture.convert("RGB"))))
 
 
-def test_transparent_parts_are_white_and_exif_rotation_is_applied(stylizer, tmp_path):
+def test_transparency_is_kept_and_what_it_hides_is_white_and_exif_rotation_is_applied(
+    stylizer, tmp_path
+):
     clear = Image.new("RGBA", (18, 17), (0, 0, 0, 0))
     white = Image.new("RGB", (18, 17), "white")
-    np.testing.assert_array_equal(np.asarray(stylizer(clear)), np.asarray(stylizer(white)))
+    drawn = np.asarray(stylizer(clear))
+    np.testing.assert_array_equal(drawn[..., :3], np.asarray(stylizer(white)))
+    assert (drawn[..., 3] == 0).all()
     exif = Image.Exif()
     exif[0x0112] = 6
     white.save(tmp_path / "turned.jpg", exif=exif)
@@ -99,6 +106,7 @@ def test_transparent_parts_are_white_and_exif_rotation_is_applied(stylizer, tmp_
         (np.full((17, 18, 3), 255.0), ValueError, "got 255 to 255: divide by 255"),
         (np.full((17, 18, 3), np.nan), ValueError, "got nan"),
         (np.zeros((15, 18, 3)), ValueError, "18x15 pixels; the network needs 16"),
+        (np.zeros((1, 15, 18, 3)), ValueError, "18x15 pixels; the network needs 16"),
     ],
 )
 def test_what_is_no_picture_is_refused(stylizer, picture, kind, message):
@@ -115,14 +123,14 @@ def test_input_noise_is_data_of_one_program(stylizer, monkeypatch):
         return stylize(*arguments)
 
     monkeypatch.setattr(stylization_network, "stylize", counted)
-    picture = pictures(1, 19, 21)[0]  # a size that no other test has
+    picture = pictures(1, 19, 21)  # a size that no other test has
     drawn = [
         dataclasses.replace(stylizer, input_noise=deviation)(picture)
         for deviation in (0.05, 0.2, 0.0)
     ]
     assert len(traces) == 1
     assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
-    plain = compilation.jit(stylize)(stylizer.weights, stylizer.style, picture[None])[0]
+    plain = compilation.jit(stylize)(stylizer.weights, stylizer.style, picture)
     np.testing.assert_array_equal(drawn[2], plain)
 
 
@@ -200,3 +208,11 @@ def test_the_embedded_network_and_a_pack():
     jax.tree.map(np.testing.assert_array_equal, embedded.weights, pack.weights)
     assert embedded.weights_are_named and pack.weights_are_named
     assert np.abs(embedded.style["conv1_norm"]["scale"] - pack.style["conv1_norm"]["scale"]).max()
+
+
+def test_a_picture_of_any_size_compiles_nothing(stylizer, programs):
+    one, other = pictures(1)[0], pictures(1, 33, 20)[0]
+    stylizer(one)
+    before = programs()
+    dataclasses.replace(stylizer, input_noise=0.3)(other)
+    assert programs() == before

@@ -1,0 +1,107 @@
+"""metastyle inspect FILE..."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.data import images
+from metastyle_jax.errors import UserError, check_failures
+from metastyle_jax.storage import style_file
+
+# of the settings, what somebody who was given the file would ask first
+_SHOWN = {
+    "style image": "style_file",
+    "feature network": "features.network",
+    "steps": "adaptation.steps",
+    "blend": "blend",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Add `inspect` to the commands."""
+    parser = add_command(commands, "inspect", run)
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="pack:NAME, a safetensors file, or a picture"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object for each file, with all settings"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read every file whole, check its digest, and say what it is.
+
+    Raises:
+      PartialFailure: some files are damaged or of another kind; the others were shown.
+      UserError: all of them are.
+    """
+    failures = []
+    for argument in args.files:
+        try:
+            described = describe(argument)
+        except UserError as error:
+            failures.append(str(error))
+            continue
+        print(json.dumps(described) if args.json else _text(described))
+    check_failures(failures, len(args.files) - len(failures), "read")
+
+
+def describe(argument: str) -> dict[str, Any]:
+    """What a file is: "file", "kind", "bytes" and what its kind has.
+
+    Raises:
+      UserError: it is missing, damaged, or of another kind.
+    """
+    path = style_arguments.parse(argument).file
+    about: dict[str, Any] = {"file": argument}
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; give a file")
+    if path.suffix != ".safetensors":
+        image = images.read_image(path)
+        height, width = image.shape[:2]
+        return {**about, "kind": "picture", "bytes": path.stat().st_size, "size": [width, height]}
+    kind = style_file.format_of(path)
+    if kind == style_file.STYLE_FORMAT:
+        style, metadata = style_file.load_style(path)
+        about["kind"] = "style"
+        about["numbers"] = _count(style)
+        about["of weights"] = metadata["weights_digest"]
+    else:
+        params, metadata = style_file.load_params(path)
+        about["kind"] = "parameters"
+        about["numbers"] = {part: _count(tree) for part, tree in params.items()}
+        about["weights"] = metadata["weights_digest"]
+    about |= {"bytes": path.stat().st_size, "command": metadata["command"]}
+    return {**about, "settings": metadata["settings"], "versions": metadata["versions"]}
+
+
+def _count(tree: Any) -> int:
+    if isinstance(tree, dict):
+        return sum(map(_count, tree.values()))
+    return int(np.size(tree))
+
+
+def _text(described: dict[str, Any]) -> str:
+    settings, versions = described.pop("settings", {}), described.pop("versions", {})
+    lines = [f"{described.pop('file')}: whole, a {described.pop('kind')} file"]
+    lines[0] = (
+        lines[0]
+        .replace("a parameters file", "a file of parameters")
+        .replace("a picture file", "a picture")
+    )
+    shown = {**described, **{name: settings.get(key) for name, key in _SHOWN.items()}}
+    shown["versions"] = versions or None
+    lines += [f"  {name}: {_plain(value)}" for name, value in shown.items() if value]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    return str(value)
