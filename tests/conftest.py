@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-# read when jax starts its backend, hence before the import
-_DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
+from processes import quick_xla_flags
+
+# read when jax starts its backend, hence before the import; what the user sets comes last and wins
+_DEVICES = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = " ".join((_DEVICES, quick_xla_flags(), os.environ.get("XLA_FLAGS", "")))
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

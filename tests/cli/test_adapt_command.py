@@ -22,8 +22,8 @@ from metastyle_jax.cli import adapt_input, adapt_output
 from metastyle_jax.losses import perceptual
 from metastyle_jax.storage import folder_lock, style_file
 from metastyle_jax.stylization import picture_files
+from processes import QUICK_COMPILE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--size=32", "--style-size=32", "--batch=1"]
 
 
@@ -77,8 +77,7 @@ def test_ctrl_c_writes_what_was_reached(tmp_path):
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": "",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+            **QUICK_COMPILE,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -19,6 +19,7 @@ from metastyle_jax.errors import PartialFailure, UserError, exit_cleanly
 from metastyle_jax.storage.atomic import atomic_path, check_name
 from metastyle_jax.stylization import batch_run
 from metastyle_jax.stylization.stylizer import Stylizer
+from processes import QUICK_COMPILE
 from processes import run as run_python
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -332,6 +333,6 @@ def test_the_command_imports_no_library_of_the_training(tmp_path):
         "from metastyle_jax.cli import commands\n"
         "commands.main(['stylize', 'pack:great_wave', 'photo.png', '--out=out'])\n"
     )
-    done = run_python(["-c", program], tmp_path, JAX_DISABLE_MOST_OPTIMIZATIONS="true")
+    done = run_python(["-c", program], tmp_path, **QUICK_COMPILE)
     assert done.returncode == 0, done.stderr
     assert written(tmp_path / "out") == ["photo.png"]

@@ -30,8 +30,8 @@ from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.digest import leaf_digests
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import meta_training, training_advice
+from processes import QUICK_COMPILE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "data.content": "procedural:6",
     "data.style": "procedural:6",
@@ -549,8 +549,7 @@ def wait_for_line(process: subprocess.Popen, beginning: str) -> None:
 
 @pytest.mark.slow
 def test_killed_and_interrupted_runs_resume_bit_for_bit(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **QUICK_COMPILE}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run = {"env": environment, "capture_output": True, "text": True}
     first = subprocess.Popen(command(stopped), env=environment)
