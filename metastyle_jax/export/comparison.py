@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,7 +13,6 @@ from metastyle_jax.data.images import read_image
 from metastyle_jax.export import contents
 from metastyle_jax.export.contents import Contents, Draw
 from metastyle_jax.networks import stylization_network
-from metastyle_jax.runtime import compilation
 from metastyle_jax.storage import initialization, quantization
 
 SIZES = ((37, 53), (64, 64), (101, 67))  # height, width
@@ -35,12 +35,12 @@ class Differences(NamedTuple):
 
 
 def compare(
-    draw: Draw, written: Contents, weights: stylization_network.Weights
+    draws: Sequence[Draw], written: Contents, weights: stylization_network.Weights
 ) -> tuple[Differences, list[str]]:
     """Draw pictures with an export and with `stylize`, two at a time.
 
     Args:
-      draw: the export, read back.
+      draws: each program of the export, read back.
       written: what it was written from.
       weights: of the stylizer, before they were quantized.
 
@@ -51,19 +51,20 @@ def compare(
     stored = quantization.restore(written.weights)
     vectors = _style_vectors(written)
     styles = contents.styles_of(jnp.asarray(vectors), written.style)
-    largest, by_rounding, means, problems = [], [], [], []
-    for height, width in SIZES:
+    rows, problems = [], []
+    for (height, width), draw in itertools.product(SIZES, draws):
         images = pictures(height, width)
         drawn = np.asarray(draw(images, vectors))
         if drawn.shape != images.shape or not np.isfinite(drawn).all():
             problems.append(f"{width}x{height} pixels gave shape {drawn.shape} or no finite values")
             continue
-        largest.append(np.abs(drawn - _stylize(stored, styles, images)).max())
-        change = np.abs(drawn - _stylize(weights, styles, images))
-        by_rounding.append(change.max())
-        means.append(change.mean())
+        inputs = (styles, jnp.asarray(images))
+        error = np.abs(drawn - contents.stylize_directly(stored, *inputs))
+        change = np.abs(drawn - contents.stylize_directly(weights, *inputs))
+        rows.append((error.max(), change.max(), change.mean()))
     if problems:
         return Differences(np.inf, np.inf, np.inf), problems
+    largest, by_rounding, means = zip(*rows, strict=True)
     numbers = (max(largest), max(by_rounding), np.mean(means))
     return Differences(*map(float, numbers)), problems
 
@@ -84,17 +85,3 @@ def _style_vectors(written: Contents) -> np.ndarray:
     vector = contents.style_vector(written.style)
     other = 0.8 * vector if written.style_input else vector
     return np.stack([vector, other])
-
-
-def _stylize(
-    weights: stylization_network.Weights, styles: stylization_network.Style, images: np.ndarray
-) -> np.ndarray:
-    # the direct form: the same values up to rounding, in a third of the time to compile
-    return np.asarray(_program(weights, styles, jnp.asarray(images)))
-
-
-@compilation.jit
-def _program(
-    weights: stylization_network.Weights, styles: stylization_network.Style, images: jax.Array
-) -> jax.Array:
-    return stylization_network.stylize(weights, styles, images, rewrite=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 
 import metastyle_jax
 from metastyle_jax.networks import stylization_network
+from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import quantization, style_packs
 from metastyle_jax.storage.digest import tree_digest
@@ -48,7 +49,7 @@ class Format(NamedTuple):
 
     Attributes:
       write: writes the contents to a path: a new file or, for a folder, an empty one.
-      reload: reads that path back.
+      reload: reads that path back, each program in it.
       is_folder: whether the path is a folder.
       kinds: which dtypes of the kernels it can hold.
       style_input: whether the style can be an input.
@@ -56,7 +57,7 @@ class Format(NamedTuple):
     """
 
     write: Callable[[Path, Contents], None]
-    reload: Callable[[Path, Contents], Draw]
+    reload: Callable[[Path, Contents], Sequence[Draw]]
     is_folder: bool = False
     kinds: tuple[quantization.Kind, ...] = quantization.KINDS
     style_input: bool = False
@@ -120,3 +121,13 @@ def _describe(
         "kernels": kind,
         "input_noise": f"{stylizer.input_noise:g}",
     }
+
+
+def _directly(
+    weights: stylization_network.Weights, style: stylization_network.Style, images: jax.Array
+) -> jax.Array:
+    return stylization_network.stylize(weights, style, images, rewrite=False)
+
+
+# `stylize` without its rewrites for speed: the same up to rounding, compiled in a third of the time
+stylize_directly = compilation.jit(_directly)

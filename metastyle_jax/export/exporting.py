@@ -24,9 +24,45 @@ def _onnx() -> Format:
     return onnx_file.FORMAT
 
 
+def _stablehlo() -> Format:
+    _require("flatbuffers")  # with which JAX writes and reads exported programs
+    from metastyle_jax.export import stablehlo_folder
+
+    return stablehlo_folder.FORMAT
+
+
+def _torch() -> Format:
+    from metastyle_jax.export import torch_layout
+
+    return torch_layout.FORMAT
+
+
+def _safetensors() -> Format:
+    from metastyle_jax.export import array_files
+
+    return array_files.SAFETENSORS
+
+
+def _orbax() -> Format:
+    from metastyle_jax.export import array_files
+
+    return array_files.ORBAX
+
+
+def _npz() -> Format:
+    from metastyle_jax.export import array_files
+
+    return array_files.NPZ
+
+
 # each is imported when it is used
 FORMATS: dict[str, Callable[[], Format]] = {
     "onnx": _onnx,
+    "stablehlo": _stablehlo,
+    "torch": _torch,
+    "safetensors": _safetensors,
+    "orbax": _orbax,
+    "npz": _npz,
 }
 
 
@@ -84,8 +120,8 @@ def export_stylizer(
     whole = atomic_folder if chosen.is_folder else atomic_path
     with whole(target) as temporary:
         chosen.write(temporary, written)
-        draw = chosen.reload(temporary, written)
-        differences, problems = comparison.compare(draw, written, stylizer.weights)
+        draws = chosen.reload(temporary, written)
+        differences, problems = comparison.compare(draws, written, stylizer.weights)
         _check(target, differences, problems)
     notes = [*([chosen.note] if chosen.note else []), *_noise_note(stylizer)]
     return Exported(target, _size(target), differences, notes)
@@ -140,7 +176,7 @@ def _gather(stylizer: Stylizer, quantize: str | None, style_input: bool) -> Cont
 def _check(target: Path, differences: Differences, problems: Sequence[str]) -> None:
     if problems:
         raise UserError(f"{target} is not kept: read back, {problems[0]}; please report this")
-    if differences.largest > comparison.TOLERANCE:
+    if not differences.largest <= comparison.TOLERANCE:  # nor is nan
         raise UserError(
             f"{target} is not kept: read back, its pictures differ from those of stylize by up to "
             f"{differences.largest:.2g}, more than {comparison.TOLERANCE:g}; please report this"

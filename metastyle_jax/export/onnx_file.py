@@ -17,7 +17,7 @@ def write(path: Path, contents: Contents) -> None:
     onnx.save(onnx_graph.make_model(contents), path)
 
 
-def reload(path: Path, contents: Contents) -> Draw:
+def reload(path: Path, contents: Contents) -> list[Draw]:
     """The file in onnxruntime, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # small pictures
@@ -31,7 +31,7 @@ def reload(path: Path, contents: Contents) -> Draw:
             feed["style"] = styles
         return np.asarray(session.run(["stylized"], feed)[0]).transpose(0, 2, 3, 1)
 
-    return call
+    return [call]
 
 
 FORMAT = Format(

@@ -28,7 +28,9 @@ WINOGRAD_CHANNELS = 64
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
     """Mirror `size` pixels beyond each border without repeating it; (N, H, W, C)."""
-    return jnp.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
+    widths = ((size, size), (size, size), (0, 0))
+    # each image alone, because `jnp.pad` of JAX 0.8 must know that a symbolic N is more than 1
+    return jax.vmap(lambda image: jnp.pad(image, widths, mode="reflect"))(x)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
@@ -45,7 +47,9 @@ def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
     chooses one itself. Few channels or pixels gain nothing, and bfloat16 is too coarse for
     Winograd's form.
     """
-    small = min(x.shape[1:3]) < winograd.TILE + 2 or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
+    # side by side, because of two symbolic sizes nobody knows which is smaller
+    short = any(side < winograd.TILE + 2 for side in x.shape[1:3])
+    small = short or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
     if kernel.shape[:2] != (3, 3) or small or x.dtype not in (np.float32, np.float64):
         return convolve(x, kernel)
     return _convolve_3x3.bind(x, kernel)

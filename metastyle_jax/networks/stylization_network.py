@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -212,7 +213,8 @@ def stylize(
       style: `{layer: {"scale", "bias"}}`, leaves `(C,)` for one style, `(N, C)` for one per image,
         `(N, h, w, C)` (or broadcastable) for spatial blends at each layer's own resolution.
       images: (N, H, W, 3) RGB in [0, 1]; any H and W from 16 up. Sizes that are no multiple of 4
-        are padded by reflection and the result is cropped.
+        are padded by reflection and the result is cropped. N, H and W may be symbolic, see
+        `jax.export.symbolic_shape`, with the constraints that H and W are 16 or more.
       dtype: of the convolutions, for example bfloat16; norms and result keep float32.
       rewrite: use exact rewrites of slow convolutions (same values up to rounding).
 
@@ -225,19 +227,36 @@ def stylize(
     height, width = images.shape[1:3]
     check_size(height, width)
     network = StylizationNetwork(**architecture(weights), dtype=dtype, rewrite=rewrite)
-    extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
-    padded = jnp.pad(images, extra, mode="reflect")
-    outputs = network.apply({"params": weights, "style": style}, padded)
+    outputs = network.apply({"params": weights, "style": style}, _pad_to_multiple(images))
     # without mutable collections nothing but the images comes back
     return cast(jax.Array, outputs)[:, :height, :width]
 
 
 def check_size(height: int, width: int) -> None:
     """Raise `ValueError` if a side is too short for the network."""
-    if min(height, width) < MINIMUM_SIZE:
+    # side by side, because of two symbolic sizes nobody knows which is smaller
+    if any(side < MINIMUM_SIZE for side in (height, width)):
         raise ValueError(
             f"images are {width}x{height} pixels; the network needs {MINIMUM_SIZE} or more"
         )
+
+
+def _pad_to_multiple(images: jax.Array) -> jax.Array:
+    """Reflection at the bottom and at the right, up to multiples of `DOWNSAMPLING`."""
+    height, width = images.shape[1:3]
+    if not any(map(jax.export.is_symbolic_dim, (height, width))):
+        extra = ((0, 0), (0, -height % DOWNSAMPLING), (0, -width % DOWNSAMPLING), (0, 0))
+        return jnp.pad(images, extra, mode="reflect")
+    # `jnp.pad` reflects by a number of pixels that is known, and a symbolic one is not
+    rows = jnp.take(images, _reflected_positions(height), axis=1, mode="clip")
+    return jnp.take(rows, _reflected_positions(width), axis=2, mode="clip")
+
+
+def _reflected_positions(size: int) -> jax.Array:
+    """Which of `size` positions each one of the next multiple of `DOWNSAMPLING` shows."""
+    multiple = DOWNSAMPLING * ((size + DOWNSAMPLING - 1) // DOWNSAMPLING)
+    position = jnp.arange(multiple)
+    return jnp.where(position < size, position, 2 * (size - 1) - position)
 
 
 def architecture(weights: Weights) -> dict[str, Any]:

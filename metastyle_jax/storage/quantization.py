@@ -64,3 +64,18 @@ def restore(stored: Layers) -> dict[str, dict[str, np.ndarray]]:
             kernel = kernel * np.asarray(layer[SCALE])
         restored[name] = {"kernel": kernel, "bias": np.asarray(layer["bias"], np.float32)}
     return restored
+
+
+def restore_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by name, "conv1/kernel" and "conv1/kernel_scale" made one; all in float32.
+
+    Raises:
+      ValueError: a scale has no kernel of as many output channels.
+    """
+    restored = {name: array.astype(np.float32) for name, array in arrays.items()}
+    for name in [name for name in arrays if name.rpartition("/")[2] == SCALE]:
+        scale, kernel = restored.pop(name), restored.get(name.removesuffix("_scale"))
+        if kernel is None or scale.ndim != 1 or kernel.shape[-1:] != scale.shape:
+            raise ValueError(f"{name} is the scale of no kernel")
+        restored[name.removesuffix("_scale")] = kernel * scale
+    return restored

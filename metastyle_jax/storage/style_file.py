@@ -3,7 +3,8 @@
 `style.safetensors` holds one style, 12.8 kB of data at the default width: `<layer>.scale` and
 `<layer>.bias`, float32 of shape (C,). It is valid only with the weights it was adapted with,
 so it stores their digest. `params.safetensors` holds weights and style under names such as
-`weights/<layer>/kernel`, as float32 or, at half the size, as float16.
+`weights/<layer>/kernel`, as float32 or, at half the size, as float16. Files with int8 kernels hold
+`weights/<layer>/kernel_scale` too, see `quantization`, and have format version 2.
 
 Metadata of both (strings): `format`, `format_version`, `digest` of the values in the file,
 `weights_digest`, `settings` (JSON), `versions` (JSON) and `command`.
@@ -20,13 +21,14 @@ import jax
 import numpy as np
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage import safetensors_file
+from metastyle_jax.storage import quantization, safetensors_file
 from metastyle_jax.storage.digest import leaves_by_path, nest, tree_digest
 from metastyle_jax.storage.versions import software_versions
 
 STYLE_FORMAT = "metastyle_jax.style"
 PARAMS_FORMAT = "metastyle_jax.params"
 FORMAT_VERSION = 1
+QUANTIZED_VERSION = 2  # what cannot read it would take int8 for the values themselves
 
 Style = Mapping[str, Mapping[str, Any]]
 
@@ -142,11 +144,37 @@ def save_params(
     safetensors_file.write(path, arrays, metadata)
 
 
+def save_quantized_params(
+    path: str | Path,
+    weights: quantization.Layers,
+    style: Style,
+    *,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write weights as `quantization.quantize` returns them, and a style.
+
+    Args:
+      path: file to write, whole or not at all; `load_params` reads it.
+      weights: `{layer: {"kernel", "bias", "kernel_scale" if int8}}`.
+      style: `{layer: {"scale": (C,), "bias": (C,)}}`, float32.
+      settings: what they were made with; anything that JSON can hold.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    arrays = leaves_by_path({"weights": weights, "style": style})
+    digest = tree_digest(quantization.restore(weights))
+    metadata = _metadata(PARAMS_FORMAT, arrays, digest, settings, "")
+    if any(quantization.SCALE in layer for layer in weights.values()):
+        metadata["format_version"] = str(QUANTIZED_VERSION)
+    safetensors_file.write(path, arrays, metadata)
+
+
 def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read weights and style, and the predictor of a file that has one.
 
     Args:
-      path: file written by `save_params`.
+      path: file written by `save_params` or `save_quantized_params`.
 
     Returns:
       `({"weights": {...}, "style": {...}}, metadata)`, nested dicts of float32 arrays, with
@@ -156,7 +184,10 @@ def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
       UserError: the file is missing, damaged, or no parameter file of this project.
     """
     arrays, metadata = _read(path, PARAMS_FORMAT, "parameter")
-    params = nest({name: array.astype(np.float32) for name, array in arrays.items()})
+    try:
+        params = nest(quantization.restore_arrays(arrays))
+    except ValueError as error:
+        raise UserError(f"{path} is no usable parameter file: {error}") from error
     if not _are_params(params):
         raise UserError(f"{path} is no usable parameter file: it holds {sorted(params)}")
     return params, metadata
@@ -204,10 +235,11 @@ def _read(
         reason = others.get(actual, "its metadata do not name the format")
         raise UserError(f"{path} is no {kind} file of metastyle_jax: {reason}")
     version = strings.get("format_version", "")
-    if version != str(FORMAT_VERSION):
+    newest = QUANTIZED_VERSION if format_name == PARAMS_FORMAT else FORMAT_VERSION
+    if version not in {str(number) for number in range(FORMAT_VERSION, newest + 1)}:
         raise UserError(
             f"{path} has format version {version!r} but this metastyle_jax reads version "
-            f"{FORMAT_VERSION}: update metastyle_jax"
+            f"{newest}: update metastyle_jax"
         )
     try:
         metadata: dict[str, Any] = {

@@ -1,0 +1,153 @@
+"""What every export has in common: the command, mistakes, and files that are never left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import export_case
+import metastyle_jax as ms
+from metastyle_jax.cli import commands
+from metastyle_jax.errors import UserError, exit_cleanly
+from metastyle_jax.export import contents, exporting
+
+
+@pytest.fixture(scope="module")
+def params_file(tmp_path_factory) -> Path:
+    """A file of all parameters, as `adapt --parameters=all` writes it."""
+    path = tmp_path_factory.mktemp("params") / "params.safetensors"
+    export_case.stylizer(input_noise=0.1).save(path)
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("quantize", ["", "--quantize=float16"])
+def test_the_command_prints_what_differs(params_file, tmp_path, quantize, capsys, quick_compile):
+    out = tmp_path / "new" / "a.npz"
+    flags = [quantize] if quantize else []
+    commands.main(["export", str(params_file), "--format=npz", f"--out={out}", *flags])
+    printed = capsys.readouterr().out
+    assert f"{out}: 0.0" in printed and "--noise=0" in printed
+    assert "largest difference from stylize at 53x37, 64x64, 67x101: " in printed
+    assert ("float16 kernels change the pictures by" in printed) == bool(quantize)
+    assert names(out.parent) == {"a.npz"}
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--format=tflite"], "no format 'tflite': use one of onnx, stablehlo, torch, safetens"),
+        (["--format=npz", "--style-input"], "npz holds arrays .* use onnx or stablehlo"),
+        (["--format=torch", "--quantize=int8"], "torch cannot hold kernels in int8: use one of"),
+        (["--format=npz", "--quantize=int4"], "cannot be stored as 'int4': use one of float32"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(flags, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped, exit_cleanly():
+        commands.main(["export", "pack:starry_night", f"--out={tmp_path / 'a'}", *flags])
+    assert stopped.value.code == 2
+    with pytest.raises(UserError, match=message):
+        commands.main(["export", "pack:starry_night", f"--out={tmp_path / 'a'}", *flags])
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "format, package", [("onnx", "onnx"), ("onnx", "onnxruntime"), ("stablehlo", "flatbuffers")]
+)
+def test_a_missing_package_is_named_with_its_extra(format, package, monkeypatch, tmp_path):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else real(name)
+    )
+    with pytest.raises(UserError, match=rf"needs {package}: pip install 'metastyle_jax\[export\]'"):
+        exporting.export_stylizer(export_case.stylizer(), tmp_path / "a", format)
+    assert names(tmp_path) == set()
+
+
+def test_no_input_is_written_over(params_file):
+    before = params_file.read_bytes()
+    with pytest.raises(UserError, match="would be written over the input"):
+        commands.main(["export", str(params_file), "--format=npz", f"--out={params_file}"])
+    stylizer = ms.load(params_file)
+    with pytest.raises(UserError, match="would be written over the input"):
+        ms.export_stylizer(stylizer, params_file, "safetensors")
+    assert params_file.read_bytes() == before
+
+
+def wrong(style: dict) -> dict:
+    """The same style with one bias changed."""
+    affine = {**style["up2_norm"], "bias": style["up2_norm"]["bias"] + 0.1}
+    return {**style, "up2_norm": affine}
+
+
+@pytest.mark.parametrize("format", ["npz", "onnx", "orbax", "safetensors", "torch"])
+def test_what_differs_from_stylize_is_not_kept(format, tmp_path, monkeypatch, quick_compile):
+    if format == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    chosen = exporting.check(format)
+
+    def write(path: Path, written: contents.Contents) -> None:
+        chosen.write(path, dataclasses.replace(written, style=wrong(written.style)))
+
+    monkeypatch.setitem(exporting.FORMATS, format, lambda: chosen._replace(write=write))
+    if not chosen.is_folder:
+        (tmp_path / "a").write_bytes(b"before")
+    with pytest.raises(UserError, match=r"is not kept: .* differ .* by up to .* more than 0.001"):
+        exporting.export_stylizer(export_case.stylizer(), tmp_path / "a", format)
+    assert names(tmp_path) == (set() if chosen.is_folder else {"a"})
+    if not chosen.is_folder:
+        assert (tmp_path / "a").read_bytes() == b"before"
+
+
+def test_values_that_are_not_finite_are_not_kept(tmp_path, quick_compile):
+    stylizer = export_case.stylizer()
+    style = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), dict(stylizer.style))
+    with pytest.raises(UserError, match=r"is not kept: .* no finite values"):
+        exporting.export_stylizer(dataclasses.replace(stylizer, style=style), tmp_path / "a", "npz")
+    assert names(tmp_path) == set()
+
+
+def test_a_folder_that_holds_files_is_refused(tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match="holds files already: choose a new folder"):
+        exporting.export_stylizer(export_case.stylizer(), tmp_path, "orbax")
+    assert names(tmp_path) == {"photo.png"}
+
+
+def test_kernels_too_large_for_float16(tmp_path):
+    stylizer = export_case.stylizer()
+    layer = {**stylizer.weights["up2"], "kernel": stylizer.weights["up2"]["kernel"] * 1e6}
+    large = dataclasses.replace(stylizer, weights={**stylizer.weights, "up2": layer})
+    with pytest.raises(
+        UserError, match=r"kernel of up2 .* too large for float16: export it without"
+    ):
+        exporting.export_stylizer(large, tmp_path / "a", "npz", quantize="float16")
+
+
+def test_an_adapted_model_of_all_parameters(params_file, tmp_path, quick_compile):
+    """Its weights have no name; the file stands alone, and `load` reads it."""
+    stylizer = ms.load(params_file)
+    exported = ms.export_stylizer(stylizer, tmp_path / "b.safetensors", "safetensors")
+    again = ms.load(exported.path)
+    assert again.input_noise == stylizer.input_noise == 0.1
+    for part in ("weights", "style"):
+        before, after = getattr(stylizer, part), getattr(again, part)
+        jax.tree.map(np.testing.assert_array_equal, dict(before), dict(after))
+    assert exported.size == exported.path.stat().st_size
+
+
+def test_a_style_of_another_kind_of_file(tmp_path):
+    path = tmp_path / "a.safetensors"
+    safetensors.numpy.save_file({"x": np.zeros(3)}, path)
+    with pytest.raises(UserError, match="no parameter file"):
+        commands.main(["export", str(path), "--format=npz", f"--out={tmp_path / 'b.npz'}"])
