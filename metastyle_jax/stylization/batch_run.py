@@ -24,7 +24,7 @@ from metastyle_jax.errors import UserError, check_failures
 from metastyle_jax.runtime.progress import Pace
 from metastyle_jax.storage import overwriting
 from metastyle_jax.storage.atomic import check_name, prepare_folder
-from metastyle_jax.stylization import picture_files
+from metastyle_jax.stylization import picture_files, tiling
 from metastyle_jax.stylization.blending import Regions
 from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import DEFAULT, Stylizer
@@ -32,6 +32,7 @@ from metastyle_jax.stylization.stylizer import DEFAULT, Stylizer
 _LOG = logging.getLogger(__name__)
 
 _SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
+_EVERY = 10.0  # seconds between two lines on one picture
 # errors of the folder, not of a picture: the next one would fail likewise, after the same work
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -41,13 +42,14 @@ class Drawing:
     """What is made of every picture.
 
     Attributes:
-      draw: of (H, W, 3), uint8 or float32 in [0, 1], makes a picture of the same dtype.
+      draw: of (H, W, 3), uint8 or float32 in [0, 1], makes a picture of the same dtype; calls its
+        argument `progress` with the share that is done.
       recipe: says all that `draw` depends on, in any form.
       ending: format of the outputs, see `picture_files.output_files`.
       quality: of JPEG and WebP, 1 to 100.
     """
 
-    draw: Callable[[np.ndarray], np.ndarray]
+    draw: Callable[..., np.ndarray]
     recipe: str
     ending: str = ""
     quality: int = picture_writer.QUALITY
@@ -194,7 +196,7 @@ def _draw(
         progress.begin(number)
         try:
             with picture_files.fitting_memory(job.path, *job.size):
-                _draw_one(drawing, job)
+                _draw_one(drawing, job, progress.during)
         except UserError as error:
             outcome.failures.append(_about(job.path, error))
             if getattr(error.__cause__, "errno", None) in _HOPELESS:
@@ -206,10 +208,10 @@ def _draw(
             progress.end(number)
 
 
-def _draw_one(drawing: Drawing, job: Job) -> None:
+def _draw_one(drawing: Drawing, job: Job, progress: tiling.Progress) -> None:
     data = images.read_bytes(job.path)
     layers = picture_files.decode_content(data, job.path)
-    drawn, opacity = drawing.draw(layers.colors), layers.opacity
+    drawn, opacity = drawing.draw(layers.colors, progress=progress), layers.opacity
     if opacity is not None and opacity.shape != drawn.shape[:2]:
         size = (drawn.shape[1], drawn.shape[0])
         opacity = np.asarray(Image.fromarray(opacity).resize(size))
@@ -233,12 +235,24 @@ class _Progress:
     def __init__(self, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
         self._jobs, self._say = jobs, say
         self._pace, self._start = Pace(), 0.0
+        self._number, self._said = 0, 0.0
 
     def begin(self, number: int) -> None:
         job, self._start = self._jobs[number], time.perf_counter()
+        self._number, self._said = number, self._start
         if job.megapixels >= _SLOW:
             size = f"{job.megapixels:.1f} megapixels"
             self._say(f"{number + 1}/{len(self._jobs)} stylizing {job.path}, {size} ...")
+
+    def during(self, done: float) -> None:
+        """Say what share of a picture is done, where that takes long."""
+        now = time.perf_counter()
+        if now - self._said < _EVERY or not 0 < done < 1:
+            return
+        self._said = now
+        left = (now - self._start) / done * (1 - done)
+        job = self._jobs[self._number]
+        self._say(f"{self._number + 1}/{len(self._jobs)} {job.path}: {done:.0%}, ETA {left:.0f} s")
 
     def end(self, number: int) -> None:
         job, seconds = self._jobs[number], max(time.perf_counter() - self._start, 1e-9)

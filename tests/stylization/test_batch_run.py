@@ -170,7 +170,7 @@ def test_a_large_picture_is_announced_before_it_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(batch_run, "_SLOW", 0.0002)
     lines: list[str] = []
 
-    def stopped(self, image, options):
+    def stopped(self, image, options, progress):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Stylizer, "draw", stopped)
@@ -180,6 +180,14 @@ def test_a_large_picture_is_announced_before_it_is_drawn(tmp_path, monkeypatch):
         batch_run.run(drawing, [path], tmp_path / "out", say=lines.append)
     (line,) = lines
     assert line.startswith(f"1/1 stylizing {path}") and "megapixels" in line
+
+
+def test_a_picture_that_takes_long_says_what_share_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_run, "_EVERY", 0.0)
+    _, lines = run([draw(tmp_path / "a.png")], tmp_path / "out")
+    shares = [line for line in lines if "%" in line]
+    assert len(shares) > 3
+    assert all(line.startswith(f"1/1 {tmp_path / 'a.png'}: ") and "ETA" in line for line in shares)
 
 
 @pytest.mark.parametrize(
@@ -196,10 +204,10 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
     paths = [draw(tmp_path / "large.png", 40, 33), draw(tmp_path / "small.png")]
     stylize = Stylizer.draw
 
-    def limited(self, image, options=None):
+    def limited(self, image, **keywords):
         if image.shape[1] > 30:
             raise error
-        return stylize(self, image)
+        return stylize(self, image, **keywords)
 
     monkeypatch.setattr(Stylizer, "draw", limited)
     outcome, _ = run(paths, tmp_path / "out")
@@ -218,7 +226,7 @@ def test_too_little_memory_for_one_picture_is_a_sentence_and_not_the_end(
 
 
 def test_other_errors_of_a_computation_stay_what_they_are(tmp_path, monkeypatch):
-    def broken(self, image, options):
+    def broken(self, image, options, progress):
         raise jax.errors.JaxRuntimeError("INTERNAL: a defect")
 
     monkeypatch.setattr(Stylizer, "draw", broken)
@@ -283,7 +291,7 @@ def test_the_command_expands_patterns_and_tells_what_it_skips(tmp_path, monkeypa
     (tmp_path / "d" / "notes.txt").touch()
     monkeypatch.chdir(tmp_path)
     # the network is not what this is about
-    monkeypatch.setattr(Stylizer, "draw", lambda self, image, options: image)
+    monkeypatch.setattr(Stylizer, "draw", lambda self, image, options, progress: image)
     command = ["stylize", "pack:great_wave", "d", "d/*.gif", "--out=d/out"]
     commands.main(command)
     said = capsys.readouterr()
