@@ -22,12 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.networks import convolution
-from metastyle_jax.networks.stylization_network import EPSILON, UP1, Weights
+from metastyle_jax.networks.stylization_network import EPSILON
 
-# pixels around a tile that its programs read
-ENCODER_HALO = 8
-RESIDUAL_HALO = 1
-DECODER_HALO = 3
+Layer = Mapping[str, jax.Array]
+
+# pixels before a tile that programs read, of the picture and of half its resolution
+IMAGE_HALO = 8
+HALF_HALO = 4
 
 
 class Norm(NamedTuple):
@@ -48,11 +49,11 @@ class Moments(NamedTuple):
 
     Attributes:
       mean: (C,).
-      squares: (C,), the sum of squared distances from the mean.
+      variance: (C,), around that mean.
     """
 
     mean: jax.Array
-    squares: jax.Array
+    variance: jax.Array
 
 
 class Frame(NamedTuple):
@@ -90,7 +91,7 @@ def moments_of(tile: jax.Array, frame: Frame) -> Moments:
     count = inside.sum(dtype=tile.dtype)
     mean = jnp.where(inside, tile, 0).sum(axis=(0, 1, 2)) / count
     distance = jnp.where(inside, tile - mean[None, None, None], 0)
-    return Moments(mean, jnp.square(distance).sum(axis=(0, 1, 2)))
+    return Moments(mean, jnp.square(distance).sum(axis=(0, 1, 2)) / count)
 
 
 def _inside(start: jax.Array, size: jax.Array, count: int) -> jax.Array:
@@ -106,50 +107,59 @@ def normalize(y: jax.Array, norm: Norm, masks: jax.Array | None) -> jax.Array:
     return (y - norm.mean[None, None, None]) * gain + bias
 
 
-def _normalize_relu(
-    y: jax.Array, name: str, norms: Mapping[str, Norm], masks: jax.Array | None
-) -> jax.Array:
-    return jax.nn.relu(normalize(y, norms[f"{name}_norm"], masks))
-
-
-def encode(
-    weights: Weights,
-    norms: Mapping[str, Norm],
-    image: jax.Array,
-    masks: Mapping[int, jax.Array] | None,
-    frame: Frame,
-    *,
-    convolutions: int,
-) -> tuple[jax.Array, Moments]:
-    """The first one, two or three convolutions of a tile.
+def first_moments(layer: Layer, image: jax.Array, frame: Frame) -> Moments:
+    """Moments of the first convolution in a tile.
 
     Args:
-      weights: of the network.
-      norms: of the convolutions before the last one.
-      image: (1, T + 12, T + 12, 3), from `ENCODER_HALO` pixels before the tile on, reflected
-        at the borders of the picture.
-      masks: None for one style; or weights of K styles by stride, {1: (1, T + 4, T + 4, K),
-        2: (1, T / 2 + 1, T / 2 + 1, K)}, that end with the tile.
+      layer: kernel and bias of the convolution.
+      image: (1, T + 12, T + 12, 3), from `IMAGE_HALO` pixels before the tile on, reflected at the
+        borders of the picture.
       frame: of the tile.
-      convolutions: 1, 2 or 3.
+    """
+    return moments_of(_convolve(layer, convolution.convolve_blocked, image)[:, 4:, 4:], frame)
+
+
+def second_convolution(
+    layers: tuple[Layer, Layer],
+    norm: Norm,
+    image: jax.Array,
+    masks: jax.Array | None,
+    frame: Frame,
+) -> tuple[jax.Array, Moments]:
+    """The first two convolutions of a tile.
+
+    Args:
+      layers: of the two.
+      norm: of the first.
+      image: see `first_moments`.
+      masks: None for one style, or (1, T + 4, T + 4, K), from pixel -4 on.
+      frame: of the tile.
 
     Returns:
-      The last convolution's output, (1, T, T, C) at its stride, without its norm; and its
-      moments.
+      The second one's output, (1, T / 2, T / 2, C), without its norm; and its moments.
     """
-    masks = masks or {}
-    y = _convolve("conv1", weights, convolution.convolve_blocked, image)  # from pixel -4 on
-    if convolutions == 1:
-        y = y[:, 4:, 4:]
-        return y, moments_of(y, frame)
-    x = _normalize_relu(y, "conv1", norms, masks.get(1))
-    x = _fill(x, frame, 4, "reflect")[:, 1:, 1:]
-    y = _convolve("conv2", weights, _halve, x)  # from pixel -1 of the half resolution on
-    if convolutions == 2:
-        y = y[:, 1:, 1:]
-        return y, moments_of(y, frame.at(2))
-    x = _normalize_relu(y, "conv2", norms, masks.get(2))
-    y = _convolve("conv3", weights, _halve, _fill(x, frame.at(2), 1, "reflect"))
+    y = _convolve(layers[0], convolution.convolve_blocked, image)  # from pixel -4 on
+    x = _fill(jax.nn.relu(normalize(y, norm, masks)), frame, 4, "reflect")[:, 3:, 3:]
+    y = _convolve(layers[1], _halve, x)
+    return y, moments_of(y, frame.at(2))
+
+
+def third_convolution(
+    layer: Layer, norm: Norm, y: jax.Array, masks: jax.Array | None, frame: Frame
+) -> tuple[jax.Array, Moments]:
+    """The third convolution of a tile.
+
+    Args:
+      layer: kernel and bias.
+      norm: of the second one.
+      y: (1, T / 2 + 1, T / 2 + 1, C), the second one's output from pixel -1 on, reflected.
+      masks: None, or of the size of `y`.
+      frame: of the tile.
+
+    Returns:
+      Its output, (1, T / 4, T / 4, C), without its norm; and its moments.
+    """
+    y = _convolve(layer, _halve, jax.nn.relu(normalize(y, norm, masks)))
     return y, moments_of(y, frame.at(4))
 
 
@@ -157,13 +167,12 @@ def _halve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return convolution.convolve(x, kernel, 2)
 
 
-def _convolve(name: str, weights: Weights, function: Callable, x: jax.Array) -> jax.Array:
-    layer = weights[name]
+def _convolve(layer: Layer, function: Callable, x: jax.Array) -> jax.Array:
     return function(x, layer["kernel"]) + layer["bias"][None, None, None]
 
 
 def residual_convolution(
-    layer: Mapping[str, jax.Array],
+    layer: Layer,
     norm: Norm | None,
     x: jax.Array,
     masks: jax.Array | None,
@@ -174,8 +183,8 @@ def residual_convolution(
     Args:
       layer: its kernel and bias.
       norm: of the convolution before it, in the same block; None for the block's first.
-      x: (1, T / 4 + 2, T / 4 + 2, C), from `RESIDUAL_HALO` pixels before the tile on, reflected
-        at the borders.
+      x: (1, T / 4 + 2, T / 4 + 2, C), with one pixel around the tile, reflected at
+        the borders.
       masks: None, or (1, T / 4 + 2, T / 4 + 2, K).
       frame: of the tile.
 
@@ -199,48 +208,78 @@ def add_block(x: jax.Array, y: jax.Array, norm: Norm, masks: jax.Array | None) -
     return x + normalize(y, norm, masks)
 
 
-def decode(
-    weights: Weights,
-    norms: Mapping[str, Norm],
-    x: jax.Array,
-    masks: Mapping[int, jax.Array] | None,
-    frame: Frame,
-    *,
-    convolutions: int,
-) -> tuple[jax.Array, Moments | None]:
-    """The last three convolutions of a tile, or the first one or two of them.
+def first_upsampling(layer: Layer, x: jax.Array, frame: Frame) -> tuple[jax.Array, Moments]:
+    """The convolution after the residual blocks, of twice their resolution.
 
     Args:
-      weights: of the network.
-      norms: of the convolutions before the last one.
-      x: (1, T / 4 + 6, T / 4 + 6, C), what the residual blocks made, from `DECODER_HALO` pixels
-        before the tile on, its border pixels repeated beyond the borders of the picture.
-      masks: None for one style; or weights of K styles by stride, {2: (1, T / 2 + 8, T / 2 +
-        8, K), 1: (1, T + 8, T + 8, K)}, 4 more on each side than the tile.
+      layer: kernel and bias.
+      x: (1, T / 4 + 2, T / 4 + 2, C), what the residual blocks made, with a pixel around the tile,
+        a copy of the border itself beyond the borders of the picture.
       frame: of the tile.
-      convolutions: 1, 2 or 3.
 
     Returns:
-      The convolution's output, (1, T, T, C) at its stride, and its moments; with all three,
-      the picture (1, T, T, 3) in [0, 1] and None.
+      Its output, (1, T / 2, T / 2, C), without its norm; and its moments.
     """
-    masks = masks or {}
-    blurs = UP1[True] in weights
-    y = _convolve(UP1[blurs], weights, convolution.upsample_convolve_padded, x)  # from -4 on
+    y = _convolve(layer, convolution.upsample_convolve_padded, x)
+    return y, moments_of(y, frame.at(2))
+
+
+def second_upsampling(
+    layer: Layer,
+    norm: Norm,
+    y: jax.Array,
+    masks: jax.Array | None,
+    frame: Frame,
+    *,
+    blurs: bool,
+) -> jax.Array:
+    """The convolution of the picture's resolution, 4 pixels around the tile too.
+
+    Args:
+      layer: kernel and bias.
+      norm: of the first upsampling.
+      y: (1, T / 2 + 8, T / 2 + 8, C), its output, from `HALF_HALO` pixels before the tile on.
+      masks: None, or of the size of `y`.
+      frame: of the tile.
+      blurs: whether the network blurs there, see `stylization_network.init`.
+
+    Returns:
+      (1, T + 8, T + 8, C), without its norm; without sense beyond the borders.
+    """
     half = frame.at(2)
-    if convolutions == 1:
-        y = y[:, 4:-4, 4:-4]
-        return y, moments_of(y, half)
-    x = _normalize_relu(y, "up1", norms, masks.get(2))
+    x = jax.nn.relu(normalize(y, norm, masks))
     x = convolution.blur_padded(_fill(x, half, 4, "edge")) if blurs else x[:, 1:-1, 1:-1]
-    x = _fill(x, half, 3, "edge")
-    y = _convolve("up2", weights, convolution.upsample_convolve_padded, x)  # from -4 on
-    if convolutions == 2:
-        y = y[:, 4:-4, 4:-4]
-        return y, moments_of(y, frame)
-    x = _fill(_normalize_relu(y, "up2", norms, masks.get(1)), frame, 4, "reflect")
-    y = _convolve("conv4", weights, convolution.convolve_blocked, x)
-    return jax.nn.sigmoid(y), None
+    return _convolve(layer, convolution.upsample_convolve_padded, _fill(x, half, 3, "edge"))
+
+
+def last_moments(*arguments: Any, **keywords: Any) -> Moments:
+    """Moments of the second upsampling in a tile; arguments as of `second_upsampling`."""
+    frame = arguments[4]
+    return moments_of(second_upsampling(*arguments, **keywords)[:, 4:-4, 4:-4], frame)
+
+
+def picture(
+    layers: tuple[Layer, Layer],
+    norms: tuple[Norm, Norm],
+    y: jax.Array,
+    masks: tuple[jax.Array, jax.Array] | tuple[None, None],
+    frame: Frame,
+    *,
+    blurs: bool,
+) -> jax.Array:
+    """What is drawn in a tile, (1, T, T, 3) in [0, 1].
+
+    Args:
+      layers: the second upsampling and the last convolution.
+      norms: of the first and of the second upsampling.
+      y: see `second_upsampling`.
+      masks: None, or of the size of `y`, and (1, T + 8, T + 8, K).
+      frame: of the tile.
+      blurs: see `second_upsampling`.
+    """
+    y = second_upsampling(layers[0], norms[0], y, masks[0], frame, blurs=blurs)
+    x = _fill(jax.nn.relu(normalize(y, norms[1], masks[1])), frame, 4, "reflect")
+    return jax.nn.sigmoid(_convolve(layers[1], convolution.convolve_blocked, x))
 
 
 def _fill(x: jax.Array, frame: Frame, halo: int, mode: str) -> jax.Array:

@@ -1,13 +1,12 @@
 """Pictures of any size by programs of one size: tiles, with the norms of the whole picture.
 
-A new size costs no compilation, and memory grows with the picture only by what lies between its
-residual blocks: three maps of a quarter of its sides.
+A new size costs no compilation. Memory grows with the picture by three maps of a quarter of its
+sides, or one of half of its sides and one of a quarter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -25,10 +24,14 @@ SMALL_TILE, TILE = 64, 256
 # above this size, maps are kept in float16: half of the memory, for a difference below 1/255
 HALF_PRECISION_PIXELS = 12e6
 
-_encode = compilation.jit(tile_network.encode, static_argnames="convolutions")
-_convolve = compilation.jit(tile_network.residual_convolution)
-_add = compilation.jit(tile_network.add_block)
-_decode = compilation.jit(tile_network.decode, static_argnames="convolutions")
+_first_moments = compilation.jit(tile_network.first_moments)
+_second_convolution = compilation.jit(tile_network.second_convolution)
+_third_convolution = compilation.jit(tile_network.third_convolution)
+_residual_convolution = compilation.jit(tile_network.residual_convolution)
+_add_block = compilation.jit(tile_network.add_block)
+_first_upsampling = compilation.jit(tile_network.first_upsampling)
+_last_moments = compilation.jit(tile_network.last_moments, static_argnames="blurs")
+_picture = compilation.jit(tile_network.picture, static_argnames="blurs")
 
 
 def no_progress(done: float) -> None:
@@ -86,122 +89,156 @@ class _Run:
         self._weights, self._styles, self._picture = weights, styles, picture
         self._masks = None if masks is None else _Masks(masks, picture.padded, picture.tile_side)
         self._norms: dict[str, Norm] = {}
-        height, width = picture.padded
-        channels = weights["conv3"]["kernel"].shape[-1]
-        dtype = np.float16 if height * width > HALF_PRECISION_PIXELS else np.float32
-        self._x, self._y, self._z = (
-            _Map((height // 4, width // 4, channels), picture.tile_side // 4, dtype)
-            for _ in range(3)
-        )
+        self._dtype = np.float16 if np.prod(picture.padded) > HALF_PRECISION_PIXELS else np.float32
         blocks = stylization_network.count_residual_blocks(weights)
-        self._progress, self._steps, self._all = progress, 0, 7 + 3 * blocks
+        self._progress, self._steps, self._all = progress, 0, 6 + 2 * blocks
+
+    def _map(self, stride: int, name: str) -> _Map:
+        """A map for the output of a convolution."""
+        height, width = self._picture.padded
+        channels = self._weights[name]["kernel"].shape[-1]
+        shape = (height // stride, width // stride, channels)
+        return _Map(shape, stride, self._picture.tile_side // stride, self._dtype)
 
     def encode(self) -> None:
-        names = ("conv1", "conv2", "conv3")
-        for count, name in enumerate(names, 1):
-            moments = []
-            for frame, size in self._tiles():
-                masks = self._mask_tiles(frame, {1: (4, 0), 2: (1, 0)})
-                image = self._picture.tile(frame, tile_network.ENCODER_HALO, 4)
-                y, each = _encode(
-                    self._known("conv1", "conv2", "conv3", up_to=count),
-                    self._norms_of("conv1", "conv2", up_to=count - 1),
-                    image,
-                    masks,
-                    frame,
-                    convolutions=count,
-                )
-                moments.append((each, size))
-                if count == 3:
-                    self._y.write(frame, y)
-            self._learn(name, moments)
-        self._y.reflect()
-        for frame, _ in self._tiles():  # the first block's input: norm and ReLU of conv3
-            tile = _normalized(self._y.read(frame, 0), self._norms["conv3_norm"], self._mask(frame))
-            self._x.write(frame, tile)
+        first, second, third = (self._weights[name] for name in ("conv1", "conv2", "conv3"))
+        self._learn(
+            "conv1",
+            ((frame, _first_moments(first, self._image(frame), frame)) for frame in self._tiles()),
+        )
+        half = self._map(2, "conv2")
+        self._fill(
+            half,
+            "conv2",
+            lambda frame: _second_convolution(
+                (first, second),
+                self._norms["conv1"],
+                self._image(frame),
+                self._mask(frame, 1, 4, 0),
+                frame,
+            ),
+        )
+        half.reflect()
+        self._x = self._map(4, "conv3")
+        self._fill(
+            self._x,
+            "conv3",
+            lambda frame: _third_convolution(
+                third,
+                self._norms["conv2"],
+                half.read(frame, 1, 0),
+                self._mask(frame, 2, 1, 0),
+                frame,
+            ),
+        )
+        for frame in self._tiles():  # what the residual blocks begin with
+            tile = self._x.read(frame)
+            self._x.write(frame, _normalized(tile, self._norms["conv3"], self._mask(frame, 4)))
         self._x.reflect()
-        self._step()
+        self._y, self._z = self._map(4, "conv3"), self._map(4, "conv3")
 
     def add_residual_block(self, name: str) -> None:
-        self._residual_convolution(f"{name}_1", None, self._x, self._y)
-        self._residual_convolution(f"{name}_2", self._norms[f"{name}_1_norm"], self._y, self._z)
-        norm = self._norms[f"{name}_2_norm"]
-        for frame, _ in self._tiles():
-            x, z = self._x.read(frame, 0), self._z.read(frame, 0)
-            self._x.write(frame, _add(x, z, norm, self._mask(frame)))
+        self._convolve(f"{name}_1", None, self._x, self._y)
+        self._convolve(f"{name}_2", self._norms[f"{name}_1"], self._y, self._z)
+        norm = self._norms[f"{name}_2"]
+        for frame in self._tiles():
+            x, z = self._x.read(frame), self._z.read(frame)
+            self._x.write(frame, _add_block(x, z, norm, self._mask(frame, 4)))
         self._x.reflect()
-        self._step()
 
-    def _residual_convolution(self, name: str, norm: Norm | None, x: _Map, y: _Map) -> None:
-        moments = []
-        halo = tile_network.RESIDUAL_HALO
-        for frame, size in self._tiles():
-            masks = self._mask(frame, halo) if norm is not None else None
-            tile, each = _convolve(self._weights[name], norm, x.read(frame, halo), masks, frame)
-            y.write(frame, tile)
-            moments.append((each, size))
+    def _convolve(self, name: str, norm: Norm | None, x: _Map, y: _Map) -> None:
+        self._fill(
+            y,
+            name,
+            lambda frame: _residual_convolution(
+                self._weights[name],
+                norm,
+                x.read(frame, 1, 1),
+                None if norm is None else self._mask(frame, 4, 1, 1),
+                frame,
+            ),
+        )
         y.reflect()
-        self._learn(name, moments)
 
     def decode(self) -> np.ndarray:
+        del self._y, self._z
+        blurs = stylization_network.UP1[True] in self._weights
+        name = stylization_network.UP1[blurs]
+        last, halo = (self._weights["up2"], self._weights["conv4"]), tile_network.HALF_HALO
         self._x.repeat_borders()
-        up1 = stylization_network.UP1[stylization_network.UP1[True] in self._weights]
-        for count, name in enumerate(("up1", "up2", "conv4"), 1):
-            moments = []
-            for frame, size in self._tiles():
-                y, each = _decode(
-                    self._known(up1, "up2", "conv4", up_to=count),
-                    self._norms_of("up1", "up2", up_to=count - 1),
-                    self._x.read(frame, tile_network.DECODER_HALO),
-                    self._mask_tiles(frame, {2: (4, 4), 1: (4, 4)}),
+        half = self._map(2, name)
+        self._fill(
+            half,
+            "up1",
+            lambda frame: _first_upsampling(self._weights[name], self._x.read(frame, 1, 1), frame),
+        )
+        del self._x
+
+        def given(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
+            return half.read(frame, halo, halo), self._mask(frame, 2, halo, halo)
+
+        self._learn(
+            "up2",
+            (
+                (
                     frame,
-                    convolutions=count,
+                    _last_moments(last[0], self._norms["up1"], *given(frame), frame, blurs=blurs),
                 )
-                if each is None:
-                    self._picture.write(frame, y)
-                else:
-                    moments.append((each, size))
-            if moments:
-                self._learn(name, moments)
-            else:
-                self._step()
+                for frame in self._tiles()
+            ),
+        )
+        norms = (self._norms["up1"], self._norms["up2"])
+        for frame in self._tiles():
+            y, mask = given(frame)
+            masks = (mask, self._mask(frame, 1, halo, halo))
+            self._picture.write(frame, _picture(last, norms, y, masks, frame, blurs=blurs))
+        self._step()
         return self._picture.drawn
 
-    def _tiles(self) -> Iterator[tuple[Frame, int]]:
-        """Each tile's frame, and how many pixels of the picture it holds."""
+    def _fill(
+        self, y: _Map, name: str, program: Callable[[Frame], tuple[jax.Array, Moments]]
+    ) -> None:
+        """Make all tiles of a convolution's output, and learn its norm."""
+
+        def moments() -> Iterator[tuple[Frame, Moments]]:
+            for frame in self._tiles():
+                tile, each = program(frame)
+                y.write(frame, tile)
+                yield frame, each
+
+        self._learn(name, moments())
+
+    def _image(self, frame: Frame) -> np.ndarray:
+        return self._picture.tile(frame, tile_network.IMAGE_HALO, 4)
+
+    def _tiles(self) -> Iterator[Frame]:
         (height, width), side = self._picture.padded, self._picture.tile_side
         for top in range(0, height, side):
             for left in range(0, width, side):
-                size = min(side, height - top) * min(side, width - left)
-                yield Frame(*map(np.int32, (top, left, height, width))), size
+                yield Frame(*map(np.int32, (top, left, height, width)))
 
-    def _known(self, *names: str, up_to: int) -> dict[str, Any]:
-        return {name: self._weights[name] for name in names[:up_to]}
+    def _mask(
+        self, frame: Frame, stride: int, before: int = 0, after: int = 0
+    ) -> np.ndarray | None:
+        return None if self._masks is None else self._masks.tile(frame, stride, before, after)
 
-    def _norms_of(self, *names: str, up_to: int) -> dict[str, Norm]:
-        return {f"{name}_norm": self._norms[f"{name}_norm"] for name in names[:up_to]}
-
-    def _mask(self, frame: Frame, halo: int = 0) -> np.ndarray | None:
-        return None if self._masks is None else self._masks.tile(frame, 4, halo, halo)
-
-    def _mask_tiles(
-        self, frame: Frame, around: Mapping[int, tuple[int, int]]
-    ) -> dict[int, np.ndarray] | None:
-        if self._masks is None:
-            return None
-        return {stride: self._masks.tile(frame, stride, *halo) for stride, halo in around.items()}
-
-    def _learn(self, name: str, moments: Sequence[tuple[Moments, int]]) -> None:
+    def _learn(self, name: str, tiles: Iterable[tuple[Frame, Moments]]) -> None:
         """Join the moments of all tiles (Chan et al. 1983) and keep the norm that they give."""
-        sizes = np.array([size for _, size in moments], np.float64)
-        means = np.array([each.mean for each, _ in moments], np.float64)
-        squares = np.array([each.squares for each, _ in moments], np.float64)
-        shares = (sizes / sizes.sum())[:, None]
+        frames, moments = zip(*tiles, strict=True)
+        side = self._picture.tile_side
+        shares = np.array(
+            [
+                min(side, frame.height - frame.top)
+                * min(side, frame.width - frame.left)
+                / (int(frame.height) * int(frame.width))
+                for frame in frames
+            ]
+        )[:, None]
+        means, variances = (
+            np.array([np.asarray(each[part]) for each in moments], np.float64) for part in (0, 1)
+        )
         mean = (shares * means).sum(axis=0)
-        # every tile's sum of squares is over positions of the same stride
-        positions = sizes / _stride(name) ** 2
-        variance = squares.sum(axis=0) / positions.sum()
-        variance = variance + (shares * np.square(means - mean)).sum(axis=0)
+        variance = (shares * (variances + np.square(means - mean))).sum(axis=0)
         scale, bias = (
             np.stack([np.asarray(style[f"{name}_norm"][leaf]) for style in self._styles])
             for leaf in ("scale", "bias")
@@ -209,16 +246,12 @@ class _Run:
         if self._masks is None:
             scale, bias = scale[0], bias[0]
         norm = tile_network.known_norm(mean, variance, scale, bias)
-        self._norms[f"{name}_norm"] = jax.tree.map(np.float32, norm)
+        self._norms[name] = jax.tree.map(np.float32, norm)
         self._step()
 
     def _step(self) -> None:
         self._steps += 1
         self._progress(self._steps / self._all)
-
-
-def _stride(name: str) -> int:
-    return {"conv1": 1, "conv2": 2, "up1": 2, "up2": 1}.get(name, 4)
 
 
 @compilation.jit
@@ -267,23 +300,23 @@ class _Picture:
 
 
 class _Map:
-    """Features at a quarter of the picture's resolution, with room around them for neighbors."""
+    """Features at a lower resolution, with room around them for neighbors."""
 
-    def __init__(self, shape: tuple[int, int, int], tile_side: int, dtype: type) -> None:
+    def __init__(self, shape: tuple[int, int, int], stride: int, side: int, dtype: type) -> None:
         self._height, self._width, channels = shape
-        self._side, self._halo = tile_side, tile_network.DECODER_HALO
-        rows, columns = (-(-size // tile_side) * tile_side + 2 * self._halo for size in shape[:2])
+        self._stride, self._side, self._halo = stride, side, tile_network.HALF_HALO
+        rows, columns = (-(-size // side) * side + 2 * self._halo for size in shape[:2])
         self._values = np.zeros((rows, columns, channels), dtype)
 
-    def read(self, frame: Frame, halo: int) -> np.ndarray:
-        """(1, side + 2 * halo, ..., C) float32."""
-        top, left = (self._halo + start // 4 - halo for start in frame[:2])
-        size = self._side + 2 * halo
+    def read(self, frame: Frame, before: int = 0, after: int = 0) -> np.ndarray:
+        """(1, side + before + after, ..., C) float32."""
+        top, left = (self._halo + start // self._stride - before for start in frame[:2])
+        size = self._side + before + after
         tile = self._values[None, top : top + size, left : left + size]
         return tile.astype(np.float32)
 
     def write(self, frame: Frame, tile: jax.Array) -> None:
-        top, left = (self._halo + start // 4 for start in frame[:2])
+        top, left = (self._halo + start // self._stride for start in frame[:2])
         self._values[top : top + self._side, left : left + self._side] = np.asarray(tile)[0]
 
     def reflect(self) -> None:
@@ -293,11 +326,10 @@ class _Map:
             values[self._halo + size] = values[self._halo + size - 2]
 
     def repeat_borders(self) -> None:
-        """Put copies of the border pixels around the borders."""
+        """Put one pixel around the borders: a copy of the border itself."""
         for values, size in self._both_axes():
-            values[: self._halo] = values[self._halo]
-            end = self._halo + size
-            values[end : end + self._halo] = values[end - 1]
+            values[self._halo - 1] = values[self._halo]
+            values[self._halo + size] = values[self._halo + size - 1]
 
     def _both_axes(self) -> Iterator[tuple[np.ndarray, int]]:
         yield self._values, self._height
