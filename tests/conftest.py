@@ -23,10 +23,25 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # every test compiles what it runs: a program kept from an earlier version could hide a defect
 jax.config.update("jax_enable_compilation_cache", False)
+# without expensive optimizations of machine code compiling takes a third of the time. The programs
+# are the same; their code is slower, but they are tiny. `test_commands` runs the first commands of
+# the README with all optimizations, as users do
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 # the longest files, each of which one process runs: begun last, one would run while the other waits
-_FIRST = ("test_training", "test_commands", "test_inner_options", "test_bilevel")
+_FIRST = (
+    "test_training",
+    "test_commands",
+    "test_outer_loss",
+    "test_bilevel",
+    "test_memory_plan",
+    "test_inner_options",
+    "test_meta_gradient_study",
+    "test_feature_training",
+    "test_evaluate_command",
+    "test_sharding",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,16 +118,3 @@ def torch_reference() -> ModuleType:
     """The module of independent PyTorch implementations, where torch is installed."""
     pytest.importorskip("torch", reason="compares with an independent PyTorch implementation")
     return importlib.import_module("torch_reference")
-
-
-@pytest.fixture
-def quick_compile() -> Iterator[None]:
-    """XLA without its expensive machine code optimizations: a third of the compile time.
-
-    For tiny programs that run a few times. The program is the same, only its code is slower.
-    """
-    name = "jax_disable_most_optimizations"
-    before = jax.config.read(name)
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)

@@ -27,7 +27,7 @@ def quick_xla_flags() -> str:
     return "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
-# what the fixture `quick_compile` does, for processes
+# what `conftest` does in its process, for others
 QUICK_COMPILE = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "XLA_FLAGS": quick_xla_flags()}
 
 

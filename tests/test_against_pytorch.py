@@ -19,7 +19,7 @@ from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 OBJECTIVE = perceptual.Objective(
     style_layers=("relu1_2", "relu2_2"),

@@ -36,7 +36,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_readme(folder, monkeypatch, quick_compile, standard_promotion):
+def test_the_lines_of_the_readme(folder, monkeypatch, standard_promotion):
     """With the embedded network; two steps on small crops instead of the defaults."""
     (lines,) = re.findall(r"```python\n(import metastyle_jax as ms\n.*?)```", README, re.DOTALL)
     monkeypatch.chdir(folder.parent)
@@ -86,7 +86,7 @@ def start(monkeypatch) -> Stylizer:
 
 
 def test_styles_and_contents_of_every_kind_give_the_same(
-    start, folder, tmp_path, quick_compile, standard_promotion
+    start, folder, tmp_path, standard_promotion
 ):
     pixels = [picture(seed) for seed in range(2)]
     pillow = [Image.fromarray(each) for each in pixels]

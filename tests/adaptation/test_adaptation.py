@@ -54,9 +54,7 @@ def written_out(params, style_image, contents, features, settings, moves):
 
 
 @pytest.mark.parametrize(("parameters", "moves"), [("norm", ("style",)), ("all", None)])
-def test_equals_adam_written_out(
-    float64, standard_promotion, quick_compile, parameters, moves
-) -> None:
+def test_equals_adam_written_out(float64, standard_promotion, parameters, moves) -> None:
     params = tiny.parameters()
     features = tiny.feature_network(OBJECTIVE.layers)
     style_image, contents = tiny.images(1, 24, 32, seed=1)[0], tiny.images(2, 16, 16, seed=2)
@@ -80,7 +78,7 @@ def test_equals_adam_written_out(
 
 
 def test_a_sweep_over_ten_style_weights_and_noises_compiles_nothing_new(
-    quick_compile, standard_promotion, programs
+    standard_promotion, programs
 ):
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters(residual_blocks=0))
     features = tiny.feature_network(OBJECTIVE.layers, dtype=np.float32)

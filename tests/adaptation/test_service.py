@@ -16,7 +16,7 @@ from metastyle_jax.losses import perceptual
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 
-pytestmark = pytest.mark.usefixtures("quick_compile", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 OBJECTIVE = perceptual.Objective(content_layers=("relu1_2",), style_layers=("relu1_1",))
 OPTIONS = service.Options(steps=3, size=16, seed=5, batch=2)
 

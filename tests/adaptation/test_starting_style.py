@@ -15,7 +15,7 @@ from metastyle_jax.networks import predictor
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, style_file
 
-pytestmark = pytest.mark.usefixtures("quick_compile", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 LAYERS = ("relu1_1", "relu1_2")
 HIDDEN = 3

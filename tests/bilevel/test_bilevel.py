@@ -19,7 +19,7 @@ from derivatives import central_difference, flat, promoting, relative_error
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import inner_gradients
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 SECOND_ORDER = ("exact", "reverse", "reverse_remat")
 PLAIN = tuple(name for name in bilevel.ESTIMATORS if name != "implicit")  # the loss as it is

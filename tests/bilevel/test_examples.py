@@ -61,7 +61,7 @@ def test_tuned_weight_decays_lower_the_loss_and_hit_the_spurious_features(weight
     assert min(decays["spurious"]) > 10 * max(decays["informative"])
 
 
-def test_a_start_for_sinusoids_is_learned(capsys, standard_promotion, quick_compile):
+def test_a_start_for_sinusoids_is_learned(capsys, standard_promotion):
     sinusoid_maml.main(outer_steps=100)
     output = capsys.readouterr().out
     assert output.startswith(f"{len(jax.devices())} devices")
@@ -73,7 +73,7 @@ def test_a_start_for_sinusoids_is_learned(capsys, standard_promotion, quick_comp
         assert after_five < 0.8 * random[2]
 
 
-def test_several_devices_compute_the_gradient_of_one(quick_compile):
+def test_several_devices_compute_the_gradient_of_one():
     devices = jax.devices()
     assert len(devices) > 1
     start, tasks = sinusoid_maml.init(), sinusoid_maml.make_tasks(2 * len(devices), seed=1)
@@ -84,7 +84,7 @@ def test_several_devices_compute_the_gradient_of_one(quick_compile):
     assert relative_error(together, alone) < 1e-5
 
 
-def test_the_code_of_the_page_runs(standard_promotion, quick_compile):
+def test_the_code_of_the_page_runs(standard_promotion):
     page = Path(__file__).resolve().parents[2] / "docs" / "bilevel.md"
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):

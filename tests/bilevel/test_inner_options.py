@@ -26,7 +26,7 @@ from metastyle_jax.metalearning.schedule import Scheduled
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.settings import construction
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 OBJECTIVE = perceptual.Objective(
     content_layers=("relu1_2",),

@@ -42,7 +42,7 @@ def failed(capfd, code: int, *arguments: str) -> str:
     return capfd.readouterr().err
 
 
-def test_an_adaptation_that_is_stopped_has_taken_whole_steps(quick_compile, standard_promotion):
+def test_an_adaptation_that_is_stopped_has_taken_whole_steps(standard_promotion):
     objective = perceptual.Objective(content_layers=("relu1_2",), style_layers=("relu1_1",))
     network = tiny.feature_network(objective.layers, dtype=np.float32)
     style, contents = (np.asarray(tiny.images(1, 16, 16, seed=s), np.float32) for s in (1, 2))
@@ -97,9 +97,7 @@ def test_ctrl_c_writes_what_was_reached(tmp_path):
     assert (tmp_path / "out" / "images" / "photo.png").exists()
 
 
-def test_bad_pictures_do_not_stop_the_others(
-    tmp_path, monkeypatch, capfd, quick_compile, standard_promotion
-):
+def test_bad_pictures_do_not_stop_the_others(tmp_path, monkeypatch, capfd, standard_promotion):
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "d.png"):
         picture(tmp_path / "photos" / name)

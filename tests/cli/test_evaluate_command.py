@@ -68,7 +68,7 @@ def test_a_judge_with_features_of_its_own_does_not_depend_on_the_training():
 
 
 @pytest.mark.parametrize("loss", ["gram", "gaussian(1)"])
-def test_the_judge_finds_the_losses_of_the_objective(quick_compile, loss):
+def test_the_judge_finds_the_losses_of_the_objective(loss):
     relative_judge = judge(dataclasses.replace(OBJECTIVE, style_loss=fusion.parse(loss)))
     outputs, contents, style = images(5, 0), images(5, 1), images(1, 2)[0]
     found = mean_of(judging.measure(relative_judge, outputs, contents, style))
@@ -100,7 +100,7 @@ def test_the_judge_finds_the_losses_of_the_objective(quick_compile, loss):
     assert np.isnan(found["lpips"]) and 0 < found["ssim"] < 1
 
 
-def test_contents_unchanged_have_no_content_loss(quick_compile):
+def test_contents_unchanged_have_no_content_loss():
     contents = images(2, 1)
     found = mean_of(judging.measure(judge(), contents, contents, images(1, 2)[0]))
     assert (found["content"], found["ssim"]) == pytest.approx((0, 1), abs=1e-6)
@@ -225,7 +225,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_a_strange_judge_does_not_replace_the_training_s_own(folders, quick_compile):
+def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
     asked = evaluation_settings.EvaluationSettings(
         init=(str(folders / "params.safetensors"),),
         styles=str(folders / "styles"),
@@ -256,7 +256,7 @@ def command(folder, *flags: str) -> list[str]:
 
 
 def test_the_command_writes_table_curves_and_sheet_and_goes_on(
-    folders, quick_compile, standard_promotion, monkeypatch, capsys
+    folders, standard_promotion, monkeypatch, capsys
 ):
     flags = ("--style-count=2", "--content-count=2", "--bound-styles=1")
     commands.main(command(folders, *flags))
@@ -323,7 +323,7 @@ def test_pictures_are_not_read_where_they_are_written(folders):
         commands.main(command(folders, f"--out={folders}"))
 
 
-def test_other_methods_are_judged_and_shown_like_ours(folders, quick_compile, standard_promotion):
+def test_other_methods_are_judged_and_shown_like_ours(folders, standard_promotion):
     """A method whose pictures are the contents themselves gets the numbers of the contents."""
     flags = ("--style-count=2", "--content-count=2", "--bound-styles=0", "--moves=norm")
     squares = evaluation_inputs.squares(str(folders / "contents"), 2, 32)

@@ -43,7 +43,7 @@ def properties(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("blur", [False, True])
-def test_any_batch_and_size(tmp_path, blur, quick_compile):
+def test_any_batch_and_size(tmp_path, blur):
     stylizer = export_case.stylizer(blur=blur)
     exported = exporting.export_stylizer(stylizer, tmp_path / "a.onnx")
     assert exported.differences.largest < 1e-5
@@ -71,7 +71,7 @@ def test_the_network_of_full_size_has_the_usual_nodes():
 
 
 @pytest.mark.parametrize("quantize", [None, "float16", "int8"])
-def test_one_graph_serves_all_styles(tmp_path, quantize, quick_compile):
+def test_one_graph_serves_all_styles(tmp_path, quantize):
     """Each style comes from a style file, put in the order that the file records."""
     first, second = export_case.stylizer(0), export_case.stylizer(1)
     path = tmp_path / "a.onnx"
@@ -97,7 +97,7 @@ def test_one_graph_serves_all_styles(tmp_path, quantize, quick_compile):
 @pytest.mark.parametrize(
     "quantize, dtype, least", [("float16", "FLOAT16", 1e-6), ("int8", "INT8", 1e-4)]
 )
-def test_smaller_kernels(tmp_path, quantize, dtype, least, quick_compile):
+def test_smaller_kernels(tmp_path, quantize, dtype, least):
     stylizer = export_case.stylizer()
     exported = exporting.export_stylizer(stylizer, tmp_path / "a.onnx", quantize=quantize)
     differences = exported.differences
@@ -108,7 +108,7 @@ def test_smaller_kernels(tmp_path, quantize, dtype, least, quick_compile):
     assert kinds.count(dtype) >= len(stylizer.weights)
 
 
-def test_what_is_known_travels_along(tmp_path, quick_compile):
+def test_what_is_known_travels_along(tmp_path):
     settings = {"artwork": "A: B", "data.content": "/home/me", "features.network": "vgg16:/x"}
     stylizer = export_case.stylizer(input_noise=0.1, **settings)
     exported = exporting.export_stylizer(stylizer, tmp_path / "a.onnx")

@@ -98,7 +98,7 @@ def test_contrast_by_hand():
     assert matched == np.mean(nearest == [1, 0, 3, 2])
 
 
-def test_perfect_heads_have_no_regression_loss(quick_compile):
+def test_perfect_heads_have_no_regression_loss():
     """Targets that are a linear function of the student's own features can be met exactly."""
     heads = {"one.0": ("relu1_2", 5), "one.1": ("relu2_2", 2), "two.0": ("relu3_3", 3)}
     params = student.init(jax.random.key(0), heads)
@@ -130,7 +130,7 @@ def test_perfect_heads_have_no_regression_loss(quick_compile):
     assert metrics(targets)[1]["teacher two"] == pytest.approx(0, abs=1e-6)
 
 
-def test_copied_targets_have_deviation_1_and_fit_into_the_student(quick_compile):
+def test_copied_targets_have_deviation_1_and_fit_into_the_student():
     weights, x = {"cd16x": compressed_weights()}, images(3, 32)
     for part in ("weight", "bias"):
         weights["cd16x"][f"conv34.{part}"][:7] = 0  # dead channels
@@ -148,7 +148,7 @@ def test_copied_targets_have_deviation_1_and_fit_into_the_student(quick_compile)
     assert len(teachers.NETWORKS["squeezenet"].layers) == squeezenet.TAPS
 
 
-def test_balancing_changes_nothing_but_the_scale_of_a_layer(quick_compile):
+def test_balancing_changes_nothing_but_the_scale_of_a_layer():
     params = student.init(jax.random.key(1), {})
     network = jax.tree.map(lambda x: x + 0.01, params["network"])  # biases too
     x = images(2, 32)
@@ -161,7 +161,7 @@ def test_balancing_changes_nothing_but_the_scale_of_a_layer(quick_compile):
 
 
 def test_a_stopped_training_resumes_bit_for_bit_and_the_network_loads(
-    quick_compile, standard_promotion, tmp_path, monkeypatch
+    standard_promotion, tmp_path, monkeypatch
 ):
     whole = distillation.train_features(config(), tmp_path / "whole")
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
@@ -189,9 +189,7 @@ def test_a_stopped_training_resumes_bit_for_bit_and_the_network_loads(
     assert leaf_digests(arrays[0]) == leaf_digests(arrays[1])
 
 
-def test_the_student_learns_to_tell_pictures_apart(
-    quick_compile, standard_promotion, tmp_path, capsys
-):
+def test_the_student_learns_to_tell_pictures_apart(standard_promotion, tmp_path, capsys):
     """From one batch, always the same: the contrast must fall far below chance."""
     changes = {
         "data.content": "procedural:1", "data.style": "procedural:3", "data.max_scale": 1.2,

@@ -13,7 +13,7 @@ import mmd
 from derivatives import central_difference
 from metastyle_jax.losses import fusion, style_losses
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 NAMES = (
     "gram",

@@ -13,7 +13,7 @@ import pytest
 import tiny
 from metastyle_jax.losses import lattice, perceptual, style_losses
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 LAYERS = ("relu1_2", "relu2_2")
 OBJECTIVE = perceptual.Objective(

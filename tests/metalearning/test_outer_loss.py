@@ -27,7 +27,7 @@ from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import stylization_network
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 OBJECTIVE = perceptual.Objective(
     content_layers=("relu2_2",),

@@ -11,7 +11,7 @@ import tiny
 from derivatives import relative_error
 from metastyle_jax.networks import convolution, winograd
 
-pytestmark = pytest.mark.usefixtures("float64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def random(*shape: int, seed: int = 0) -> jax.Array:

@@ -14,8 +14,6 @@ from derivatives import relative_error
 from metastyle_jax.evaluation import lattice
 from metastyle_jax.networks import stylization_network
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 stylize = jax.jit(stylization_network.stylize, static_argnames=("dtype", "rewrite"))
 
 

@@ -12,8 +12,6 @@ import tiny
 from derivatives import central_difference, relative_error
 from metastyle_jax.networks import vgg
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def features(weights, images, layers, **options):
     function = jax.jit(lambda w, x: vgg.features(w, x, layers, **options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -17,7 +18,7 @@ from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.pixels import image_optimization, optimization_run
 
-pytestmark = pytest.mark.usefixtures("quick_compile", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 LAYERS = ("relu1_2", "relu2_1")
 OBJECTIVE = perceptual.Objective(
@@ -105,11 +106,13 @@ def test_weights_are_per_picture_and_per_layer():
         styles={"relu1_2": np.asarray([3.0, 0.0]), "relu2_1": 0},
     )
     outputs = images(2, 16, 16, seed=2)
-    _, plain = perceptual.perceptual_loss(OBJECTIVE, network(), outputs, *targets)
-    _, parts = perceptual.perceptual_loss(OBJECTIVE, network(), outputs, *weighed)
+    loss = jax.jit(functools.partial(perceptual.perceptual_loss, OBJECTIVE, network()))
+    (_, plain), (_, parts) = loss(outputs, *targets), loss(outputs, *weighed)
     np.testing.assert_allclose(parts["content"], [0, 2 * plain["content"][1]], rtol=1e-6)
     first = dataclasses.replace(OBJECTIVE, style_layers=("relu1_2",))
-    _, only = perceptual.perceptual_loss(first, network(), outputs, *targets)
+    _, only = jax.jit(functools.partial(perceptual.perceptual_loss, first, network()))(
+        outputs, *targets
+    )
     np.testing.assert_allclose(parts["style"], [3 * only["style"][0], 0], rtol=1e-6)
 
 
@@ -122,14 +125,14 @@ def test_balanced_gradients_are_equal(loss):
     balanced = image_optimization.weigh(targets, styles=beta)
     hidden = (contents + image_optimization.gaussian_noise(contents.shape, 4)) / 2
 
-    def slope(part):
-        return jax.grad(
-            lambda x: perceptual.perceptual_loss(
-                objective, network(), x, *balanced, jax.random.key(4)
-            )[1][part].sum()
-        )(hidden)
+    features, key = network(), jax.random.key(4)
 
-    norms = [np.linalg.norm(slope(part).reshape(2, -1), axis=1) for part in ("content", "style")]
+    def parts(x):
+        _, terms = perceptual.perceptual_loss(objective, features, x, *balanced, key)
+        return terms["content"].sum(), terms["style"].sum()
+
+    slopes = jax.jit(jax.jacrev(parts))(hidden)
+    norms = [np.linalg.norm(slope.reshape(2, -1), axis=1) for slope in slopes]
     np.testing.assert_allclose(*norms, rtol=1e-4)
 
 

@@ -56,7 +56,7 @@ def test_what_is_no_pack_is_a_path():
         style_packs.resolve("pack:mona_lisa")
 
 
-def test_commands_list_and_apply_packs(tmp_path, capsys, quick_compile):
+def test_commands_list_and_apply_packs(tmp_path, capsys):
     commands.main(["packs"])
     assert "pack:great_wave" in capsys.readouterr().out
     pixels = np.random.default_rng(0).integers(0, 255, (33, 40, 3), np.uint8)

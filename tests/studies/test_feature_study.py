@@ -32,7 +32,7 @@ def test_compact_keeps_to_its_budget():
     assert cost <= full / 10
 
 
-def test_study_features_compares_networks(quick_compile, tmp_path, capsys):
+def test_study_features_compares_networks(tmp_path, capsys):
     for number in range(3):
         picture = drawn_source.style_image(number, 64)
         write_png(tmp_path / "styles" / f"{number}.png", np.asarray(picture))
@@ -68,7 +68,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, networks, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_study_drawings_judges_what_each_network_draws(quick_compile, standard_promotion, tmp_path):
+def test_study_drawings_judges_what_each_network_draws(standard_promotion, tmp_path):
     for name, paint in (("a", drawn_source.content_image), ("b", drawn_source.style_image)):
         write_png(tmp_path / f"{name}.png", np.asarray(paint(1, 48)))
     twin = tmp_path / "twin.safetensors"

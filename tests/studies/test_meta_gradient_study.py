@@ -54,7 +54,7 @@ def test_ends_of_a_known_spectrum():
 
 
 @pytest.mark.slow
-def test_inner_spectrum_equals_that_of_the_dense_hessian(quick_compile):
+def test_inner_spectrum_equals_that_of_the_dense_hessian():
     config = tiny_config()
     point = measurement_point.load_point(config, "random", batches=1, styles=1)
     (row,) = curvature.inner_spectrum(config, point)
@@ -88,7 +88,7 @@ def test_comparison_of_known_gradients():
     assert gradients.batch_noise(exact)["cosine"] == 0
 
 
-def test_rate_sweep_against_losses_of_its_own(quick_compile):
+def test_rate_sweep_against_losses_of_its_own():
     config = tiny_config()
     point = measurement_point.load_point(config, "random", batches=1, styles=1)
     row = {"style": 0, "bound": 0.5}
@@ -134,9 +134,7 @@ def test_records_measure_once_and_only_for_the_same_settings(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_whole_study_writes_its_files_and_goes_on(
-    tmp_path, quick_compile, standard_promotion, monkeypatch
-):
+def test_whole_study_writes_its_files_and_goes_on(tmp_path, standard_promotion, monkeypatch):
     pytest.importorskip("matplotlib", reason="a study draws with matplotlib (extra: study)")
     study = meta_gradient_study.Study(
         estimators=("first_order",),
@@ -189,7 +187,7 @@ def test_settings_that_no_study_can_use(tmp_path, changes, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, quick_compile, monkeypatch):
+def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     for name in ("content", "style"):
         pixels = random.uniform(0, 255, (40, 48, 3)).astype(np.uint8)

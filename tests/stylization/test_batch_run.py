@@ -22,8 +22,6 @@ from metastyle_jax.stylization.stylizer import Stylizer
 from processes import QUICK_COMPILE
 from processes import run as run_python
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @functools.cache
 def stylizer(seed: int = 0, input_noise: float = 0.0) -> Stylizer:

@@ -20,8 +20,6 @@ from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization.loading import load
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def stylizer() -> Stylizer:

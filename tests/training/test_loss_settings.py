@@ -109,7 +109,7 @@ def meta_gradient(loss: str, estimator):
 
 
 @pytest.mark.slow
-def test_exact_meta_gradients_equal_reverse_under_every_loss(float64, quick_compile):
+def test_exact_meta_gradients_equal_reverse_under_every_loss(float64):
     loss = "poly(1) + 0.5*bn + gaussian(1) + sliced_wasserstein(2)"
     exact, metrics = meta_gradient(loss, bilevel.exact)(3)
     reverse, _ = meta_gradient(loss, bilevel.reverse)(3)
@@ -117,13 +117,13 @@ def test_exact_meta_gradients_equal_reverse_under_every_loss(float64, quick_comp
     assert metrics["outer_style"] > 0
 
 
-def test_random_losses_draw_anew_at_every_outer_step(float64, quick_compile):
+def test_random_losses_draw_anew_at_every_outer_step(float64):
     gradient = meta_gradient("gaussian(1)", bilevel.first_order)
     once, again, other = (gradient(step)[1]["outer_style"] for step in (3, 3, 4))
     assert once == again != other
 
 
-def test_balanced_adaptation_pulls_equally(quick_compile):
+def test_balanced_adaptation_pulls_equally():
     objective = objective_with("gaussian(1)")
     network = tiny.feature_network(LAYERS, dtype=np.float32)
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), tiny.parameters())
@@ -164,9 +164,7 @@ def adapted(tmp_path, *flags: str) -> dict:
 
 
 @pytest.mark.slow
-def test_adapting_under_another_loss_records_it(
-    tmp_path, standard_promotion, quick_compile, capsys
-):
+def test_adapting_under_another_loss_records_it(tmp_path, standard_promotion, capsys):
     report = adapted(tmp_path, "--style-loss=0.5*bn+0.5*gaussian")
     assert report["style_loss"] == "0.5*bn + 0.5*gaussian(1.0)"
     assert report["style_weight"] > 0
@@ -225,9 +223,7 @@ def test_commas_in_brackets_do_not_separate():
     ]
 
 
-def test_the_balance_command_prints_a_weight_for_each_loss(
-    capsys, standard_promotion, quick_compile
-):
+def test_the_balance_command_prints_a_weight_for_each_loss(capsys, standard_promotion):
     sizes = {"data.image_size": 16, "model.width": 2, "model.residual_blocks": 0, "batch.styles": 1}
     overrides = [f"--config.{name}={value}" for name, value in sizes.items()]
     config = str(tiny.__file__).replace("tests/tiny.py", "configs/smoke.py")

@@ -32,7 +32,7 @@ TINY = {
     "parallel.devices": 1,
 }
 
-pytestmark = pytest.mark.usefixtures("standard_promotion", "quick_compile")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def tiny_config(**changes):

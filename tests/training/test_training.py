@@ -57,7 +57,7 @@ TINY = {
 
 NO_PART = ("log.", "checkpoint.", "outer.steps", "data.content", "data.style", "data.threads")
 
-pytestmark = pytest.mark.usefixtures("standard_promotion", "quick_compile")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def tiny_config(**changes):
@@ -93,13 +93,8 @@ def steps_in(path: Path) -> list[int]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    # compiled as the tests are: other optimizations would round differently
-    name = "jax_disable_most_optimizations"
-    before = jax.config.read(name)
-    jax.config.update(name, True)
     with jax.numpy_dtype_promotion("standard"):
         state = meta_training.train(tiny_config(log__sheet_every=6), workdir)
-    jax.config.update(name, before)
     return workdir, state
 
 
