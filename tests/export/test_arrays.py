@@ -22,7 +22,7 @@ def stylizer():
     return export_case.stylizer(artwork="A: B")
 
 
-def test_npz_without_pickle(stylizer, tmp_path, quick_compile):
+def test_npz_without_pickle(stylizer, tmp_path):
     exporting.export_stylizer(stylizer, tmp_path / "a.npz", "npz", quantize="int8")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         kernel, scale = file["weights/conv2/kernel"], file["weights/conv2/kernel_scale"]
@@ -35,7 +35,7 @@ def test_npz_without_pickle(stylizer, tmp_path, quick_compile):
         assert json.loads(str(file["metadata"]))["artwork"] == "A: B"
 
 
-def test_orbax_by_its_public_reader(stylizer, tmp_path, quick_compile):
+def test_orbax_by_its_public_reader(stylizer, tmp_path):
     exporting.export_stylizer(stylizer, tmp_path / "a", "orbax")
     params = ocp.PyTreeCheckpointer().restore(tmp_path / "a" / "checkpoint" / "params")
     jax.tree.map(
@@ -47,7 +47,7 @@ def test_orbax_by_its_public_reader(stylizer, tmp_path, quick_compile):
 
 
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
-def test_smaller_safetensors_are_loaded(stylizer, tmp_path, quantize, quick_compile):
+def test_smaller_safetensors_are_loaded(stylizer, tmp_path, quantize):
     """`load` gives the values that the kernels have after rounding; the rest is exact."""
     path = tmp_path / "a.safetensors"
     exporting.export_stylizer(stylizer, path, "safetensors", quantize=quantize)

@@ -31,7 +31,7 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("quantize", ["", "--quantize=float16"])
-def test_the_command_prints_what_differs(params_file, tmp_path, quantize, capsys, quick_compile):
+def test_the_command_prints_what_differs(params_file, tmp_path, quantize, capsys):
     out = tmp_path / "new" / "a.npz"
     flags = [quantize] if quantize else []
     commands.main(["export", str(params_file), "--format=npz", f"--out={out}", *flags])
@@ -90,7 +90,7 @@ def wrong(style: dict) -> dict:
 
 
 @pytest.mark.parametrize("format", ["npz", "onnx", "orbax", "safetensors", "torch"])
-def test_what_differs_from_stylize_is_not_kept(format, tmp_path, monkeypatch, quick_compile):
+def test_what_differs_from_stylize_is_not_kept(format, tmp_path, monkeypatch):
     if format == "onnx":
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
@@ -109,7 +109,7 @@ def test_what_differs_from_stylize_is_not_kept(format, tmp_path, monkeypatch, qu
         assert (tmp_path / "a").read_bytes() == b"before"
 
 
-def test_values_that_are_not_finite_are_not_kept(tmp_path, quick_compile):
+def test_values_that_are_not_finite_are_not_kept(tmp_path):
     stylizer = export_case.stylizer()
     style = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), dict(stylizer.style))
     with pytest.raises(UserError, match=r"is not kept: .* no finite values"):
@@ -134,7 +134,7 @@ def test_kernels_too_large_for_float16(tmp_path):
         exporting.export_stylizer(large, tmp_path / "a", "npz", quantize="float16")
 
 
-def test_an_adapted_model_of_all_parameters(params_file, tmp_path, quick_compile):
+def test_an_adapted_model_of_all_parameters(params_file, tmp_path):
     """Its weights have no name; the file stands alone, and `load` reads it."""
     stylizer = ms.load(params_file)
     exported = ms.export_stylizer(stylizer, tmp_path / "b.safetensors", "safetensors")

@@ -83,7 +83,7 @@ def test_the_example_needs_only_jax(folder, stylizer, tmp_path):
     assert np.abs(drawn - stylizer(pixels).astype(np.int32)).max() <= 1
 
 
-def test_programs_committed_earlier(quick_compile):
+def test_programs_committed_earlier():
     """By JAX 0.8.0; the style is an input of theirs, and kernels are float16."""
     assert json.loads((ARTIFACTS / "about.json").read_text())["jax"] == "0.8.0"
     expected = np.load(ARTIFACTS / "expected.npz", allow_pickle=False)
@@ -96,7 +96,7 @@ def test_programs_committed_earlier(quick_compile):
     assert np.ptp(expected["outputs"]) > 0.1
 
 
-def test_symbolic_sizes_draw_what_known_ones_draw(quick_compile):
+def test_symbolic_sizes_draw_what_known_ones_draw():
     """Sizes that are no multiple of 4 are reflected at the same borders."""
     stylizer = export_case.stylizer(2)
     weights, style = stylizer.weights, stylizer.style

@@ -67,7 +67,7 @@ def usual_network(torch, width: int, blocks: int, blur: bool):
 
 
 @pytest.mark.parametrize("blur, quantize", [(True, None), (False, "float16")])
-def test_it_loads_into_the_usual_network(torch_reference, tmp_path, blur, quantize, quick_compile):
+def test_it_loads_into_the_usual_network(torch_reference, tmp_path, blur, quantize):
     torch = torch_reference.torch
     stylizer = export_case.stylizer(blur=blur)
     path = tmp_path / "a.safetensors"
@@ -84,7 +84,7 @@ def test_it_loads_into_the_usual_network(torch_reference, tmp_path, blur, quanti
     assert difference < exported.differences.largest_by_rounding + (5e-3 if quantize else 2e-5)
 
 
-def test_metadata_say_what_the_usual_network_lacks(tmp_path, quick_compile):
+def test_metadata_say_what_the_usual_network_lacks(tmp_path):
     for blur in (False, True):
         path = tmp_path / f"{blur}.safetensors"
         exporting.export_stylizer(export_case.stylizer(blur=blur), path, "torch")
