@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     ("features",),
     ("stylization",),
-    ("export",),
+    ("export", "video"),
     ("training", "adaptation", "pixels"),
     ("evaluation",),
     ("studies",),

@@ -11,6 +11,7 @@ from metastyle_jax.errors import UserError
 # name of each command and what it does, in the order of the help
 SUMMARIES = {
     "stylize": "apply a style to pictures, each at its own size",
+    "video": "apply a style to a film, without flicker, with its sound",
     "export": "write a style for other programs: onnx, stablehlo, torch, and arrays",
     "blend": "write a style between styles",
     "grid": "draw a picture in one to four styles and between them, as one sheet",

@@ -34,6 +34,26 @@ _last_moments = compilation.jit(tile_network.last_moments, static_argnames="blur
 _picture = compilation.jit(tile_network.picture, static_argnames="blurs")
 
 
+class Memory:
+    """Moments of the norms, smoothed over the pictures of a sequence.
+
+    Args:
+      keep: share of the earlier pictures, 0 to 1; 0 keeps nothing.
+    """
+
+    def __init__(self, keep: float) -> None:
+        self._keep = keep
+        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def smoothed(self, name: str, *new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (C,) of a convolution, mixed with those before; they are remembered."""
+        old = self.moments.get(name, new)
+        pairs = zip(old, new, strict=True)
+        mean, variance = (self._keep * was + (1 - self._keep) * now for was, now in pairs)
+        self.moments[name] = (mean, variance)
+        return mean, variance
+
+
 def no_progress(done: float) -> None:
     """Say nothing of the share of the work that is done."""
 
@@ -44,7 +64,9 @@ def stylize(
     image: np.ndarray,
     *,
     noise: float = 0.0,
+    noise_offset: tuple[int, int] = (0, 0),
     masks: np.ndarray | None = None,
+    memory: Memory | None = None,
     tile: int | None = None,
     progress: Progress = no_progress,
 ) -> np.ndarray:
@@ -55,7 +77,9 @@ def stylize(
       styles: one style, or K styles that `masks` choose from; leaves (C,).
       image: (H, W, 3), uint8 or floats in [0, 1], 16 pixels or more on each side.
       noise: standard deviation of the input noise, 0 to 1.
+      noise_offset: rows and columns by which the noise is moved.
       masks: (K, H, W), shares of the styles at each pixel, their sum 1; None for one style.
+      memory: of a sequence of pictures, see `Memory`; it is changed.
       tile: side of a tile, pixels, a multiple of 4 and 16 or more; each value has its own programs.
         By default that of `TILE` and `SMALL_TILE` which suits the picture.
       progress: called with the share of the work that is done, 0 to 1.
@@ -68,7 +92,8 @@ def stylize(
     """
     stylization_network.check_size(*image.shape[:2])
     tile = tile or (SMALL_TILE if max(image.shape[:2]) <= SMALL_TILE else TILE)
-    run = _Run(weights, styles, _Picture(image, noise, tile), masks, progress)
+    picture = _Picture(image, tile, noise, noise_offset)
+    run = _Run(weights, styles, picture, masks, memory, progress)
     run.encode()
     for block in range(1, stylization_network.count_residual_blocks(weights) + 1):
         run.add_residual_block(f"residual{block}")
@@ -84,8 +109,10 @@ class _Run:
         styles: Styles,
         picture: _Picture,
         masks: np.ndarray | None,
+        memory: Memory | None,
         progress: Progress,
     ) -> None:
+        self._memory = memory
         self._weights, self._styles, self._picture = weights, styles, picture
         self._masks = None if masks is None else _Masks(masks, picture.padded, picture.tile_side)
         self._norms: dict[str, Norm] = {}
@@ -239,6 +266,8 @@ class _Run:
         )
         mean = (shares * means).sum(axis=0)
         variance = (shares * (variances + np.square(means - mean))).sum(axis=0)
+        if self._memory is not None:
+            mean, variance = self._memory.smoothed(name, mean, variance)
         scale, bias = (
             np.stack([np.asarray(style[f"{name}_norm"][leaf]) for style in self._styles])
             for leaf in ("scale", "bias")
@@ -268,8 +297,11 @@ def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
 class _Picture:
     """A picture in tiles, with its noise, and what is drawn of it."""
 
-    def __init__(self, image: np.ndarray, noise: float, tile_side: int) -> None:
-        self._image, self._noise, self.tile_side = image, np.float32(noise), tile_side
+    def __init__(
+        self, image: np.ndarray, tile_side: int, noise: float, noise_offset: tuple[int, int]
+    ) -> None:
+        self._image, self.tile_side = image, tile_side
+        self._noise, self._noise_offset = np.float32(noise), noise_offset
         height, width = image.shape[:2]
         multiple = stylization_network.DOWNSAMPLING
         self.padded = (height + -height % multiple, width + -width % multiple)
@@ -286,7 +318,8 @@ class _Picture:
         tile = tile.astype(np.float32) / (255 if tile.dtype == np.uint8 else 1)
         if self._noise:
             texture = input_noise.texture()
-            noise = texture[np.ix_(*(each % len(texture) for each in at))]
+            moved = (each - by for each, by in zip(at, self._noise_offset, strict=True))
+            noise = texture[np.ix_(*(each % len(texture) for each in moved))]
             tile = np.clip(tile + self._noise * noise[..., None], 0, 1)
         return tile[None]
 

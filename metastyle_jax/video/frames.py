@@ -1,0 +1,87 @@
+"""Frames of a film stylized one after the other, without flicker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.stylization import tiling
+from metastyle_jax.stylization.options import Options, draw, sized
+from metastyle_jax.stylization.stylizer import Stylizer
+from metastyle_jax.video import camera_motion
+
+KEEP = 0.8  # share of the earlier frames in the moments of the norms
+
+
+class FrameStylizer:
+    """Draws frames in order.
+
+    A network without memory flickers for two reasons: its norms follow every change of the whole
+    picture, and its input noise stays on the screen while the scene moves. With `smooth` the
+    moments of the norms are averaged over time, and the noise moves with the camera. A cut begins
+    anew.
+
+    Args:
+      stylizer: draws them.
+      options: see `options.Options`.
+      smooth: False draws every frame alone.
+    """
+
+    def __init__(self, stylizer: Stylizer, options: Options, *, smooth: bool) -> None:
+        self._stylizer = stylizer.strengthened(options.strength)
+        self._options, self._smooth = options, smooth
+        self._begin()
+
+    def _begin(self) -> None:
+        self._memory = tiling.Memory(KEEP)
+        self._offset = np.zeros(2)
+        self._last: np.ndarray | None = None
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Draw the next frame, (H, W, 3) uint8."""
+        frame = sized(self._options, frame)
+        if self._smooth:
+            self._follow(frame)
+        return draw(self._options, self._network, frame)
+
+    def _follow(self, frame: np.ndarray) -> None:
+        gray = camera_motion.gray_middle(frame)
+        if self._last is not None:
+            moved = camera_motion.motion(self._last, gray)
+            if moved is None:
+                self._begin()
+            else:
+                self._offset += moved
+        self._last = gray
+
+    def _network(self, seen: np.ndarray) -> np.ndarray:
+        row, column = np.rint(self._offset / self._options.stroke_size).astype(int)
+        return tiling.stylize(
+            self._stylizer.weights,
+            [self._stylizer.style],
+            seen,
+            noise=self._stylizer.input_noise,
+            noise_offset=(int(row), int(column)),
+            memory=self._memory if self._smooth else None,
+        )
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the next frame depends on, for `restore`."""
+        arrays = {"offset": self._offset}
+        if self._last is not None:
+            arrays["last"] = self._last
+        for name, moments in self._memory.moments.items():
+            for kind, value in zip(("mean", "variance"), moments, strict=True):
+                arrays[f"{kind}/{name}"] = value
+        return arrays
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another one with this `state` was."""
+        self._begin()
+        self._offset, self._last = np.array(state["offset"]), state.get("last")
+        for key, mean in state.items():
+            kind, _, name = key.partition("/")
+            if kind == "mean":
+                self._memory.moments[name] = (mean, state[f"variance/{name}"])

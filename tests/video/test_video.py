@@ -1,0 +1,228 @@
+"""Films made with PyAV, stylized with a tiny network, and read with PyAV alone."""
+
+from __future__ import annotations
+
+import functools
+from fractions import Fraction
+
+import jax
+import numpy as np
+import pytest
+
+import tiny
+from metastyle_jax.data.resizing import resample
+from metastyle_jax.errors import UserError
+from metastyle_jax.stylization.options import Options
+from metastyle_jax.stylization.stylizer import Stylizer
+from metastyle_jax.video import camera_motion, conversion, film_reading, film_writing
+from metastyle_jax.video.frames import FrameStylizer
+
+av = pytest.importorskip("av", reason="PyAV, the extra `video`, is not installed")
+
+# smooth, so that a film keeps its colors
+SCENE = resample(np.random.default_rng(0).random((12, 18, 3)).astype(np.float32), 60, 90)
+SCENE = np.rint(255 * SCENE).astype(np.uint8)
+
+
+@functools.cache
+def stylizer(noise: float = 0.0) -> Stylizer:
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tiny.parameters(3))
+    return Stylizer(**params, input_noise=noise)
+
+
+def pan(count: int, right: int = 2, down: int = 0) -> list[np.ndarray]:
+    """The scene moves left and up by so many pixels from frame to frame."""
+    return [SCENE[down * n : down * n + 40, right * n : right * n + 48] for n in range(count)]
+
+
+def write_film(path, frames, *, times=None, rate=10, sound=False, **stream_settings):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "1"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in stream_settings.items():
+            setattr(stream.codec_context, name, value)
+        voice = container.add_stream("aac", rate=8000, layout="mono") if sound else None
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = times[number] if times else 1000 * number // rate
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        if voice:
+            tone = np.sin(np.arange(8000 * len(frames) // rate) / 4).astype(np.float32)
+            for start in range(0, len(tone) - 1023, 1024):
+                part = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], "fltp", "mono")
+                part.sample_rate, part.pts = 8000, start
+                container.mux(voice.encode(part))
+            container.mux(voice.encode())
+        container.mux(stream.encode())
+    return path
+
+
+def read_film(path) -> tuple[list[np.ndarray], list[float]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        return [f.to_ndarray(format="rgb24") for f in frames], [float(f.time) for f in frames]
+
+
+def convert(source, target, **keywords):
+    keywords = {"options": Options(), "smooth": False, "quality": 1} | keywords
+    return conversion.convert(stylizer(), source, target, say=lambda line: None, **keywords)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".mov", ".webm"])
+def test_every_frame_is_drawn_at_its_time(tmp_path, ending):
+    times = [0, 100, 250, 300, 370, 500, 700]
+    source = write_film(tmp_path / "in.mkv", pan(7), times=times)
+    assert convert(source, tmp_path / f"out{ending}") == 7
+    frames, shown = read_film(tmp_path / f"out{ending}")
+    np.testing.assert_allclose(shown, np.array(times) / 1000, atol=2e-3)
+    for frame, seen in zip(frames, read_film(source)[0], strict=True):
+        # the format halves the resolution of the colors, not that of light and dark
+        difference = (frame.astype(float) - stylizer().draw(seen)) @ [0.2126, 0.7152, 0.0722]
+        assert np.abs(difference).mean() < 4  # of 255
+    assert [path.name for path in tmp_path.iterdir() if "parts" in path.name] == []
+
+
+def test_sound_is_copied_packet_by_packet(tmp_path):
+    source = write_film(tmp_path / "in.mp4", pan(8), sound=True)
+    convert(source, tmp_path / "out.mp4")
+    packets = []
+    for path in (source, tmp_path / "out.mp4"):
+        with av.open(str(path)) as container:
+            packets.append([bytes(p) for p in container.demux(audio=0) if p.size])
+    assert packets[0] == packets[1] and len(packets[0]) > 3
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_range_of_colors_is_kept(tmp_path, full):
+    source = write_film(tmp_path / "in.mkv", pan(2), color_range=2 if full else 1)
+    convert(source, tmp_path / "out.mkv")
+    assert film_reading.inspect(tmp_path / "out.mkv").full_range == full
+
+
+@pytest.mark.parametrize("stopped_after", [3, 5])
+def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
+    tmp_path, monkeypatch, stopped_after
+):
+    monkeypatch.setattr(conversion, "PART_FRAMES", 2)
+    source = write_film(tmp_path / "in.mkv", pan(7))
+    convert(source, tmp_path / "whole.mkv", smooth=True)
+    draw, drawn = FrameStylizer.__call__, []
+
+    def limited(self, frame):
+        if len(drawn) == stopped_after:
+            raise KeyboardInterrupt
+        drawn.append(1)
+        return draw(self, frame)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FrameStylizer, "__call__", limited)
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, tmp_path / "out.mkv", smooth=True)
+    assert not (tmp_path / "out.mkv").exists()
+    again = []
+    monkeypatch.setattr(
+        FrameStylizer, "__call__", lambda self, frame: again.append(1) or draw(self, frame)
+    )
+    assert convert(source, tmp_path / "out.mkv", smooth=True) == 7
+    assert len(again) == 7 - stopped_after // 2 * 2
+    whole, out = (read_film(tmp_path / name)[0] for name in ("whole.mkv", "out.mkv"))
+    for one, other in zip(whole, out, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_parts_of_another_style_are_not_used(tmp_path, monkeypatch):
+    source = write_film(tmp_path / "in.mkv", pan(3))
+    convert(source, tmp_path / "plain.mkv")
+    monkeypatch.setattr(film_writing, "join", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert(source, tmp_path / "out.mkv", options=Options(strength=0.5))
+    monkeypatch.undo()
+    convert(source, tmp_path / "out.mkv")
+    plain, out = (read_film(tmp_path / f"{name}.mkv")[0] for name in ("plain", "out"))
+    for one, other in zip(plain, out, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_gif_in_and_out(tmp_path):
+    source = write_film(tmp_path / "in.mkv", pan(4))
+    assert convert(source, tmp_path / "out.gif") == 4
+    assert len(read_film(tmp_path / "out.gif")[0]) == 4
+    assert convert(tmp_path / "out.gif", tmp_path / "again.mp4") == 4
+
+
+def test_odd_sides_are_kept(tmp_path):
+    source = write_film(tmp_path / "in.mkv", pan(2))
+    convert(source, tmp_path / "out.mkv", options=Options(size=33))
+    assert read_film(tmp_path / "out.mkv")[0][0].shape == (33, 40, 3)
+
+
+def test_a_film_that_ends_too_soon_is_drawn_to_its_end(tmp_path):
+    source = write_film(tmp_path / "in.mkv", pan(12))
+    data = source.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 3 // 4])
+    assert 0 < convert(tmp_path / "cut.mkv", tmp_path / "out.mkv") < 12
+
+
+@pytest.mark.parametrize("moved", [(0, 2), (3, 0), (2, -5), (0, 0)])
+def test_motion_of_the_camera(moved):
+    big = np.repeat(np.repeat(SCENE, 3, 0), 3, 1).astype(np.float32).mean(-1) / 255
+    down, right = moved
+    before = big[20:140, 20:220]
+    after = big[20 - down : 140 - down, 20 - right : 220 - right]
+    np.testing.assert_allclose(camera_motion.motion(before, after), moved, atol=0.3)
+
+
+def test_a_cut_is_no_motion():
+    dark, bright = np.zeros((40, 40), np.float32), np.ones((40, 40), np.float32)
+    assert camera_motion.motion(dark, bright) is None
+    noise = np.random.default_rng(0).random((2, 40, 40)).astype(np.float32) * 0.1
+    assert camera_motion.motion(*noise) == (0, 0)
+
+
+def test_noise_moves_with_the_camera():
+    """What is drawn of a panned scene is the same drawing, panned: by 4, the network's stride."""
+    frames = pan(3, right=4)
+    still, moving = (
+        [drawing(frame).astype(float) for frame in frames]
+        for drawing in (FrameStylizer(stylizer(0.3), Options(), smooth=s) for s in (False, True))
+    )
+    changes = [
+        np.abs(drawn[2][8:-8, 8:-16] - drawn[1][8:-8, 12:-12]).mean() for drawn in (still, moving)
+    ]
+    assert changes[1] < changes[0] / 2
+
+
+def test_moments_are_averaged_over_time_and_begin_anew_after_a_cut():
+    dark, bright = pan(1)[0] // 8, 255 - pan(1)[0] // 8
+    smooth = FrameStylizer(stylizer(), Options(), smooth=True)
+    smooth(dark)
+    np.testing.assert_array_equal(smooth(bright), stylizer().draw(bright))  # a cut
+    similar = np.clip(bright.astype(int) - 40, 0, 255).astype(np.uint8)
+    assert np.abs(smooth(similar).astype(int) - stylizer().draw(similar)).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "out", "message"),
+    [
+        ("gone.mkv", "out.mp4", "gone.mkv: there is no such file"),
+        ("text.mkv", "out.mp4", "this is no film"),
+        ("in.mkv", "out.avi", r"ends in one of \.mp4"),
+        ("in.mkv", "in.mkv", "another --out"),
+        ("sound.mp4", "out.mp4", "has no pictures"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_is_written(tmp_path, name, out, message):
+    write_film(tmp_path / "in.mkv", pan(2))
+    (tmp_path / "text.mkv").write_text("no film")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        voice = container.add_stream("aac", rate=8000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux([*voice.encode(silence), *voice.encode()])
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=message):
+        convert(tmp_path / name, tmp_path / out)
+    assert sorted(tmp_path.iterdir()) == before
