@@ -32,7 +32,7 @@ class Options:
         drawing, "covariance" gives the drawing the mean and the covariance of the picture's colors
         (Gatys et al. 2016, "Preserving color in neural artistic style transfer").
       stroke_size: 0.25 to 8. The network sees the picture at 1 / stroke_size of its size, so that
-        strokes are larger; the drawing is enlarged again.
+        strokes are larger; above 1 the drawing, enlarged, is drawn once more, so that it is sharp.
       size: short side of the drawing, pixels; None keeps that of the picture.
     """
 
@@ -100,7 +100,8 @@ def _at_stroke_size(options: Options, network: Draw, image: np.ndarray) -> np.nd
             f"a stroke size of {options.stroke_size:g} leaves {seen[1]}x{seen[0]} pixels of "
             f"{width}x{height}: the network needs {images.MINIMUM_SIDE}; give a smaller stroke size"
         )
-    return resizing.resample(network(resizing.resample(image, *seen)), height, width)
+    drawn = resizing.resample(network(resizing.resample(image, *seen)), height, width)
+    return network(drawn) if options.stroke_size > 1 else drawn
 
 
 def by_rows(function: Callable[..., np.ndarray], *pictures: np.ndarray) -> np.ndarray:

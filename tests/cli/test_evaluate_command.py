@@ -311,11 +311,11 @@ def test_the_command_writes_table_curves_and_sheet_and_goes_on(
         read_image(folders / "out" / "images" / f"{name}_0000" / "styles0" / "contents0.png")
         for name in ("content_unchanged", "other_norm")
     )
-    close = [
-        np.abs(drawn - Stylizer(**other, input_noise=noise)(content)).max() < 0.02
-        for noise in (0.1, 0)
+    # the file of the content is rounded to bytes
+    errors = [
+        np.abs(drawn - Stylizer(**other, input_noise=noise)(content)).mean() for noise in (0.1, 0)
     ]
-    assert close == [True, False]
+    assert errors[0] < 4e-3 and errors[0] < errors[1] / 4, errors
 
 
 def test_pictures_are_not_read_where_they_are_written(folders):

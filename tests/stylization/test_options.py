@@ -66,8 +66,12 @@ def test_a_picture_of_one_color_has_a_covariance_too():
 def test_the_network_sees_a_smaller_picture_for_larger_strokes():
     seen = []
     drawn = draw(Options(stroke_size=1.25), lambda image: seen.append(image) or image, PICTURE[:50])
-    assert seen[0].shape == (40, 16, 3)
+    # once small, and once more at the picture's size
+    assert [each.shape for each in seen] == [(40, 16, 3), (50, 20, 3)]
     assert drawn.shape == (50, 20, 3)
+    seen.clear()
+    draw(Options(stroke_size=0.5), lambda image: seen.append(image) or image, PICTURE[:50])
+    assert [each.shape for each in seen] == [(100, 40, 3)]
 
 
 def test_a_stroke_size_that_leaves_too_little():
