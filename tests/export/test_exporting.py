@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 from pathlib import Path
 
 import jax
@@ -16,6 +17,8 @@ import metastyle_jax as ms
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import contents, exporting
+from metastyle_jax.networks import input_noise
+from processes import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +154,14 @@ def test_a_style_of_another_kind_of_file(tmp_path):
     safetensors.numpy.save_file({"x": np.zeros(3)}, path)
     with pytest.raises(UserError, match="no parameter file"):
         commands.main(["export", str(path), "--format=npz", f"--out={tmp_path / 'b.npz'}"])
+
+
+def test_the_noise_of_the_document_is_that_of_stylize():
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(def with_noise.*?)```", page, re.DOTALL)
+    names = {"np": np}
+    exec(block, names)
+    photo = np.random.default_rng(1).random((33, 1030, 3), np.float32)
+    noise = input_noise.texture_of(33, 1030)[..., None]
+    expected = np.clip(photo + np.float32(0.06) * noise, 0, 1)
+    np.testing.assert_allclose(names["with_noise"](photo, 0.06), expected, atol=1e-6)
