@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import comparison, contents
@@ -123,8 +124,7 @@ def export_stylizer(
         draws = chosen.reload(temporary, written)
         differences, problems = comparison.compare(draws, written, stylizer.weights)
         _check(target, differences, problems)
-    notes = [*([chosen.note] if chosen.note else []), *_noise_note(stylizer)]
-    return Exported(target, _size(target), differences, notes)
+    return Exported(target, _size(target), differences, _notes(chosen, stylizer))
 
 
 def check(name: str, style_input: bool = False, quantize: str | None = None) -> Format:
@@ -166,7 +166,7 @@ def _files(*names: str) -> list[Path]:
 
 
 def _gather(stylizer: Stylizer, quantize: str | None, style_input: bool) -> Contents:
-    kind = next((kind for kind in quantization.KINDS if kind == quantize), "float32")
+    kind = cast(quantization.Kind, quantize or "float32")  # `check` has looked
     try:
         return contents.gather(stylizer, kind, style_input)
     except ValueError as error:
@@ -183,13 +183,14 @@ def _check(target: Path, differences: Differences, problems: Sequence[str]) -> N
         )
 
 
-def _noise_note(stylizer: Stylizer) -> list[str]:
-    if not stylizer.input_noise:
-        return []
-    return [
-        f"the input noise of {stylizer.input_noise:g} is not in the file: it draws what "
-        "stylize --noise=0 draws"
-    ]
+def _notes(chosen: Format, stylizer: Stylizer) -> list[str]:
+    notes = [chosen.note] if chosen.note else []
+    if stylizer.input_noise:
+        notes.append(
+            f"the input noise of {stylizer.input_noise:g} is not in the file: it draws what "
+            "stylize --noise=0 draws (docs/export.md says what to add)"
+        )
+    return notes
 
 
 def _size(path: Path) -> int:

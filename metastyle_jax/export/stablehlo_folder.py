@@ -12,6 +12,7 @@ Both take any number of pictures of any size from 16 pixels. A folder holds
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
@@ -125,7 +125,7 @@ def _text(exported: jax.export.Exported) -> str:
     with ir.Context() as context:
         stablehlo.register_dialect(context)
         module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
-        return module.operation.get_asm(enable_debug_info=False)
+        return str(module.operation.get_asm(enable_debug_info=False))
 
 
 def _restore(stored: quantization.Layers) -> dict[str, dict[str, jax.Array]]:
@@ -168,7 +168,7 @@ def _about(contents: Contents) -> dict[str, Any]:
         "inputs": inputs,
         "output": "(count, height, width, 3) float32 in [0, 1]",
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
         "platforms": PLATFORMS,
         PROGRAM: PROMISE,
         "stablehlo": stablehlo.get_current_version(),

@@ -273,7 +273,7 @@ def with_blur(weights: Weights, blur: bool) -> dict[str, Any]:
     return {UP1[blur] if name in UP1.values() else name: layer for name, layer in weights.items()}
 
 
-def count_residual_blocks(weights: Weights) -> int:
+def count_residual_blocks(weights: Mapping[str, Any]) -> int:
     """Number of residual blocks of a network, read off its weights."""
     return sum(name.startswith("residual") for name in weights) // 2
 

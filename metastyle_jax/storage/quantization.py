@@ -37,7 +37,10 @@ def quantize(weights: Layers, kind: Kind) -> dict[str, dict[str, np.ndarray]]:
 
 def _quantize_layer(name: str, layer: Mapping[str, Any], kind: Kind) -> dict[str, np.ndarray]:
     kernel = np.asarray(layer["kernel"], np.float32)
-    stored = {"kernel": kernel, "bias": np.asarray(layer["bias"], np.float32)}
+    stored: dict[str, np.ndarray] = {
+        "kernel": kernel,
+        "bias": np.asarray(layer["bias"], np.float32),
+    }
     if kind == "float16":
         with np.errstate(over="ignore"):
             stored["kernel"] = kernel.astype(np.float16)
