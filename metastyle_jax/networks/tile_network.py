@@ -60,14 +60,14 @@ class Frame(NamedTuple):
     """Where a tile lies, in pixels of the picture, all multiples of 4.
 
     Attributes:
-      top, left: () int32, the first row and column of the tile.
-      height, width: () int32, of the whole picture.
+      top, left: () int32 arrays or scalars, the first row and column of the tile.
+      height, width: the same, of the whole picture.
     """
 
-    top: jax.Array
-    left: jax.Array
-    height: jax.Array
-    width: jax.Array
+    top: Any
+    left: Any
+    height: Any
+    width: Any
 
     def at(self, stride: int) -> Frame:
         """The frame at a lower resolution."""

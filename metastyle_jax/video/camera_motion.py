@@ -33,7 +33,7 @@ def motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float] | None:
     first, second = (np.fft.rfft2((each - each.mean()) * window) for each in (before, after))
     cross = second * np.conj(first)
     peaks = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), s=before.shape)
-    row, column = np.unravel_index(int(peaks.argmax()), peaks.shape)
+    row, column = (int(at) for at in np.unravel_index(int(peaks.argmax()), peaks.shape))
     if peaks[row, column] < max(CLEAR, CHANCE / np.sqrt(before.size)):
         return 0.0, 0.0
     return (

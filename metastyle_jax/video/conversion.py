@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -157,7 +158,7 @@ class _Parts:
         frames: list[film_reading.Frame],
         codec: str,
         quality: int,
-        state: dict[str, np.ndarray],
+        state: dict[str, Any],
     ) -> None:
         film_writing.write_part(self._part(number), film, frames, codec, quality)
         with atomic_path(self._state(number)) as temporary, temporary.open("xb") as file:

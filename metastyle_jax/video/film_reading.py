@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +14,8 @@ import numpy as np
 
 from metastyle_jax.errors import UserError
 
-try:
-    import av
-except ImportError:  # the extra is not installed; `check_installed` says so
-    av = None  # type: ignore[assignment]
+# None without the extra; `check_installed` says so
+av: Any = importlib.import_module("av") if importlib.util.find_spec("av") else None
 
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG: 0 to 255 instead of 16 to 235
 
