@@ -18,16 +18,30 @@ if TYPE_CHECKING:
     from metastyle_jax.adaptation.from_pictures import adapt as adapt
     from metastyle_jax.errors import UserError as UserError
     from metastyle_jax.export.exporting import export_stylizer as export_stylizer
+    from metastyle_jax.stylization.blending import Regions as Regions
+    from metastyle_jax.stylization.blending import blend as blend
     from metastyle_jax.stylization.loading import load as load
     from metastyle_jax.stylization.stylizer import Stylizer as Stylizer
 
 __version__ = "0.1.0"
-__all__ = ["Stylizer", "UserError", "__version__", "adapt", "bilevel", "export_stylizer", "load"]
+__all__ = [
+    "Regions",
+    "Stylizer",
+    "UserError",
+    "__version__",
+    "adapt",
+    "bilevel",
+    "blend",
+    "export_stylizer",
+    "load",
+]
 
 _MODULES = {
+    "Regions": "metastyle_jax.stylization.blending",
     "Stylizer": "metastyle_jax.stylization.stylizer",
     "UserError": "metastyle_jax.errors",
     "adapt": "metastyle_jax.adaptation.from_pictures",
+    "blend": "metastyle_jax.stylization.blending",
     "export_stylizer": "metastyle_jax.export.exporting",
     "load": "metastyle_jax.stylization.loading",
 }
