@@ -9,21 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli import drawing_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files, picture_writer
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
 from metastyle_jax.stylization import batch_run
-from metastyle_jax.stylization.options import COLORS, STROKE_SIZES, STRONGEST, Options
 
-_RANGES = {
-    "noise": ranges.FRACTION,
-    "strength": ranges.Range(0, STRONGEST),
-    "stroke_size": ranges.Range(*STROKE_SIZES),
-    "size": ranges.Range(16, 65535),
-    "quality": ranges.Range(1, 100),
-}
+_RANGES = {"quality": ranges.Range(1, 100)}
 
 
 def add_parser(commands: Any) -> None:
@@ -38,10 +31,16 @@ def add_parser(commands: Any) -> None:
         "come before them",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    drawing_flags.add(parser)
     parser.add_argument(
-        "--init", help="weights that the style was adapted from; default: those that it names"
+        "--mask",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="gray pictures, white where a style is: one for each style, or one less (the first "
+        "style is then everywhere else); with one style, black keeps the picture",
     )
-    _add_options(parser)
     parser.add_argument(
         "--format",
         choices=picture_writer.FORMATS,
@@ -59,45 +58,6 @@ def add_parser(commands: Any) -> None:
         "--json",
         action="store_true",
         help="print one JSON object at the end (written, skipped, failures), progress to stderr",
-    )
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=1.0,
-        help=f"0 is the picture itself, 1 the style, up to {STRONGEST:g} more than the style",
-    )
-    parser.add_argument(
-        "--mask",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="gray pictures, white where a style is: one for each style, or one less (the first "
-        "style is then everywhere else); with one style, black keeps the picture",
-    )
-    parser.add_argument(
-        "--color",
-        choices=("style", "keep", *COLORS[1:]),
-        default="style",
-        help="style: colors of the style. keep or luminance: colors of the picture, light and dark "
-        "of the drawing. covariance: the drawing, its colors moved to the picture's",
-    )
-    parser.add_argument(
-        "--stroke-size",
-        type=float,
-        default=1.0,
-        help="strokes are so many times as large: the network sees the picture smaller",
-    )
-    parser.add_argument(
-        "--size", type=int, help="short side of the drawing, pixels; default: that of each picture"
-    )
-    parser.add_argument(
-        "--noise",
-        type=float,
-        help="standard deviation of the input noise (0 to 1); 0 disables it; default: as adapted",
     )
 
 
@@ -145,13 +105,9 @@ def _to_stderr(line: str) -> None:
 def _drawing(
     args: argparse.Namespace, styles: list[style_arguments.StyleArgument]
 ) -> batch_run.Drawing:
-    stylizers = style_arguments.load_all(styles, args.init)
-    if args.noise is not None:
-        stylizers = [dataclasses.replace(each, input_noise=args.noise) for each in stylizers]
+    options, stylizers = drawing_flags.options(args), drawing_flags.load(args, styles)
     if args.mask:
         artist = style_arguments.regions(styles, stylizers, args.mask)
     else:
         artist = style_arguments.blended(styles, stylizers)
-    colors = "luminance" if args.color == "keep" else args.color
-    options = Options(args.strength, colors, args.stroke_size, args.size)
     return batch_run.drawing_of(artist, options, args.format or "", args.quality)

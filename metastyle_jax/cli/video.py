@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli import drawing_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import overwriting
-from metastyle_jax.stylization.options import COLORS, STROKE_SIZES, STRONGEST, Options
 from metastyle_jax.video import conversion
 
-_RANGES = {
-    "noise": ranges.FRACTION,
-    "strength": ranges.Range(0, STRONGEST),
-    "stroke_size": ranges.Range(*STROKE_SIZES),
-    "size": ranges.Range(16, 65535),
-    "quality": ranges.Range(0, 51),
-}
+_RANGES = {"quality": ranges.Range(0, 51)}
 
 
 def add_parser(commands: Any) -> None:
@@ -38,20 +30,13 @@ def add_parser(commands: Any) -> None:
         default=True,
         help="against flicker: norms averaged over time, noise that moves with the camera",
     )
-    parser.add_argument("--strength", type=float, default=1.0, help="as of metastyle stylize")
-    parser.add_argument(
-        "--color", choices=("style", "keep", *COLORS[1:]), default="style", help="as of stylize"
-    )
-    parser.add_argument("--stroke-size", type=float, default=1.0, help="as of stylize")
-    parser.add_argument("--size", type=int, help="short side of the film, pixels")
-    parser.add_argument("--noise", type=float, help="as of stylize")
+    drawing_flags.add(parser)
     parser.add_argument(
         "--quality",
         type=int,
         default=conversion.QUALITY,
         help="constant rate factor, 0 to 51; less is better and larger",
     )
-    parser.add_argument("--init", help="weights of the style; default: those that it names")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,15 +50,13 @@ def run(args: argparse.Namespace) -> None:
     styles = [style_arguments.parse(argument) for argument in (args.style, *further)]
     out, film = args.out.expanduser(), input_files.one_file(name)
     overwriting.refuse_overwriting([out], [film, *(each.file for each in styles)])
-    stylizer = style_arguments.blended(styles, style_arguments.load_all(styles, args.init))
-    if args.noise is not None:
-        stylizer = dataclasses.replace(stylizer, input_noise=args.noise)
-    colors = "luminance" if args.color == "keep" else args.color
+    options = drawing_flags.options(args)
+    stylizer = style_arguments.blended(styles, drawing_flags.load(args, styles))
     frames = conversion.convert(
         stylizer,
         film,
         out,
-        options=Options(args.strength, colors, args.stroke_size, args.size),
+        options=options,
         smooth=args.smooth,
         quality=args.quality,
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tiny
+from metastyle_jax.cli import commands
 from metastyle_jax.data.resizing import resample
 from metastyle_jax.errors import UserError
 from metastyle_jax.stylization.options import Options
@@ -226,3 +227,20 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(tmp_path, name, out, m
     with pytest.raises(UserError, match=message):
         convert(tmp_path / name, tmp_path / out)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / "in.mkv", pan(3))
+    stylizer().save(tmp_path / "all.safetensors")
+    commands.main(["video", "all.safetensors", "in.mkv", "--out=out.mp4", "--strength=0.5"])
+    assert "wrote out.mp4: 3 frames" in capsys.readouterr().out
+    assert len(read_film(tmp_path / "out.mp4")[0]) == 3
+    with pytest.raises(UserError, match="--quality must be between 0 and 51"):
+        commands.main(["video", "all.safetensors", "in.mkv", "--out=o.mp4", "--quality=99"])
+
+
+def test_without_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(film_reading, "av", None)
+    with pytest.raises(UserError, match=r"pip install 'metastyle_jax\[video\]'"):
+        convert(tmp_path / "in.mkv", tmp_path / "out.mkv")
