@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from metastyle_jax.cli import style_arguments
+from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
 from metastyle_jax.stylization.options import COLORS, STROKE_SIZES, STRONGEST, Options
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -50,6 +51,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of the input noise (0 to 1); 0 disables it; default: as adapted",
     )
     parser.add_argument(
+        "--alpha",
+        metavar="LAYER:WEIGHT,...",
+        help="weights of the style layers, 0 to 1, of a network trained with "
+        "config.model.adjuster: relu2_2:1,relu3_3:0.2; 1 for a layer that is not named",
+    )
+    parser.add_argument(
         "--init", help="weights that the style was adapted from; default: those that it names"
     )
 
@@ -68,8 +75,37 @@ def options(args: argparse.Namespace) -> Options:
 def load(
     args: argparse.Namespace, styles: Sequence[style_arguments.StyleArgument]
 ) -> list[Stylizer]:
-    """Load styles, with the noise and the weights that the flags say."""
+    """Load styles, with the noise and the weights that the flags say.
+
+    Raises:
+      UserError: a style cannot be loaded, or has no such weights.
+    """
+    alpha = None if args.alpha is None else parse_alpha(args.alpha)
     stylizers = style_arguments.load_all(styles, args.init)
+    if alpha is not None:
+        stylizers = [each.at(alpha) for each in stylizers]
     if args.noise is None:
         return stylizers
     return [dataclasses.replace(each, input_noise=args.noise) for each in stylizers]
+
+
+def parse_alpha(text: str) -> dict[str, float]:
+    """{"relu2_2": 1.0, "relu3_3": 0.2} for "relu2_2:1,relu3_3:0.2".
+
+    Raises:
+      UserError: it is of another form, a weight is outside [0, 1], or a layer is named twice.
+    """
+    alpha: dict[str, float] = {}
+    for part in text.split(","):
+        layer, _, value = (word.strip() for word in part.partition(":"))
+        try:
+            weight = float(value)
+        except ValueError:
+            raise UserError(
+                f"--alpha={text}: {part!r} is not LAYER:WEIGHT, as in relu2_2:1,relu3_3:0.2"
+            ) from None
+        if layer in alpha:
+            raise UserError(f"--alpha={text} names {layer} twice: give each layer one weight")
+        ranges.FRACTION.check(f"--alpha={text}: the weight of {layer}", weight)
+        alpha[layer] = weight
+    return alpha

@@ -98,17 +98,18 @@ class FolderSource(FileSource):
         """Lists the folder and reads the header of each image.
 
         Args:
-          folder: searched recursively.
+          folder: searched recursively; or one picture file.
           what: its name in messages, such as "content folder".
           short_side: see `FileSource`.
 
         Raises:
           UserError: if the folder is missing or has no usable image.
         """
-        self._folder = Path(folder)
+        path = Path(folder)
         self._what = what
-        listed = images.list_images(folder, what)
-        super().__init__(listed, f"the {what} {self._folder}", short_side=short_side)
+        self._folder = path.parent if path.is_file() else path
+        listed = [path] if path.is_file() else images.list_images(path, what)
+        super().__init__(listed, f"the {what} {path}", short_side=short_side)
 
     def __repr__(self) -> str:
         # Grain puts this into its own messages; it must not change as files are skipped.

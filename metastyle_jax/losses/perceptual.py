@@ -74,6 +74,8 @@ class Objective:
 
 
 Targets = dict[str, dict[str, Any]]
+# {"content": {layer: () or (N,)}, "style": ...}, factors of the error of each layer
+Emphasis = Mapping[str, Mapping[str, jax.Array]]
 
 
 def content_targets(objective: Objective, network: FeatureNetwork, images: jax.Array) -> Targets:
@@ -136,34 +138,54 @@ def perceptual_loss(
     contents: Targets,
     styles: Targets,
     key: jax.Array | None = None,
+    emphasis: Emphasis | None = None,
 ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
     """Loss of each of (N, H, W, 3) `outputs` against its content and its style.
 
     `key` is for style losses that draw positions or directions, the same ones for all outputs.
+    `emphasis` multiplies the error of each layer.
 
     Returns:
       (total (N,), {"content": (N,), "style": (N,)}), the parts already multiplied by their weights;
-      float32 or wider.
+      float32 or wider. With `emphasis` also "content_relu3_3" and so on, (N,), the error of each
+      layer before all weights.
     """
     features = network.extract(outputs, objective.layers)
-    content = content_error(objective, features, contents)
-    style = style_losses.total_of(style_errors(objective, features, styles, key).values())
+    errors = {
+        "content": _content_errors(features, contents),
+        "style": _style_distances(objective, features, styles, key),
+    }
+    parts = {}
+    if emphasis is not None:
+        for kind, layers in errors.items():
+            parts |= {f"{kind}_{layer}": error for layer, error in layers.items()}
+            errors[kind] = {layer: emphasis[kind][layer] * e for layer, e in layers.items()}
+    content = _weighted_content(objective, errors["content"])
+    style = style_losses.total_of(_weighted_styles(objective, errors["style"], styles).values())
     total = content + style
     if objective.total_variation_weight is not None:
         total += objective.total_variation_weight * style_losses.total_variation(outputs)
     if objective.lattice_weight is not None:
         total += objective.lattice_weight * lattice.lattice(outputs)
-    return total, {"content": content, "style": style}
+    return total, {"content": content, "style": style, **parts}
 
 
 def content_error(
     objective: Objective, features: Mapping[str, jax.Array], contents: Targets
 ) -> jax.Array:
     """The content's part of the loss, (N,), of `features` by layer."""
-    return objective.content_weight * style_losses.total_of(
-        target["scale"] * style_losses.content_loss(features[layer], target["features"])
+    return _weighted_content(objective, _content_errors(features, contents))
+
+
+def _content_errors(features: Mapping[str, jax.Array], contents: Targets) -> dict[str, jax.Array]:
+    return {
+        layer: target["scale"] * style_losses.content_loss(features[layer], target["features"])
         for layer, target in contents.items()
-    )
+    }
+
+
+def _weighted_content(objective: Objective, errors: Mapping[str, jax.Array]) -> jax.Array:
+    return objective.content_weight * style_losses.total_of(errors.values())
 
 
 def style_errors(
@@ -173,16 +195,33 @@ def style_errors(
     key: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """Each layer's share of the style's part of the loss, (N,), of `features` by layer."""
+    distances = _style_distances(objective, features, styles, key)
+    return _weighted_styles(objective, distances, styles)
+
+
+def _style_distances(
+    objective: Objective,
+    features: Mapping[str, jax.Array],
+    styles: Targets,
+    key: jax.Array | None,
+) -> dict[str, jax.Array]:
     loss = objective.compared
     return {
-        layer: objective.style_weight
-        * styles[layer]["scale"]
-        * loss.distance(
+        layer: loss.distance(
             loss.statistics(features[layer]),
             styles[layer]["statistics"],
             None if key is None else jax.random.fold_in(key, index),
         )
         for index, layer in enumerate(objective.style_layers)
+    }
+
+
+def _weighted_styles(
+    objective: Objective, distances: Mapping[str, jax.Array], styles: Targets
+) -> dict[str, jax.Array]:
+    return {
+        layer: objective.style_weight * styles[layer]["scale"] * distance
+        for layer, distance in distances.items()
     }
 
 

@@ -15,7 +15,6 @@ from metastyle_jax import bilevel
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import style_tasks, subsets
 from metastyle_jax.metalearning.style_tasks import TaskData
-from metastyle_jax.networks import stylization_network
 
 InnerOptimizer = Callable[[jax.Array, Any], optax.GradientTransformation]
 
@@ -44,8 +43,8 @@ class InnerLoop:
     optimizer: InnerOptimizer = _plain_descent
 
 
-# (weights, style with leaves (S, C), targets of the S styles) -> result
-Evaluate = Callable[[Any, Any, perceptual.Targets], Any]
+# (parameters, their style with leaves (S, C); targets of the S styles) -> result
+Evaluate = Callable[[dict[str, Any], perceptual.Targets], Any]
 
 
 class _Run(NamedTuple):
@@ -60,7 +59,7 @@ class _Run(NamedTuple):
 
 def adapt_styles(
     loop: InnerLoop,
-    params: stylization_network.Params,
+    params: dict[str, Any],
     support: TaskData,
     optimizer: optax.GradientTransformation,
     evaluate: Evaluate,
@@ -73,7 +72,8 @@ def adapt_styles(
 
     Args:
       loop: what moves, and for how many steps.
-      params: `{"weights": ..., "style": ...}`, where every style starts.
+      params: `{"weights": ..., "style": ...}`, where every style starts; and "adjuster" if there
+        is one.
       support: of S styles.
       optimizer: of the inner loop.
       evaluate: called once with all styles if nothing but the style moves, else with one style at a
@@ -131,7 +131,7 @@ def _adapt(
     )
 
     def evaluate(fast: Any) -> Any:
-        return run.evaluate(*style_tasks.joined(fast, slow, support), support.style_targets)
+        return run.evaluate(style_tasks.joined(fast, slow, support), support.style_targets)
 
     result = evaluate(reached)
     if run.step_weights is not None:

@@ -20,7 +20,7 @@ from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.schedule import ALWAYS, Scheduled
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
-from metastyle_jax.networks import predictor, stylization_network
+from metastyle_jax.networks import adjuster, predictor, stylization_network
 
 # Adam does not see the size of this gradient; clipping by the global norm shall not either
 DISTANCE_WEIGHT = 1e-3
@@ -49,20 +49,29 @@ def meta_loss(
     Returns:
       (scalar, metrics: scalars "outer_loss", "outer_content", "outer_style" after adaptation and
       "inner_loss_0" ... "inner_loss_{T-1}" on the support contents, "inner_gradient_norm"; and
-      "prediction_distance" if there is a predictor).
+      "prediction_distance" if there is a predictor; and with weights or factors of layers
+      "outer_content_relu3_3" and so on, the error of each layer before all weights).
     """
     support, query = style_tasks.support_and_query(
         task, batch, scheduled.style_factor, scheduled.key
     )
+    if scheduled.alpha is not None:
+        support, query = (
+            dataclasses.replace(data, alpha=alpha)
+            for data, alpha in zip((support, query), scheduled.alpha, strict=True)
+        )
+    support, query = (
+        dataclasses.replace(data, factors=scheduled.factors) for data in (support, query)
+    )
     start = predicted_styles(params, batch, task)
 
-    def query_loss(weights: Any, style: Any, style_targets: perceptual.Targets):
+    def query_loss(adapted: dict[str, Any], style_targets: perceptual.Targets):
         data = dataclasses.replace(query, style_targets=style_targets)
-        return style_tasks.stylization_loss(weights, style, data)[1]
+        return style_tasks.loss_of(adapted, data)[1]
 
     parts, inner = inner_adaptation.adapt_styles(
         loop,
-        params.network,
+        params.adjustable,
         support,
         optimizer,
         query_loss,
@@ -108,10 +117,11 @@ def preview(
     content = query.contents[:1]
     stylize = functools.partial(stylization_network.stylize, dtype=task.dtype, rewrite=task.rewrite)
 
-    def outputs(weights: Any, style: Any, style_targets: perceptual.Targets) -> jax.Array:
+    def outputs(adapted: dict[str, Any], style_targets: perceptual.Targets) -> jax.Array:
         del style_targets
-        count = jax.tree.leaves(style)[0].shape[0]
-        return stylize(weights, style, perceptual.tile_contents(content, count))
+        count = jax.tree.leaves(adapted["style"])[0].shape[0]
+        contents = perceptual.tile_contents(content, count)
+        return stylize(adapted["weights"], adapted["style"], contents)
 
     before = stylize(params.weights, params.style, content)
     after, _ = inner_adaptation.adapt_styles(
@@ -123,3 +133,23 @@ def preview(
         start=predicted_styles(params, batch, task),
     )
     return jnp.broadcast_to(before, after.shape), after
+
+
+def preview_adjusted(
+    params: MetaParameters, batch: Batch, task: StyleTask, alphas: jax.Array
+) -> jax.Array:
+    """The first query content in each style at each of (K, L) weights of layers: (S, K, H, W, 3).
+
+    In `params.style`, or where the predictor says, without inner steps.
+    """
+    count, k = len(batch.styles), len(alphas)
+    start = predicted_styles(params, batch, task)
+    if start is None:
+        start = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), params.style)
+    styles = stylization_network.repeat_style(start, k)
+    styles = adjuster.adjust(params.adjuster, jnp.tile(alphas, (count, 1)), styles)
+    contents = perceptual.tile_contents(batch.query[:1], count * k)
+    drawn = stylization_network.stylize(
+        params.weights, styles, contents, dtype=task.dtype, rewrite=task.rewrite
+    )
+    return drawn.reshape(count, k, *drawn.shape[1:])

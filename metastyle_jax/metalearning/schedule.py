@@ -8,6 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metastyle_jax.losses.moving_averages import Averages
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -20,12 +22,14 @@ class Schedule:
       multi_step: outer steps over which the outer loss moves from the mean of the query losses
         after each inner step to the loss after the last one (MAML++, Antoniou et al. 2019, section
         4); 0 for the last one alone.
+      average_decay: of the moving averages of the layers' losses, see `losses.moving_averages`.
       seed: of the draws.
     """
 
     style_warmup: int = 0
     random_steps: bool = False
     multi_step: int = 0
+    average_decay: float = 0.0
     seed: int = 0
 
 
@@ -40,12 +44,17 @@ class Scheduled(NamedTuple):
       active_steps: () int32, inner steps taken, 1 to T; None for T.
       step_weights: (T,), of the query losses after each inner step; None for the last one alone.
       key: for random style losses and input noise; None where nothing is random.
+      alpha: (2, S, B, L), weights of the style layers for each style and content, of the support
+        and of the query; None for 1.
+      factors: of the layers' losses, see `moving_averages.factors`; None for 1.
     """
 
     style_factor: jax.Array | float = 1.0
     active_steps: jax.Array | None = None
     step_weights: jax.Array | None = None
     key: jax.Array | None = None
+    alpha: jax.Array | None = None
+    factors: Averages | None = None
 
 
 ALWAYS = Scheduled()  # the full style weight, all inner steps, the last loss, nothing random
@@ -86,6 +95,33 @@ def draws_key(schedule: Schedule, step: jax.Array) -> jax.Array:
     """The key of random style losses and of input noise at outer step `step`."""
     # apart from the draws of `active_steps`
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 1), step)
+
+
+def draw_alpha(
+    schedule: Schedule,
+    step: jax.Array,
+    counts: tuple[int, int, int],
+    first_style: jax.Array | int = 0,
+) -> jax.Array:
+    """Weights of the style layers at outer step `step`, uniform in [0, 1): (2, S, B, L).
+
+    Args:
+      schedule: has the seed.
+      step: () int32.
+      counts: (S, B, L), styles, contents and layers.
+      first_style: number of the first of the S styles among those of all devices.
+
+    Returns:
+      For the support and for the query, drawn independently.
+    """
+    styles, contents, layers = counts
+    # apart from the other draws
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 2), step)
+
+    def draw(style: jax.Array) -> jax.Array:
+        return jax.random.uniform(jax.random.fold_in(key, style), (2, contents, layers))
+
+    return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles))
 
 
 def multi_step_weights(schedule: Schedule, step: jax.Array, inner_steps: int) -> jax.Array | None:

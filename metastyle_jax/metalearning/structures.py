@@ -36,12 +36,20 @@ class MetaParameters:
       style: where every inner loop starts, leaves (C,).
       inner_rates: learned inner learning rates, see `bilevel.learned_rates`; None for none.
       predictor: predicts where each style starts, see `networks.predictor`; None for none.
+      adjuster: moves styles by the weights of the style layers, see `networks.adjuster`; None for
+        none.
     """
 
     weights: Any
     style: Any
     inner_rates: Any = None
     predictor: Any = None
+    adjuster: Any = None
+
+    @property
+    def adjustable(self) -> dict[str, Any]:
+        """`network`, with "adjuster" if there is one."""
+        return self.network if self.adjuster is None else self.network | {"adjuster": self.adjuster}
 
     @property
     def network(self) -> stylization_network.Params:
@@ -50,5 +58,10 @@ class MetaParameters:
 
     def parts(self) -> dict[str, Any]:
         """The parts that are there, by name: `{"weights": ..., "style": ..., ...}`."""
-        named = {**self.network, "inner_rates": self.inner_rates, "predictor": self.predictor}
+        named = {
+            **self.network,
+            "inner_rates": self.inner_rates,
+            "predictor": self.predictor,
+            "adjuster": self.adjuster,
+        }
         return {name: part for name, part in named.items() if part is not None}

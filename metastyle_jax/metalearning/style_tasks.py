@@ -12,10 +12,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from metastyle_jax.losses import perceptual
+from metastyle_jax.losses import moving_averages, perceptual
 from metastyle_jax.metalearning import subsets
 from metastyle_jax.metalearning.structures import Batch
-from metastyle_jax.networks import input_noise, stylization_network
+from metastyle_jax.networks import adjuster, input_noise, stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 
@@ -56,6 +56,8 @@ class TaskData:
       content_targets: of the same contents without noise, leaves (B, ...).
       style_targets: leaves (S, ...).
       key: for a style loss that is random; None otherwise.
+      alpha: (S, B, L) weights of the style layers, for each style and content; None for 1.
+      factors: of the layers' losses, see `moving_averages.factors`; None for 1.
     """
 
     task: StyleTask
@@ -63,6 +65,8 @@ class TaskData:
     content_targets: perceptual.Targets
     style_targets: perceptual.Targets
     key: jax.Array | None = None
+    alpha: jax.Array | None = None
+    factors: moving_averages.Averages | None = None
 
 
 def content_data(
@@ -114,7 +118,7 @@ def support_and_query(
 
 
 def stylization_loss(
-    weights: Any, style: Any, data: TaskData
+    weights: Any, style: Any, data: TaskData, lambda_params: adjuster.Params | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Sum over styles of the mean loss over contents; each style's gradient is thus its own.
 
@@ -122,22 +126,33 @@ def stylization_loss(
       weights: of the stylization network.
       style: leaves (S, C).
       data: of S styles and B contents.
+      lambda_params: moves the styles by `data.alpha`, see `networks.adjuster`; None for no move.
 
     Returns:
-      (scalar, {"loss", "content", "style"} each (S,), the mean over contents).
+      (scalar, {"loss", "content", "style"} each (S,), the mean over contents); with `data.alpha` or
+      `data.factors` also the errors of the layers, see `perceptual.perceptual_loss`.
     """
     task = data.task
     s, b = jax.tree.leaves(style)[0].shape[0], data.contents.shape[0]
+    alpha = None if data.alpha is None else data.alpha.reshape(s * b, -1)
+    rows = stylization_network.repeat_style(style, b)
+    if lambda_params is not None:
+        rows = adjuster.adjust(lambda_params, alpha, rows)
     outputs = stylization_network.stylize(
         weights,
-        stylization_network.repeat_style(style, b),
+        rows,
         perceptual.tile_contents(data.contents, s),
         dtype=task.dtype,
         rewrite=task.rewrite,
     )
     targets = perceptual.fold_targets(data.content_targets, data.style_targets, (s, b))
     total, parts = perceptual.perceptual_loss(
-        task.objective, task.network, outputs, *targets, data.key
+        task.objective,
+        task.network,
+        outputs,
+        *targets,
+        data.key,
+        moving_averages.emphasis(task.objective, data.factors, alpha),
     )
     parts = {"loss": total, **parts}
     parts = {name: part.reshape(s, b).mean(axis=1) for name, part in parts.items()}
@@ -149,14 +164,19 @@ def inner_loss(fast: Any, slow: Any, data: TaskData) -> tuple[jax.Array, dict[st
 
     Leaves of the style are (C,), shared by all styles of `data`, or (S, C).
     """
-    return stylization_loss(*joined(fast, slow, data), data)
+    return loss_of(joined(fast, slow, data), data)
 
 
-def joined(fast: Any, slow: Any, data: TaskData) -> tuple[Any, Any]:
-    """(weights, style with a row for each of the S styles of `data`)."""
+def loss_of(params: dict[str, Any], data: TaskData) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`stylization_loss` of `{"weights", "style"}`, and "adjuster" if there is one."""
+    return stylization_loss(params["weights"], params["style"], data, params.get("adjuster"))
+
+
+def joined(fast: Any, slow: Any, data: TaskData) -> dict[str, Any]:
+    """The parameters, with a row of the style for each of the S styles of `data`."""
     count = jax.tree.leaves(data.style_targets)[0].shape[0]
     params = subsets.join(fast, slow)
     rows = jax.tree.map(
         lambda x: x if x.ndim > 1 else jnp.broadcast_to(x, (count, *x.shape)), params["style"]
     )
-    return params["weights"], rows
+    return {**params, "style": rows}

@@ -15,7 +15,7 @@ def split(params: dict[str, Any], subset: str) -> tuple[dict[str, Any], dict[str
     """(what moves, what stays): nested dicts that hold some of the leaves of `params` each.
 
     Args:
-      params: `{"weights": ..., "style": ...}`.
+      params: `{"weights": ..., "style": ...}`, and "adjuster" if there is one.
       subset: "norm", the style; "all"; or shell patterns of names, separated by commas, such as
         "style/residual*,weights/conv4/*".
 
@@ -23,7 +23,8 @@ def split(params: dict[str, Any], subset: str) -> tuple[dict[str, Any], dict[str
       ValueError: no name matches a pattern.
     """
     if subset == "norm":
-        return {"style": params["style"]}, {"weights": params["weights"]}
+        stays = {name: tree for name, tree in params.items() if name != "style"}
+        return {"style": params["style"]}, stays
     if subset == "all":
         return dict(params), {}
     flat = traverse_util.flatten_dict(params, sep=SEPARATOR)

@@ -1,6 +1,7 @@
-"""Networks as pure functions: the stylization network, the predictor, VGG and convolutions."""
+"""Networks as pure functions: stylization, styles, features, convolutions."""
 
 __all__ = [
+    "adjuster",
     "feature_network",
     "input_noise",
     "predictor",

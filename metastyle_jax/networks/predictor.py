@@ -79,15 +79,20 @@ def predict_from_images(
 
 def predict(params: Params, inputs: jax.Array, like: Style) -> Style:
     """Styles, leaves (N, C) in the structure of `like`, from (N, ...) `statistics`."""
-    hidden = jax.nn.relu(_dense(params["hidden"], inputs))
+    hidden = jax.nn.relu(dense(params["hidden"], inputs))
     hidden *= OUTPUT_SCALE / hidden.shape[-1]
-    flat = _dense(params["output"], hidden)
+    return split_like(dense(params["output"], hidden), like)
+
+
+def split_like(flat: jax.Array, like: Style) -> Style:
+    """(N, sum of C) numbers as styles, leaves (N, C), in the structure of `like`."""
     leaves, tree = jax.tree.flatten(like)
     borders = np.cumsum([leaf.shape[-1] for leaf in leaves])[:-1]
     return jax.tree.unflatten(tree, jnp.split(flat, borders, axis=-1))
 
 
-def _dense(layer: Params, x: jax.Array) -> jax.Array:
+def dense(layer: Params, x: jax.Array) -> jax.Array:
+    """(N, inputs) through {"kernel": (inputs, outputs), "bias": (outputs,)}."""
     return x @ layer["kernel"] + layer["bias"][None]
 
 

@@ -54,10 +54,23 @@ def _check_combinations(config: Settings) -> None:
             "config.model.predictor predicts all of the style and nothing else: use "
             "config.inner.subset='norm'"
         )
+    _check_adjustable(config)
     if estimator == "truncated" and flat["inner.random_steps"]:
         raise UserError(
             "config.inner.random_steps with config.outer.estimator='truncated' would often take "
             "none of the steps that are differentiated: use exact"
+        )
+
+
+def _check_adjustable(config: Settings) -> None:
+    if config.model.adjuster and config.inner.subset != "norm":
+        raise UserError(
+            "config.model.adjuster moves the style, and each style of a step by other weights: use "
+            "config.inner.subset='norm'"
+        )
+    if config.objective.average_decay == 1:
+        raise UserError(
+            "config.objective.average_decay=1 would never learn an average: use 0.99, or 0 for none"
         )
 
 

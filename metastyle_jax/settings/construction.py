@@ -12,13 +12,13 @@ import optax
 
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import learned_rates
-from metastyle_jax.losses import fusion, perceptual
-from metastyle_jax.metalearning import subsets
+from metastyle_jax.losses import fusion, moving_averages, perceptual
+from metastyle_jax.metalearning import outer_step, subsets
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop, InnerOptimizer
 from metastyle_jax.metalearning.schedule import Schedule
 from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
-from metastyle_jax.networks import predictor, stylization_network, vgg
+from metastyle_jax.networks import adjuster, predictor, stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings.schema import Settings
 
@@ -85,6 +85,7 @@ def make_schedule(config: Settings) -> Schedule:
         style_warmup=config.outer.style_warmup,
         random_steps=config.inner.random_steps,
         multi_step=config.outer.multi_step,
+        average_decay=config.objective.average_decay,
         seed=config.seed,
     )
 
@@ -137,7 +138,7 @@ def dtype_of(name: str) -> str | None:
 
 
 def init_params(config: Settings, key: jax.Array) -> MetaParameters:
-    """What the outer optimizer moves: weights, style, learned inner rates, a predictor."""
+    """What the outer optimizer moves: weights, style, learned rates, predictor, adjuster."""
     params = init_network(config, key)
     meta_parameters = MetaParameters(**params)
     if kind := config.inner.learned_rates:
@@ -155,7 +156,25 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
             hidden=hidden,
         )
         meta_parameters = dataclasses.replace(meta_parameters, predictor=network)
+    if hidden := config.model.adjuster:
+        network = adjuster.init(
+            jax.random.fold_in(key, 2),
+            params["style"],
+            inputs=len(config.objective.style_layers),
+            hidden=hidden,
+            layers=config.model.adjuster_layers,
+            deviation=config.model.adjuster_deviation,
+        )
+        meta_parameters = dataclasses.replace(meta_parameters, adjuster=network)
     return meta_parameters
+
+
+def init_state(config: Settings, params: MetaParameters, optimizer: Any) -> outer_step.TrainState:
+    """The state of a training before its first outer step."""
+    averages = None
+    if config.objective.average_decay:
+        averages = moving_averages.init(make_objective(config))
+    return outer_step.init_state(params, optimizer, averages)
 
 
 def predictor_features(config: Settings) -> str:

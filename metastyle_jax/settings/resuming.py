@@ -35,6 +35,11 @@ def fixed(config: Settings) -> dict[str, Any]:
         # checkpoints of before this setting lack it, and mean features.network as "" does
         if flat["model.predictor_features"]:
             names.append("model.predictor_features")
+    # checkpoints of before these settings lack them, too
+    if flat["model.adjuster"]:
+        names += ["model.adjuster", "model.adjuster_layers", "objective.style_layers"]
+    if flat["objective.average_decay"]:
+        names += ["objective.content_layers", "objective.style_layers"]
     return {name: flat[name] for name in names}
 
 

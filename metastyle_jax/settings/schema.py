@@ -37,7 +37,8 @@ class Data:
 
     content: str = _setting(
         "procedural:1000",
-        "photographs: a folder (searched recursively), tfds:NAME:SPLIT or procedural:COUNT",
+        "photographs: a folder (searched recursively), one picture file, tfds:NAME:SPLIT or "
+        "procedural:COUNT",
     )
     style: str = _setting("procedural:1000", "artworks, as data.content")
     tfds_dir: str = _setting("", "folder of prepared TFDS data sets; empty for the default of TFDS")
@@ -91,6 +92,19 @@ class Model:
         "feature network that the predictor sees a style with, at objective.style_layers; empty "
         "for features.network",
     )
+    adjuster: int = _setting(
+        0,
+        "units of each hidden layer of the network that moves a style by the weights of the style "
+        "layers, which are drawn from 0 to 1; 0 for weights that stay 1",
+        _at_least(0),
+    )
+    adjuster_layers: int = _setting(3, "its hidden layers; the paper has ten", _at_least(1))
+    adjuster_deviation: float = _setting(
+        0.0,
+        "standard deviation of its first kernels (the paper: N(0, 0.01)); 0 for He's, and 0 in its "
+        "last layer",
+        FRACTION,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +141,12 @@ class ObjectiveSettings:
     )
     lattice_weight: float = _setting(
         0.0, "factor of grids of 4 and 2 pixels in what is drawn; 0 leaves it out", _at_least(0)
+    )
+    average_decay: float = _setting(
+        0.0,
+        "below 1, multiply each layer's loss by (sum of the moving averages of all layers) / (its "
+        "average); the decay of these averages per step; 0 for no averages",
+        FRACTION,
     )
     normalize: bool = _setting(
         False,

@@ -26,6 +26,8 @@ class Initialization(NamedTuple):
         the workdir with the step of the checkpoint ("runs/a@4000").
       digest: of the weights.
       predictor: see `predictor.init`; None if the training had none.
+      adjuster: see `adjuster.init`; None if the training had none. Its inputs are the weights of
+        the style layers of `settings`.
     """
 
     params: dict[str, Any]
@@ -33,6 +35,7 @@ class Initialization(NamedTuple):
     name: str
     digest: str
     predictor: dict[str, Any] | None = None
+    adjuster: dict[str, Any] | None = None
 
 
 def load(spec: str = EMBEDDED) -> Initialization:
@@ -98,7 +101,8 @@ def _with_step(workdir: str, step: int) -> str:
 def _make(params: dict[str, Any], settings: Mapping[str, Any], name: str) -> Initialization:
     network = {part: params[part] for part in ("weights", "style")}  # not the learned inner rates
     digest = tree_digest(network["weights"])
-    return Initialization(network, settings, name, digest, params.get("predictor"))
+    others = {part: params.get(part) for part in ("predictor", "adjuster")}
+    return Initialization(network, settings, name, digest, **others)
 
 
 def _assets():

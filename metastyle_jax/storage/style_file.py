@@ -116,12 +116,13 @@ def save_params(
     command: str = "",
     dtype: Literal["float32", "float16"] = "float32",
 ) -> None:
-    """Write weights and style, and a predictor where there is one.
+    """Write weights and style, and predictor and adjuster where there are any.
 
     Args:
       path: file to write, whole or not at all.
       params: `{"weights": {...}, "style": {...}}`, nested dicts of float32 arrays of any shape; and
-        "predictor" if each style starts where that says, see `networks.predictor`.
+        "predictor" if each style starts where that says, see `networks.predictor`; and "adjuster"
+        if styles move by the weights of layers, see `networks.adjuster`.
       settings: what they were made with; anything that JSON can hold.
       command: the command line that made them, for the reader's information.
       dtype: how to store them; float16 halves the size and rounds to 11 bits. The recorded
@@ -132,7 +133,9 @@ def save_params(
       ValueError: `params` is not of the form above, or a value does not fit into float16.
     """
     if not _are_params(params):
-        raise ValueError(f"params hold weights, style and maybe a predictor, not {sorted(params)}")
+        raise ValueError(
+            f"params hold weights, style and maybe predictor and adjuster, not {sorted(params)}"
+        )
     with np.errstate(over="ignore"):
         stored = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32).astype(dtype), dict(params))
     arrays = leaves_by_path(stored)
@@ -171,14 +174,15 @@ def save_quantized_params(
 
 
 def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read weights and style, and the predictor of a file that has one.
+    """Read weights and style, and predictor and adjuster of a file that has them.
 
     Args:
       path: file written by `save_params` or `save_quantized_params`.
 
     Returns:
       `({"weights": {...}, "style": {...}}, metadata)`, nested dicts of float32 arrays, with
-      "predictor" if the file has one; `settings` and `versions` of the metadata are dicts.
+      "predictor" and "adjuster" if the file has them; `settings` and `versions` of the metadata are
+      dicts.
 
     Raises:
       UserError: the file is missing, damaged, or no parameter file of this project.
@@ -194,7 +198,7 @@ def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _are_params(params: Mapping[str, Any]) -> bool:
-    return set(params) | {"predictor"} == {"weights", "style", "predictor"}
+    return {"weights", "style"} <= set(params) <= {"weights", "style", "predictor", "adjuster"}
 
 
 def format_of(path: str | Path) -> str:

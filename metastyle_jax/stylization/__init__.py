@@ -7,6 +7,7 @@ __all__ = [
     "loading",
     "options",
     "picture_files",
+    "sliders",
     "stylizer",
     "tiling",
 ]

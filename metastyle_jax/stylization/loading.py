@@ -36,7 +36,7 @@ def load(spec: str | os.PathLike[str], *, init: str | None = None) -> Stylizer:
     name = os.fspath(spec)
     loaded = _load(name, init)
     params = jax.tree.map(jnp.asarray, loaded.params)
-    return Stylizer(params["weights"], params["style"], loaded.input_noise, loaded.record)
+    return dataclasses.replace(loaded, weights=params["weights"], style=params["style"])
 
 
 def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initialization | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.data import decoding, images, in_memory
+from metastyle_jax.data import in_memory
 from metastyle_jax.errors import UserError
-from metastyle_jax.networks import input_noise, stylization_network
-from metastyle_jax.runtime import compilation
+from metastyle_jax.networks import stylization_network
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, overwriting, style_file
 from metastyle_jax.storage.digest import tree_digest
-from metastyle_jax.stylization import tiling
+from metastyle_jax.stylization import one_piece, pillow_images, sliders, tiling
 from metastyle_jax.stylization.options import Colors, Options, draw, sized
+from metastyle_jax.stylization.sliders import Sliders
 
 DEFAULT = Options()
 
@@ -53,12 +53,15 @@ class Stylizer:
       input_noise: standard deviation of the noise that is added to a picture before it is drawn,
         0 to 1; 0 adds none. It is data of the compiled program: another value compiles nothing.
       record: where this comes from.
+      sliders: other styles of the same network, by weights of the style layers, see `at`; None
+        where the network was not trained for that.
     """
 
     weights: stylization_network.Weights
     style: stylization_network.Style
     input_noise: float = 0.0
     record: Record = dataclasses.field(default_factory=Record)
+    sliders: Sliders | None = None
 
     @property
     def params(self) -> stylization_network.Params:
@@ -78,6 +81,7 @@ class Stylizer:
         colors: Colors = "style",
         stroke_size: float = 1.0,
         size: int | None = None,
+        alpha: Mapping[str, float] | None = None,
     ) -> Any:
         """Stylize a picture, or several of one size.
 
@@ -91,6 +95,7 @@ class Stylizer:
             [0, 1]. Or a Pillow image of any mode: it is rotated as its EXIF data say and converted
             to sRGB. 16 pixels or more on each side.
           strength, colors, stroke_size, size: see `options.Options`.
+          alpha: weights of the style layers, see `at`. Other weights compile nothing.
 
         Returns:
           The same kind: an array of that shape (unless `size` is given) and dtype; or a Pillow
@@ -100,14 +105,18 @@ class Stylizer:
           TypeError: it is something else.
           ValueError: the array has another shape, values outside [0, 1], or is too small; or an
             option is out of its range.
-          UserError: the size or stroke size does not suit the picture.
+          UserError: the size or stroke size does not suit the picture, or alpha the stylizer.
         """
+        if alpha is not None:
+            return self.at(alpha)(
+                picture, strength=strength, colors=colors, stroke_size=stroke_size, size=size
+            )
         chosen = Options(strength, colors, stroke_size, size)
         if isinstance(picture, Image.Image):
-            return draw_image(functools.partial(self.draw, options=chosen), picture)
+            return pillow_images.draw(functools.partial(self.draw, options=chosen), picture)
         in_memory.check_array(picture, dimensions=(3, 4))
         if chosen == Options() and (isinstance(picture, jax.Array) or picture.ndim == 4):
-            return self._in_one_piece(picture)
+            return one_piece.draw(self.params, picture, self.input_noise)
         batch = np.asarray(picture).reshape(-1, *picture.shape[-3:])
         batch = batch if picture.dtype == np.uint8 else batch.astype(np.float32)
         drawn = np.stack([self.draw(each, chosen) for each in batch]).astype(picture.dtype)
@@ -141,6 +150,30 @@ class Stylizer:
         )
         return draw(options, network, sized(options, image))
 
+    def at(self, alpha: Mapping[str, float]) -> Stylizer:
+        """The stylizer at given weights of the style layers: plain, with one style.
+
+        Args:
+          alpha: weights in [0, 1] by layer, `{"relu2_2": 0.3}`; 1 for layers that it does not name.
+
+        Raises:
+          UserError: there are no such weights to choose, or none of that layer, or a weight is
+            outside [0, 1].
+        """
+        if self.sliders is None:
+            raise UserError(
+                f"{self.record.name or 'this stylizer'} has one style and no weights of layers to "
+                "choose: leave alpha out, or train with config.model.adjuster"
+            )
+        weights = self.sliders.weights(alpha, self.record.name)
+        settings = {**self.record.settings, sliders.SETTING: weights}
+        return dataclasses.replace(
+            self,
+            style=self.sliders.style_at(weights),
+            record=dataclasses.replace(self.record, settings=settings),
+            sliders=None,
+        )
+
     def strengthened(self, strength: float) -> Stylizer:
         """The style moved on from the neutral one: neutral + strength * (style - neutral).
 
@@ -151,6 +184,11 @@ class Stylizer:
         """
         if strength <= 1:
             return self
+        if self.sliders is not None or sliders.SETTING in self.record.settings:
+            raise UserError(
+                f"{self.record.name or 'this stylizer'} is made stronger by the weights of its "
+                "layers, and has no neutral style: give a strength of at most 1"
+            )
         if not self.record.weights_name:
             raise UserError(
                 f"{self.record.name or 'this stylizer'} has weights that no initialization has, "
@@ -165,28 +203,11 @@ class Stylizer:
         )
         return dataclasses.replace(self, style=style)
 
-    def _in_one_piece(self, picture: Any) -> Any:
-        batch = picture if picture.ndim == 4 else picture[None]
-        noise = input_noise.texture_of(*batch.shape[1:3])
-        deviation = np.float32(self.input_noise)
-        drawn = [
-            _stylize(self.weights, self.style, images.as_float(image)[None], noise, deviation)[0]
-            for image in batch
-        ]
-        if isinstance(picture, jax.Array):
-            result = jnp.stack(drawn) if picture.ndim == 4 else drawn[0]
-        else:
-            result = np.stack(drawn) if picture.ndim == 4 else np.asarray(drawn[0])
-        if picture.dtype != np.uint8:
-            return result.astype(picture.dtype)
-        rounded = images.as_uint8(np.asarray(result))
-        return jnp.asarray(rounded) if isinstance(picture, jax.Array) else rounded
-
     def save(self, path: str | Path, *, command: str = "") -> None:
         """Write a file that `loading.load` and `metastyle stylize` read.
 
-        A style file (12.8 kB) if the weights are those that the record names; otherwise a file of
-        all parameters (6.7 MB). Sizes are for the default width.
+        A style file (12.8 kB) if the weights are those that the record names, and there are no
+        sliders; otherwise a file of all parameters (6.7 MB). Sizes are for the default width.
 
         Args:
           path: safetensors file to write, whole or not at all.
@@ -196,8 +217,11 @@ class Stylizer:
           UserError: the file cannot be written, or holds the weights that the style needs.
         """
         settings = {**self.record.settings, provenance.NOISE: self.input_noise}
-        if not self.weights_are_named:
-            params = jax.device_get(self.params)
+        if self.sliders is not None or not self.weights_are_named:
+            params = self.params
+            if self.sliders is not None:
+                params |= {"style": self.sliders.style, "adjuster": self.sliders.adjuster}
+            params = jax.device_get(params)
             style_file.save_params(path, params, settings=settings, command=command)
             return
         weights_file = Path(self.record.weights_name).expanduser()
@@ -219,32 +243,16 @@ class Stylizer:
 
 
 def from_initialization(init: initialization.Initialization) -> Stylizer:
-    """The stylizer of an initialization, with the input noise of its training."""
+    """The stylizer of an initialization, with the input noise of its training.
+
+    If it has sliders, they all stand at 1.
+    """
+    moved = sliders.of_initialization(init)
+    style = init.params["style"] if moved is None else moved.style_at(moved.weights({}, init.name))
     return Stylizer(
         init.params["weights"],
-        init.params["style"],
+        style,
         provenance.recorded_noise(init.settings),
         Record(init.name, init.settings, init.name, init.digest),
+        moved,
     )
-
-
-def draw_image(draw: Callable[[np.ndarray], np.ndarray], picture: Image.Image) -> Image.Image:
-    """A Pillow image as `draw` draws its colors, with its transparency."""
-    layers = decoding.image_layers(picture, "the picture")
-    drawn = Image.fromarray(images.as_uint8(draw(layers.colors)))
-    if layers.opacity is not None:
-        drawn.putalpha(Image.fromarray(layers.opacity).resize(drawn.size))
-    return drawn
-
-
-@compilation.jit
-def _stylize(
-    weights: stylization_network.Weights,
-    style: stylization_network.Style,
-    image: jax.Array,
-    noise: jax.Array,
-    deviation: jax.Array,
-) -> jax.Array:
-    """(1, H, W, 3) float32 to the same; `noise` is (H, W), `deviation` is () float32."""
-    noisy = jnp.clip(image + deviation * noise[None, :, :, None], 0, 1)
-    return stylization_network.stylize(weights, style, noisy)

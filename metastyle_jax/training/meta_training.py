@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from metastyle_jax.data import pipeline
-from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource
-from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
-from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network
 from metastyle_jax.runtime import sharding
@@ -32,7 +29,7 @@ from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
-from metastyle_jax.training import progress_sheet, training_advice
+from metastyle_jax.training import progress_sheet, training_advice, training_pictures
 from metastyle_jax.training.program import load_task, pick_devices, wrap_steps
 
 _LOG = logging.getLogger(__name__)
@@ -70,7 +67,7 @@ def _train(
     config: Settings, workdir: Path, resume: bool, stop: StopRequests
 ) -> outer_step.TrainState:
     devices = pick_devices(config)
-    sources = _open_sources(config)
+    sources = training_pictures.open_sources(config)
     task = load_task(config)
     optimizer = construction.make_outer_optimizer(config)
     recorded = resuming.recorded(config, sources)
@@ -90,40 +87,7 @@ def _train(
         try:
             return _loop(config, workdir, steps, state, task, sources, checkpoints, stop)
         finally:
-            _list_skipped(workdir, sources)
-
-
-def _open_sources(config: Settings) -> dict[str, ImageSource]:
-    sources = {
-        kind: open_source(
-            getattr(config.data, kind),
-            kind,
-            image_size=config.data.image_size,
-            data_dir=config.data.tfds_dir or None,
-        )
-        for kind in ("content", "style")
-    }
-    for kind, source in sources.items():
-        _LOG.info(f"{kind}: {len(source)} images from {getattr(config.data, kind)}")
-        if isinstance(source, FolderSource) and source.skipped:
-            _LOG.warning(source.report())
-    return sources
-
-
-def _batches(
-    config: Settings, sources: dict[str, ImageSource], start_step: int, seed: int
-) -> Iterator[Batch]:
-    crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
-    return pipeline.batches(
-        sources["content"],
-        sources["style"],
-        styles=config.batch.styles,
-        contents=config.batch.contents,
-        content_crop=crop,
-        style_crop=crop,
-        order=pipeline.Order(seed, start_step),
-        reading=pipeline.Reading(config.data.threads),
-    )
+            training_pictures.list_skipped(workdir, sources)
 
 
 def _initial_state(
@@ -136,15 +100,15 @@ def _initial_state(
     # a run that goes on has its own parameters; those it began with may be gone
     if config.model.init and not (resume and checkpoints.steps()):
         params = trained_params(config.model.init, params)
-    state = outer_step.init_state(params, optimizer)
+    state = construction.init_state(config, params, optimizer)
     return checkpoints.start(state, resuming.fixed(config), resume=resume)
 
 
 def trained_params(init: str, params: MetaParameters) -> MetaParameters:
-    """`params` with weights and style of an earlier training, and its predictor if that fits.
+    """`params` with weights, style, and what fits of predictor and adjuster of a training.
 
-    A predictor fits if it has as many hidden units and inputs; otherwise a new one begins, at the
-    style of that training. Kernels fit with and without blur.
+    These fit if they have as many hidden units and inputs; otherwise new ones begin, at the style
+    of that training. Kernels fit with and without blur.
 
     Args:
       init: a workdir or a parameter file, see `initialization.load`.
@@ -166,6 +130,8 @@ def trained_params(init: str, params: MetaParameters) -> MetaParameters:
         fits = _alike(start.predictor, params.predictor)
         network = start.predictor if fits else predictor.around(params.predictor, loaded.style)
         loaded = dataclasses.replace(loaded, predictor=network)
+    if params.adjuster is not None and _alike(start.adjuster, params.adjuster):
+        loaded = dataclasses.replace(loaded, adjuster=start.adjuster)
     return jax.tree.map(jnp.asarray, loaded)
 
 
@@ -184,7 +150,7 @@ def _loop(
     stop: StopRequests,
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
-    data = _batches(config, sources, start, config.seed)
+    data = training_pictures.batches(config, sources, start, config.seed)
     _, wrapped = steps
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
@@ -234,21 +200,10 @@ def _describe(values: Mapping[str, float]) -> str:
 def _sheet_drawer(
     config: Settings, task: StyleTask, sources: dict[str, ImageSource]
 ) -> Callable[[MetaParameters], np.ndarray]:
-    batch = next(_batches(config, sources, 0, config.seed + SHEET_SEED))
+    batch = next(training_pictures.batches(config, sources, 0, config.seed + SHEET_SEED))
     return progress_sheet.drawer(config, task, batch)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
         Path(temporary).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:
-    lines = []
-    for source in sources.values():
-        if isinstance(source, FolderSource) and source.skipped:
-            _LOG.warning(source.report())
-            lines += [f"{path}\t{reason}\n" for path, reason in sorted(source.skipped.items())]
-    if lines:
-        with atomic_path(workdir / "skipped_images.txt") as temporary:
-            Path(temporary).write_text("".join(lines), encoding="utf-8")

@@ -23,7 +23,7 @@ STYLES = 4  # rows of a sheet
 def drawer(
     config: Settings, task: StyleTask, batch: Batch
 ) -> Callable[[MetaParameters], np.ndarray]:
-    """A function: parameters -> sheet (H, W, 3) in [0, 1] of content, style and two outputs.
+    """A function: parameters -> sheet (H, W, 3) in [0, 1] of content, style and outputs.
 
     Args:
       config: of the training.
@@ -31,6 +31,8 @@ def drawer(
       batch: the first `STYLES` of its styles are drawn.
     """
     batch = dataclasses.replace(batch, styles=batch.styles[:STYLES])
+    if config.model.adjuster:
+        return _drawer_of_corners(config, task, batch)
     loop = construction.make_inner_loop(config)
 
     @compilation.jit
@@ -46,6 +48,25 @@ def drawer(
         rows = [
             [content, style, *pair]
             for style, *pair in zip(batch.styles, before, after, strict=True)
+        ]
+        return contact_sheet(rows, column_titles=titles, cell=config.data.image_size)
+
+    return draw
+
+
+def _drawer_of_corners(
+    config: Settings, task: StyleTask, batch: Batch
+) -> Callable[[MetaParameters], np.ndarray]:
+    """As `drawer`, with outputs at the weight 1 of each style layer alone, and of all."""
+    layers = config.objective.style_layers
+    alphas = np.vstack([np.eye(len(layers)), np.ones((1, len(layers)))]).astype(np.float32)
+    outputs = compilation.jit(outer_loss.preview_adjusted)
+    titles = ("content", "style", *layers, "all")
+
+    def draw(params: MetaParameters) -> np.ndarray:
+        drawn = jax.device_get(outputs(params, batch, task, alphas))
+        rows = [
+            [batch.query[0], style, *each] for style, each in zip(batch.styles, drawn, strict=True)
         ]
         return contact_sheet(rows, column_titles=titles, cell=config.data.image_size)
 

@@ -100,7 +100,8 @@ def _argument_shapes(
         return jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
 
     def init() -> outer_step.TrainState:
-        return outer_step.init_state(construction.init_params(config, jax.random.key(0)), optimizer)
+        params = construction.init_params(config, jax.random.key(0))
+        return construction.init_state(config, params, optimizer)
 
     styles, contents = config.batch.styles, config.batch.contents
     batch = Batch(styles=images(styles), support=images(contents), query=images(contents))

@@ -13,7 +13,13 @@ from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.settings import construction
-from metastyle_jax.training import memory_plan, meta_training, plan_report, program, step_memory
+from metastyle_jax.training import (
+    memory_plan,
+    plan_report,
+    program,
+    step_memory,
+    training_pictures,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 # the smallest network there is: these tests compile a dozen programs
@@ -60,11 +66,11 @@ def test_equals_the_program_for_real_arrays(kind, steps):
 
     optimizer = construction.make_outer_optimizer(config)
     _, step = program.wrap_steps(config, optimizer, jax.devices()[:2])
-    sources = meta_training._open_sources(config)
+    sources = training_pictures.open_sources(config)
     params = construction.init_params(config, jax.random.key(0))
     arguments = (
         step.replicate(outer_step.init_state(params, optimizer)),
-        step.place_batch(next(meta_training._batches(config, sources, 0, 0))),
+        step.place_batch(next(training_pictures.batches(config, sources, 0, 0))),
         step.replicate(construction.make_task(config, program.load_network(config))),
     )
     actual = step.step.lower(*arguments).compile().memory_analysis()

@@ -29,7 +29,7 @@ from metastyle_jax.settings import construction, resuming, schema
 from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.digest import leaf_digests
 from metastyle_jax.storage.folder_lock import locked
-from metastyle_jax.training import meta_training, training_advice
+from metastyle_jax.training import meta_training, training_advice, training_pictures
 from processes import QUICK_COMPILE, ROOT
 
 TINY = {
@@ -652,7 +652,7 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
     wrapped = sharding.Parallel(step, lambda tree: tree, place_batch)
     checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
     state = outer_step.TrainState(step=0, params=None, opt_state=None)
-    sources = meta_training._open_sources(config)
+    sources = training_pictures.open_sources(config)
     meta_training._loop(
         config,
         tmp_path,

@@ -1,0 +1,85 @@
+"""Sliders: the weights of the style layers, chosen when a picture is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metastyle_jax.errors import UserError
+from metastyle_jax.networks import adjuster
+from metastyle_jax.runtime import compilation
+from metastyle_jax.storage.initialization import Initialization
+
+SETTING = "alpha"  # the weights that a style was made with, among the settings of its record
+DEFAULT = 1.0  # of a layer that nobody names: its weight in a plain objective
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sliders:
+    """What turns the weights of the style layers into a style.
+
+    Attributes:
+      adjuster: see `adjuster.init`.
+      style: what it moves, leaves (C,).
+      layers: the L style layers of the training, in its order.
+    """
+
+    adjuster: adjuster.Params
+    style: Any
+    layers: tuple[str, ...]
+
+    def weights(self, alpha: Mapping[str, float], name: str) -> dict[str, float]:
+        """The weight of every layer; `DEFAULT` for one that `alpha` does not name.
+
+        Args:
+          alpha: weights in [0, 1] by layer.
+          name: of the stylizer, for messages.
+
+        Raises:
+          UserError: a layer is none of the training's, or a weight is outside [0, 1].
+        """
+        for layer, value in alpha.items():
+            if layer not in self.layers:
+                raise UserError(
+                    f"{name or 'this stylizer'} has no weight for {layer}: it was trained with "
+                    f"those of {', '.join(self.layers)}"
+                )
+            if not 0 <= value <= 1:
+                raise UserError(f"the weight of {layer} must be between 0 and 1, got {value}")
+        return {layer: float(alpha.get(layer, DEFAULT)) for layer in self.layers}
+
+    def style_at(self, weights: Mapping[str, float]) -> Any:
+        """The style at a weight for every layer, leaves (C,); one program for all weights."""
+        alpha = np.array([[weights[layer] for layer in self.layers]], np.float32)
+        return _adjust(self.adjuster, alpha, dict(self.style))
+
+
+def of_initialization(init: Initialization) -> Sliders | None:
+    """The sliders of an initialization; None if it has none.
+
+    Raises:
+      UserError: its settings do not say which layers they are of.
+    """
+    if init.adjuster is None:
+        return None
+    layers = tuple(init.settings.get("objective.style_layers", ()))
+    if len(layers) != len(init.adjuster["hidden0"]["kernel"]):
+        raise UserError(
+            f"{init.name} has weights for {len(init.adjuster['hidden0']['kernel'])} style layers, "
+            f"but its settings name {len(layers)}: export it from its training again"
+        )
+    return Sliders(
+        jax.tree.map(jnp.asarray, init.adjuster),
+        jax.tree.map(jnp.asarray, init.params["style"]),
+        layers,
+    )
+
+
+@compilation.jit
+def _adjust(params: adjuster.Params, alpha: jax.Array, style: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], adjuster.adjust(params, alpha, style))
