@@ -121,7 +121,7 @@ def draw_alpha(
     def draw(style: jax.Array) -> jax.Array:
         return jax.random.uniform(jax.random.fold_in(key, style), (2, contents, layers))
 
-    return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles))
+    return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles, dtype=jnp.int32))
 
 
 def multi_step_weights(schedule: Schedule, step: jax.Array, inner_steps: int) -> jax.Array | None:
