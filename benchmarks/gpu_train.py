@@ -100,7 +100,7 @@ def first_state(args: argparse.Namespace, config: Settings) -> TrainState:
     """Of the start, or of an earlier run."""
     params = construction.init_params(config, jax.random.key(config.seed))
     params = meta_training.trained_params(args.start, params)
-    state = outer_step.init_state(params, make_optimizer(config, 1.0))
+    state = construction.init_state(config, params, make_optimizer(config, 1.0))
     if args.resume_from is not None:
         state = training_state.load(args.resume_from, state)
         print(f"goes on from {args.resume_from} at step {int(state.step)}")

@@ -1,7 +1,8 @@
 """A training in few small files: parameters in float16, the optimizer's state in float32.
 
 params.safetensors      as scripts/export_params.py writes it: a start for everything else
-moments_1.safetensors   the optimizer's state, with moments_2 ... where one would be too large
+moments_1.safetensors   the optimizer's state and the averages of the layers' losses, with
+                        moments_2 ... where one would be too large
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from metastyle_jax.training import meta_training
 
 PARAMS = "params.safetensors"
 MOMENTS = "moments_{}.safetensors"
+AVERAGES = "averages"
 LARGEST = 15 * 2**20  # bytes of arrays in one file
 
 
@@ -33,7 +35,8 @@ def save(folder: Path, state: TrainState, settings: Mapping[str, Any], command: 
     parts = {name: part for name, part in state.params.parts().items() if name != "inner_rates"}
     path = folder / PARAMS
     style_file.save_params(path, parts, settings=settings, command=command, dtype="float16")
-    groups = _groups({"step": np.asarray(state.step), **digest.leaves_by_path(state.opt_state)})
+    arrays = {"step": np.asarray(state.step), **digest.leaves_by_path(state.opt_state)}
+    groups = _groups(arrays | digest.leaves_by_path({AVERAGES: state.averages}))
     for number, arrays in enumerate(groups, 1):
         safetensors_file.write(folder / MOMENTS.format(number), arrays)
 
@@ -54,10 +57,15 @@ def load(folder: Path, state: TrainState) -> TrainState:
         arrays |= safetensors_file.read(path)[0]
     opt_state = digest.leaves_by_path(state.opt_state)
     leaves = [_like(folder, arrays, name, leaf) for name, leaf in opt_state.items()]
+    averages = {
+        name: _like(folder, arrays, name, leaf)
+        for name, leaf in digest.leaves_by_path({AVERAGES: state.averages}).items()
+    }
     return TrainState(
         _like(folder, arrays, "step", state.step),
         params,
         jax.tree.unflatten(jax.tree.structure(state.opt_state), leaves),
+        jax.tree.unflatten(jax.tree.structure(state.averages), list(averages.values())),
     )
 
 

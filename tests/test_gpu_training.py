@@ -50,7 +50,8 @@ def state(fill: float) -> outer_step.TrainState:
     )
     new = outer_step.init_state(params, optax.chain(optax.adam(0.1), optax.scale(1.0)))
     moments = jax.tree.map(lambda leaf: leaf + int(10 * fill), new.opt_state)
-    return outer_step.TrainState(new.step + 7, params, moments)
+    averages = {"style": {"relu1_1": jnp.full((), fill)}}
+    return outer_step.TrainState(new.step + 7, params, moments, averages)
 
 
 def test_a_training_goes_on_from_its_files_and_not_from_others(tmp_path, monkeypatch):

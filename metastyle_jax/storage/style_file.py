@@ -134,7 +134,8 @@ def save_params(
     """
     if not _are_params(params):
         raise ValueError(
-            f"params hold weights, style and maybe predictor and adjuster, not {sorted(params)}"
+            "params hold weights, style and maybe a predictor and an adjuster, not "
+            f"{sorted(params)}"
         )
     with np.errstate(over="ignore"):
         stored = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32).astype(dtype), dict(params))
