@@ -1,4 +1,4 @@
-"""metastyle study meta-gradients|losses|features|drawings --out=DIR ..."""
+"""metastyle study meta-gradients|losses|features|drawings|sliders --out=DIR ..."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.storage import folder_lock
+from metastyle_jax.studies.adjustable import slider_study
 from metastyle_jax.studies.features import feature_drawings, feature_networks
 from metastyle_jax.studies.meta_gradients import meta_gradient_study
 from metastyle_jax.studies.style_losses import style_loss_settings, style_loss_study
@@ -54,6 +55,17 @@ FEATURES = {
     "networks": "compact, vgg16, squeezenet:FILE, cd16x:FILE, random-vgg16, separated by commas",
 }
 
+SLIDERS = {
+    "model": "adjustable network: a workdir or a params file; required",
+    "style": "style image that it was trained with; required",
+    "contents": "folder of photographs that it was not trained with; required",
+    "count": "contents, at most",
+    "size": "side of the contents, pixels",
+    "style_size": "short side of the style image, pixels",
+    "weights": "values of the weight that rises from 0 to 1",
+    "features": "feature network that measures; empty for that of the training",
+}
+
 DRAWINGS = {
     "contents": "contents, separated by commas; required",
     "styles": "style images, separated by commas; each content is drawn in each style; required",
@@ -93,6 +105,13 @@ def add_parser(commands: Any) -> None:
             feature_networks,
             feature_networks.FeatureStudy,
             FEATURES,
+        ),
+        (
+            "sliders",
+            "measure whether a larger weight of a layer lowers its loss; continues a stopped study",
+            slider_study,
+            slider_study.SliderStudy,
+            SLIDERS,
         ),
         (
             "drawings",

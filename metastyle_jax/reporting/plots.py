@@ -134,6 +134,26 @@ def evaluation(path: Path, rows: Sequence[Row]) -> None:
     _figure(path, panels, scales=("symlog",) * len(panels), x_labels=labels)
 
 
+def sliders(path: Path, rows: Sequence[Row]) -> None:
+    """Loss of each layer against its weight, with the other weights at 0 and at 1."""
+
+    def lines(layer: str) -> Callable:
+        def draw(axes: Any) -> None:
+            chosen = [row for row in rows if row["layer"] == layer]
+            for others in dict.fromkeys(row["others"] for row in chosen):
+                line = [row for row in chosen if row["others"] == others]
+                weights = [row["weight"] for row in line]
+                axes.plot(weights, [row["loss"] for row in line], label=f"others {others:g}")
+            axes.legend(fontsize="small")
+
+        return draw
+
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    panels = [(f"style loss at {layer}", lines(layer)) for layer in layers]
+    scales, labels = ["linear"] * len(layers), [f"weight of {layer}" for layer in layers]
+    _figure(path, panels, scales=scales, x_labels=labels)
+
+
 def _by_estimator(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     names = dict.fromkeys(row["estimator"] for row in rows)
     return [(name, [row for row in rows if row["estimator"] == name]) for name in names]

@@ -1,3 +1,3 @@
 """Studies: each takes measurements, keeps them in a file, and draws figures from them."""
 
-__all__ = ["features", "meta_gradients", "style_losses"]
+__all__ = ["adjustable", "features", "meta_gradients", "style_losses"]

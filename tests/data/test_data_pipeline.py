@@ -215,6 +215,13 @@ def test_folder_wraps_round(folder):
     np.testing.assert_array_equal(last, np.asarray(Image.open(folder / "a.png")))
 
 
+def test_one_file_is_a_source_of_one_picture(folder):
+    source = FolderSource(folder / "a.png", "style folder")
+    assert len(source) == 1 and source.fingerprint().startswith("1 files ")
+    np.testing.assert_array_equal(source[0], np.asarray(Image.open(folder / "a.png")))
+    assert source.report() == f"all 1 files in {folder} are usable so far"
+
+
 def test_report_is_short_for_many_files(tmp_path):
     save(tmp_path / "good.png", 9)
     for index in range(9):
