@@ -7,6 +7,8 @@ import numpy as np
 LARGEST_SIDE = 512  # pixels of the middle that are compared
 CLEAR = 0.05  # height of a peak, 1 for one picture that moved; below there is no common motion
 CHANCE = 6.0  # times 1 / sqrt(pixels): peaks of two pictures that have nothing in common are lower
+LEAST_SHARE = 0.1
+BORDER = 0.12  # of a side, on which the comparison fades out
 CUT = 0.25  # mean difference of two frames, of 1, from which on they are different scenes
 
 
@@ -29,7 +31,7 @@ def motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float] | None:
     """
     if before.shape != after.shape or np.abs(after - before).mean() > CUT:
         return None
-    window = np.multiply.outer(*(np.hanning(side) for side in before.shape))
+    window = np.multiply.outer(*(_window(side) for side in before.shape))
     first, second = (np.fft.rfft2((each - each.mean()) * window) for each in (before, after))
     cross = second * np.conj(first)
     peaks = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), s=before.shape)
@@ -42,10 +44,23 @@ def motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float] | None:
     )
 
 
+def _window(size: int) -> np.ndarray:
+    """Falls to 0 at the borders only: what moves in the middle is not the camera."""
+    at = np.arange(size)
+    distance = np.minimum(at, size - 1 - at) / (size * BORDER)
+    return np.sin(np.pi / 2 * np.minimum(distance, 1)) ** 2
+
+
 def _fraction(values: np.ndarray, at: int) -> float:
-    """Where between its neighbors a peak lies: the larger neighbor draws it by its share."""
+    """Where between its neighbors a peak lies: the larger neighbor draws it by its share.
+
+    A small share is taken for none: whatever else moves in the picture adds one in every frame.
+    """
     left, middle, right = (max(float(values[(at + by) % len(values)]), 0.0) for by in (-1, 0, 1))
-    return right / (right + middle) if right > left else -left / (left + middle)
+    share = max(left, right) / (max(left, right) + middle)
+    if share < LEAST_SHARE:
+        return 0.0
+    return share if right > left else -share
 
 
 def _signed(shift: float, size: int) -> float:

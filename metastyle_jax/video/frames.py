@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from metastyle_jax.networks.stylization_network import DOWNSAMPLING
 from metastyle_jax.stylization import tiling
 from metastyle_jax.stylization.options import Options, draw, sized
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -17,10 +18,11 @@ KEEP = 0.8  # share of the earlier frames in the moments of the norms
 class FrameStylizer:
     """Draws frames in order.
 
-    A network without memory flickers for two reasons: its norms follow every change of the whole
-    picture, and its input noise stays on the screen while the scene moves. With `smooth` the
-    moments of the norms are averaged over time, and the noise moves with the camera. A cut begins
-    anew.
+    A network without memory flickers for three reasons: its norms follow every change of the whole
+    picture; its input noise stays on the screen while the scene moves; and it sees the picture in
+    a grid of 4 pixels, so that strokes change when the scene moves by 1, 2 or 3. With `smooth` the
+    moments of the norms are averaged over time, and noise and grid move with the camera. A cut
+    begins anew.
 
     Args:
       stylizer: draws them.
@@ -31,6 +33,7 @@ class FrameStylizer:
     def __init__(self, stylizer: Stylizer, options: Options, *, smooth: bool) -> None:
         self._stylizer = stylizer.strengthened(options.strength)
         self._options, self._smooth = options, smooth
+        self._height = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -41,6 +44,7 @@ class FrameStylizer:
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Draw the next frame, (H, W, 3) uint8."""
         frame = sized(self._options, frame)
+        self._height = len(frame)
         if self._smooth:
             self._follow(frame)
         return draw(self._options, self._network, frame)
@@ -56,15 +60,18 @@ class FrameStylizer:
         self._last = gray
 
     def _network(self, seen: np.ndarray) -> np.ndarray:
-        row, column = np.rint(self._offset / self._options.stroke_size).astype(int)
-        return tiling.stylize(
+        scale = self._height / seen.shape[0]  # with a stroke size, a picture is seen smaller
+        row, column = (int(each) for each in np.rint(self._offset / scale))
+        top, left = -row % DOWNSAMPLING, -column % DOWNSAMPLING
+        drawn = tiling.stylize(
             self._stylizer.weights,
             [self._stylizer.style],
-            seen,
+            np.pad(seen, ((top, 0), (left, 0), (0, 0)), mode="reflect"),
             noise=self._stylizer.input_noise,
-            noise_offset=(int(row), int(column)),
+            noise_offset=(row + top, column + left),
             memory=self._memory if self._smooth else None,
         )
+        return drawn[top:, left:]
 
     @property
     def state(self) -> dict[str, np.ndarray]:

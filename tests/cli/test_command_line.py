@@ -65,7 +65,7 @@ def test_the_help_of_train_lists_every_setting_with_default_and_meaning(capsys):
     "arguments, message",
     [
         ([], "the following arguments are required: COMMAND; see metastyle --help"),
-        (["styliz"], "there is no command 'styliz': use one of stylize, packs, adapt"),
+        (["styliz"], "there is no command 'styliz': use one of stylize, video, export, blend"),
         (["packs", "--all"], "metastyle packs has no flag --all; see metastyle packs --help"),
         (["packs", "all"], "metastyle packs has no argument all;"),
         (["packs", "--al"], "has no flag --al"),
