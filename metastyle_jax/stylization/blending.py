@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,11 +19,12 @@ from metastyle_jax.stylization.stylizer import DEFAULT, Stylizer
 SETTING = "blend"  # what a blend is made of, among the settings of its record
 
 
-def blend(shares: Mapping[Stylizer, float] | Sequence[tuple[Stylizer, float]]) -> Stylizer:
+def blend(shares: Sequence[tuple[Stylizer, float]]) -> Stylizer:
     """A convex combination of styles: a style between them (Dumoulin et al. 2017, section 3.4).
 
     Args:
-      shares: stylizers of one network, each with its share, 0 or more; divided by their sum.
+      shares: (stylizer, share) pairs of one network; shares are 0 or more, and divided by their
+        sum.
 
     Returns:
       A stylizer with the mean style and the mean input noise.
@@ -31,10 +32,9 @@ def blend(shares: Mapping[Stylizer, float] | Sequence[tuple[Stylizer, float]]) -
     Raises:
       UserError: the styles belong to different weights, or all shares are 0.
     """
-    pairs = list(shares.items()) if isinstance(shares, Mapping) else list(shares)
-    stylizers = [stylizer for stylizer, _ in pairs]
+    stylizers = [stylizer for stylizer, _ in shares]
     check_one_network(stylizers)
-    values = np.array([share for _, share in pairs], np.float64)
+    values = np.array([share for _, share in shares], np.float64)
     if (values < 0).any() or not values.sum() > 0:
         raise UserError("the shares of a blend are 0 or more, and one of them is above 0")
     values /= values.sum()

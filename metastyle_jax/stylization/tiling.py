@@ -92,6 +92,7 @@ def stylize(
     """
     stylization_network.check_size(*image.shape[:2])
     tile = tile or (SMALL_TILE if max(image.shape[:2]) <= SMALL_TILE else TILE)
+    weights = jax.device_put(weights)  # once, not for every tile
     picture = _Picture(image, tile, noise, noise_offset)
     run = _Run(weights, styles, picture, masks, memory, progress)
     run.encode()

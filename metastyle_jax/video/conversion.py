@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
@@ -18,6 +17,7 @@ from metastyle_jax import __version__
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import overwriting
 from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.digest import file_digest
 from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.video import film_reading, film_writing
@@ -63,27 +63,21 @@ def convert(
     film_reading.check_installed()
     if target.suffix.lower() not in film_writing.ENDINGS:
         raise UserError(f"{target}: give --out a name that ends in one of {_endings()}")
+    folder = target.with_name(f"{target.name}.parts")
     overwriting.refuse_overwriting([target], [source])
+    overwriting.refuse_inside(folder, [source])  # it is removed in the end
     film = film_reading.inspect(source)
-    recipe = [_digest(source), stylizer.recipe, str(options), smooth, quality, __version__]
-    parts = _Parts(target.with_name(f"{target.name}.parts"), [*recipe, target.suffix.lower()])
+    recipe = [file_digest(source), stylizer.recipe, str(options), smooth, quality, __version__]
+    parts = _Parts(folder, [*recipe, target.suffix.lower()])
     drawing = FrameStylizer(stylizer, options, smooth=smooth)
     total = _draw_parts(film, parts, drawing, quality, say)
-    written = film_writing.join(parts.files(), film, target)
-    if written != total:
-        target.unlink()
-        raise UserError(f"{target}: {written} of {total} frames arrived; give another format")
+    film_writing.join(parts.files(), film, target, total)
     parts.remove()
     return total
 
 
 def _endings() -> str:
     return ", ".join(film_writing.ENDINGS)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _draw_parts(

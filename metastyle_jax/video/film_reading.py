@@ -36,7 +36,6 @@ class Film:
       rate: mean frames per second.
       frames: their number by the header; 0 if that does not say.
       full_range: whether its values go from 0 to 255.
-      sounds: number of audio streams.
     """
 
     path: Path
@@ -44,7 +43,6 @@ class Film:
     rate: Fraction
     frames: int
     full_range: bool
-    sounds: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +96,6 @@ def inspect(path: Path) -> Film:
             rate,
             frames,
             stream.codec_context.color_range == FULL_RANGE,
-            len(container.streams.audio),
         )
 
 

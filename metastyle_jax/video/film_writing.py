@@ -55,26 +55,27 @@ def write_part(path: Path, film: Film, frames: Sequence[Frame], codec: str, qual
         container.mux(stream.encode())
 
 
-def join(parts: Sequence[Path], film: Film, target: Path) -> int:
+def join(parts: Sequence[Path], film: Film, target: Path, frames: int) -> None:
     """Join parts and the sound of a film to one file, whole or not at all.
 
     Args:
       parts: as `write_part` wrote them, in order.
       film: whose sound is copied.
       target: file to write.
-
-    Returns:
-      The number of frames that the file holds.
+      frames: their number, which the file must hold.
 
     Raises:
-      UserError: the file cannot be written, or its format cannot hold this sound.
+      UserError: the file cannot be written, its format cannot hold this sound, or frames are lost;
+        a file that was there stays.
     """
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".gif":
             _write_gif(parts, film, temporary)
         else:
             _mux(parts, film, temporary)
-        return count_frames(temporary)
+        written = count_frames(temporary)
+        if written != frames:
+            raise UserError(f"{target}: {written} of {frames} frames arrived; give another format")
 
 
 def _mux(parts: Sequence[Path], film: Film, target: Path) -> None:

@@ -246,3 +246,23 @@ def test_without_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(film_reading, "av", None)
     with pytest.raises(UserError, match=r"pip install 'metastyle_jax\[video\]'"):
         convert(tmp_path / "in.mkv", tmp_path / "out.mkv")
+
+
+def test_a_film_that_loses_frames_is_not_kept_and_an_older_one_stays(tmp_path, monkeypatch):
+    source = write_film(tmp_path / "in.mkv", pan(2))
+    (tmp_path / "out.mkv").write_text("older")
+    monkeypatch.setattr(film_writing, "_mux", lambda parts, film, path: path.write_bytes(b""))
+    monkeypatch.setattr(film_writing, "count_frames", lambda path: 1)
+    with pytest.raises(UserError, match="1 of 2 frames arrived"):
+        convert(source, tmp_path / "out.mkv")
+    assert (tmp_path / "out.mkv").read_text() == "older"
+
+
+def test_a_film_among_the_parts_is_refused(tmp_path):
+    source = write_film(tmp_path / "in.mkv", pan(2))
+    inside = tmp_path / "out.mkv.parts" / "in.mkv"
+    inside.parent.mkdir()
+    inside.write_bytes(source.read_bytes())
+    with pytest.raises(UserError, match=r"in\.mkv"):
+        convert(inside, tmp_path / "out.mkv")
+    assert inside.exists()
