@@ -56,7 +56,7 @@ def main() -> None:
             data, ending = sound[number % len(sound)]
             paths.append(folder / f"{number:05d}.{ending}")
             paths[-1].write_bytes(mutated(data, rng))
-        report(batch_run.run(batch_run.Drawing(draw, "r"), paths, folder / "out", say=Watch()))
+        report(batch_run.run([batch_run.Drawing(draw, "r")], paths, folder / "out", say=Watch()))
         check(paths, folder / "out")
 
 

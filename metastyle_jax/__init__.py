@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from metastyle_jax.stylization.blending import blend as blend
     from metastyle_jax.stylization.loading import load as load
     from metastyle_jax.stylization.stylizer import Stylizer as Stylizer
+    from metastyle_jax.stylization.variations import variations as variations
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "blend",
     "export_stylizer",
     "load",
+    "variations",
 ]
 
 _MODULES = {
@@ -44,6 +46,7 @@ _MODULES = {
     "blend": "metastyle_jax.stylization.blending",
     "export_stylizer": "metastyle_jax.export.exporting",
     "load": "metastyle_jax.stylization.loading",
+    "variations": "metastyle_jax.stylization.variations",
 }
 
 

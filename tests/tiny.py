@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
-from metastyle_jax.networks import stylization_network, vgg
+from metastyle_jax.networks import adjuster, stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 
@@ -42,6 +42,14 @@ def parameters(
 def meta_parameters(seed: int = 0, **sizes: Any) -> MetaParameters:
     """`parameters`, as training moves them."""
     return MetaParameters(**parameters(seed, **sizes))
+
+
+def adjustable_parameters(inputs: int = 2) -> dict[str, Any]:
+    """`parameters` with an adjuster of `inputs` style layers, as a file of them has: float32."""
+    params = parameters()
+    network = adjuster.init(jax.random.key(0), params["style"], inputs=inputs, hidden=4, layers=1)
+    network = jax.tree.map(lambda x, d: x + 0.3 * d, network, like(network))
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), {**params, "adjuster": network})
 
 
 def batch(styles: int = 2, contents: int = 1, height: int = 16, width: int = 16) -> Batch:

@@ -112,7 +112,7 @@ def _write(out: Path, adapted: AdaptedTask, stop: interrupts.StopRequests) -> di
         print(f"interrupted after step {adapted.steps}: wrote {path}", file=sys.stderr, flush=True)
     contents, folder = adapted.task.contents, out / adapt_output.IMAGES
     outcome = batch_run.run(
-        batch_run.drawing_of(adapted.result.stylizer, ending="png"),
+        [batch_run.drawing_of(adapted.result.stylizer, ending="png")],
         contents,
         folder,
         redo=True,  # the style is another one than that of a run before

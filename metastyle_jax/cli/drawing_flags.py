@@ -81,9 +81,19 @@ def load(
       UserError: a style cannot be loaded, or has no such weights.
     """
     alpha = None if args.alpha is None else parse_alpha(args.alpha)
+    stylizers = load_with_sliders(args, styles)
+    return stylizers if alpha is None else [each.at(alpha) for each in stylizers]
+
+
+def load_with_sliders(
+    args: argparse.Namespace, styles: Sequence[style_arguments.StyleArgument]
+) -> list[Stylizer]:
+    """Load styles, with the noise that the flags say, their sliders where they are.
+
+    Raises:
+      UserError: a style cannot be loaded.
+    """
     stylizers = style_arguments.load_all(styles, args.init)
-    if alpha is not None:
-        stylizers = [each.at(alpha) for each in stylizers]
     if args.noise is None:
         return stylizers
     return [dataclasses.replace(each, input_noise=args.noise) for each in stylizers]

@@ -3,6 +3,7 @@
 __all__ = [
     "batch_run",
     "blending",
+    "dark_spots",
     "interpolation",
     "loading",
     "options",
@@ -10,4 +11,5 @@ __all__ = [
     "sliders",
     "stylizer",
     "tiling",
+    "variations",
 ]

@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import functools
 import hashlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -47,21 +48,31 @@ class Drawing:
       recipe: says all that `draw` depends on, in any form.
       ending: format of the outputs, see `picture_files.output_files`.
       quality: of JPEG and WebP, 1 to 100.
+      suffix: what the names of the outputs end in, so that several drawings of a picture differ.
     """
 
     draw: Callable[..., np.ndarray]
     recipe: str
     ending: str = ""
     quality: int = picture_writer.QUALITY
+    suffix: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A picture to draw: where it is, where it goes, its width and height by its header."""
+    """A picture to draw.
+
+    Attributes:
+      path: where it is.
+      target: where the drawing goes.
+      size: width and height by its header.
+      drawing: what is made of it.
+    """
 
     path: Path
     target: Path
     size: tuple[int, int]
+    drawing: Drawing
 
     @property
     def megapixels(self) -> float:
@@ -98,14 +109,16 @@ def drawing_of(
     options: Options = DEFAULT,
     ending: str = "",
     quality: int = picture_writer.QUALITY,
+    suffix: str = "",
 ) -> Drawing:
     """What a stylizer, or several in regions, make of every picture; see `Drawing`."""
     recipe = f"{artist.recipe} {options}"
-    return Drawing(functools.partial(artist.draw, options=options), recipe, ending, quality)
+    draw = functools.partial(artist.draw, options=options)
+    return Drawing(draw, recipe, ending, quality, suffix)
 
 
 def run(
-    drawing: Drawing,
+    drawings: Sequence[Drawing],
     paths: Sequence[Path],
     folder: Path,
     *,
@@ -113,13 +126,13 @@ def run(
     redo: bool = False,
     say: Callable[[str], None] = _LOG.info,
 ) -> Outcome:
-    """Write a file in `folder` for every picture that can be read.
+    """Write a file in `folder` for every drawing of every picture that can be read.
 
     All headers are read first, so that what is no picture is known at once and decoded never;
-    each picture is decoded once.
+    each picture is decoded once for each drawing.
 
     Args:
-      drawing: what is made of them.
+      drawings: what is made of each picture; they have different suffixes.
       paths: pictures to read.
       folder: made if there is anything to write.
       inputs: other files that must not be written over, such as the style.
@@ -133,16 +146,18 @@ def run(
       UserError: an output is an input, or `folder` cannot be written to; nothing has been written.
     """
     outcome = Outcome()
-    targets = picture_files.output_files(paths, folder, drawing.ending)
-    overwriting.refuse_overwriting(targets, [*paths, *inputs])
-    jobs = _readable(paths, targets, outcome, say)
+    targets = [
+        picture_files.output_files(paths, folder, each.ending, each.suffix) for each in drawings
+    ]
+    overwriting.refuse_overwriting(itertools.chain(*targets), [*paths, *inputs])
+    jobs = _readable(paths, drawings, list(zip(*targets, strict=True)), outcome, say)
     if not redo:
-        jobs = _not_done(jobs, drawing, outcome)
+        jobs = _not_done(jobs, outcome)
         if outcome.skipped:
             say(f"skipped {_count(outcome.skipped)} done before (--redo draws them again)")
     if jobs:
         prepare_folder(folder)
-        _draw(drawing, jobs, outcome, say)
+        _draw(jobs, outcome, say)
     return outcome
 
 
@@ -151,28 +166,39 @@ def _count(files: Sequence[Path]) -> str:
 
 
 def _readable(
-    paths: Sequence[Path], targets: Sequence[Path], outcome: Outcome, say: Callable[[str], None]
+    paths: Sequence[Path],
+    drawings: Sequence[Drawing],
+    targets: Sequence[Sequence[Path]],
+    outcome: Outcome,
+    say: Callable[[str], None],
 ) -> list[Job]:
-    """Jobs for the files whose header is that of a picture and whose output can have its name."""
+    """Jobs for the files whose header is that of a picture and whose outputs can have their names.
+
+    `targets` has an output of each file for each drawing.
+    """
     jobs = []
-    for path, target in zip(paths, targets, strict=True):
+    for path, outputs in zip(paths, targets, strict=True):
         try:
             header = images.inspect_image(path)
-            check_name(target)
+            for target in outputs:
+                check_name(target)
         except UserError as error:
             outcome.failures.append(_about(path, error))
             continue
         for note in header.notes:
             say(f"{path}: {note}")
-        jobs.append(Job(path, target, header[:2]))
+        jobs += [
+            Job(path, target, header[:2], drawing)
+            for target, drawing in zip(outputs, drawings, strict=True)
+        ]
     return jobs
 
 
-def _not_done(jobs: list[Job], drawing: Drawing, outcome: Outcome) -> list[Job]:
+def _not_done(jobs: list[Job], outcome: Outcome) -> list[Job]:
     left = []
     for job in jobs:
         record = picture_writer.read_record(job.target)
-        if record is not None and record == _record(job.path.read_bytes(), drawing):
+        if record is not None and record == _record(job.path.read_bytes(), job.drawing):
             outcome.skipped.append(job.target)
         else:
             left.append(job)
@@ -185,18 +211,13 @@ def _record(data: bytes, drawing: Drawing) -> str:
     return hashlib.sha256(hashlib.sha256(data).digest() + recipe.encode()).hexdigest()
 
 
-def _draw(
-    drawing: Drawing,
-    jobs: Sequence[Job],
-    outcome: Outcome,
-    say: Callable[[str], None],
-) -> None:
+def _draw(jobs: Sequence[Job], outcome: Outcome, say: Callable[[str], None]) -> None:
     progress = _Progress(jobs, say)
     for number, job in enumerate(jobs):
         progress.begin(number)
         try:
             with picture_files.fitting_memory(job.path, *job.size):
-                _draw_one(drawing, job, progress.during)
+                _draw_one(job, progress.during)
         except UserError as error:
             outcome.failures.append(_about(job.path, error))
             if getattr(error.__cause__, "errno", None) in _HOPELESS:
@@ -208,7 +229,8 @@ def _draw(
             progress.end(number)
 
 
-def _draw_one(drawing: Drawing, job: Job, progress: tiling.Progress) -> None:
+def _draw_one(job: Job, progress: tiling.Progress) -> None:
+    drawing = job.drawing
     data = images.read_bytes(job.path)
     layers = picture_files.decode_content(data, job.path)
     drawn, opacity = drawing.draw(layers.colors, progress=progress), layers.opacity

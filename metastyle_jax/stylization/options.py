@@ -10,6 +10,7 @@ import numpy as np
 
 from metastyle_jax.data import images, resizing
 from metastyle_jax.errors import UserError
+from metastyle_jax.stylization import dark_spots
 
 Draw = Callable[[np.ndarray], np.ndarray]
 Colors = Literal["style", "luminance", "covariance"]
@@ -34,12 +35,15 @@ class Options:
       stroke_size: 0.25 to 8. The network sees the picture at 1 / stroke_size of its size, so that
         strokes are larger; above 1 the drawing, enlarged, is drawn once more, so that it is sharp.
       size: short side of the drawing, pixels; None keeps that of the picture.
+      spots: dark spots on what the network sees; colors and strength are those of the picture
+        without them.
     """
 
     strength: float = 1.0
     colors: Colors = "style"
     stroke_size: float = 1.0
     size: int | None = None
+    spots: tuple[dark_spots.Spot, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -79,7 +83,7 @@ def draw(options: Options, network: Draw, image: np.ndarray) -> np.ndarray:
     """
     if options.strength == 0:
         return image
-    drawn = _at_stroke_size(options, network, image)
+    drawn = _at_stroke_size(options, network, _with_spots(options, image))
     if options.colors == "luminance":
         drawn = by_rows(_with_luminance_of, image, drawn)
     elif options.colors == "covariance":
@@ -88,6 +92,17 @@ def draw(options: Options, network: Draw, image: np.ndarray) -> np.ndarray:
         strength = np.float32(options.strength)
         drawn = by_rows(lambda x, y: x + strength * (y - x), image, drawn)
     return drawn
+
+
+def _with_spots(options: Options, image: np.ndarray) -> np.ndarray:
+    if not options.spots:
+        return image
+    height, width = image.shape[:2]
+
+    def darken(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return x * dark_spots.mask(options.spots, height, width, rows.reshape(-1))[..., None]
+
+    return by_rows(darken, image, np.arange(height, dtype=np.float32)[:, None, None])
 
 
 def _at_stroke_size(options: Options, network: Draw, image: np.ndarray) -> np.ndarray:

@@ -49,7 +49,9 @@ def fitting_memory(path: Path, width: int, height: int) -> contextlib.AbstractCo
     )
 
 
-def output_files(paths: Iterable[Path], folder: Path, ending: str = "png") -> list[Path]:
+def output_files(
+    paths: Iterable[Path], folder: Path, ending: str = "png", suffix: str = ""
+) -> list[Path]:
     """The file in `folder` for each picture, see `output_names`.
 
     Args:
@@ -57,10 +59,11 @@ def output_files(paths: Iterable[Path], folder: Path, ending: str = "png") -> li
       folder: of the results.
       ending: of their format, see `picture_writer.FORMATS`; "" keeps that of each picture, or PNG
         if it is another one.
+      suffix: what all names end in, before the ending.
     """
     paths = list(paths)
     return [
-        folder / f"{name}.{ending or picture_writer.ending_of(path) or 'png'}"
+        folder / f"{name}{suffix}.{ending or picture_writer.ending_of(path) or 'png'}"
         for path, name in zip(paths, output_names(paths), strict=True)
     ]
 

@@ -111,15 +111,18 @@ class Stylizer:
             return self.at(alpha)(
                 picture, strength=strength, colors=colors, stroke_size=stroke_size, size=size
             )
-        chosen = Options(strength, colors, stroke_size, size)
+        return self.apply(picture, Options(strength, colors, stroke_size, size))
+
+    def apply(self, picture: Any, options: Options) -> Any:
+        """`__call__`, with its options as one value."""
         if isinstance(picture, Image.Image):
-            return pillow_images.draw(functools.partial(self.draw, options=chosen), picture)
+            return pillow_images.draw(functools.partial(self.draw, options=options), picture)
         in_memory.check_array(picture, dimensions=(3, 4))
-        if chosen == Options() and (isinstance(picture, jax.Array) or picture.ndim == 4):
+        if options == DEFAULT and (isinstance(picture, jax.Array) or picture.ndim == 4):
             return one_piece.draw(self.params, picture, self.input_noise)
         batch = np.asarray(picture).reshape(-1, *picture.shape[-3:])
         batch = batch if picture.dtype == np.uint8 else batch.astype(np.float32)
-        drawn = np.stack([self.draw(each, chosen) for each in batch]).astype(picture.dtype)
+        drawn = np.stack([self.draw(each, options) for each in batch]).astype(picture.dtype)
         drawn = drawn if picture.ndim == 4 else drawn[0]
         return jnp.asarray(drawn) if isinstance(picture, jax.Array) else drawn
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +16,6 @@ from metastyle_jax.data.images import write_png
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
 from metastyle_jax.losses import style_losses
-from metastyle_jax.networks import adjuster
 from metastyle_jax.storage import style_file
 from metastyle_jax.studies.adjustable import slider_study
 from metastyle_jax.stylization.loading import load
@@ -34,10 +32,7 @@ SETTINGS = {
 @pytest.fixture
 def folder(tmp_path):
     """An adjustable network with random numbers, a style image, two photographs."""
-    params = tiny.parameters()
-    network = adjuster.init(jax.random.key(0), params["style"], inputs=2, hidden=4, layers=1)
-    network = jax.tree.map(lambda x, d: x + 0.3 * d, network, tiny.like(network))
-    params = jax.tree.map(lambda x: np.asarray(x, np.float32), {**params, "adjuster": network})
+    params = tiny.adjustable_parameters()
     style_file.save_params(tmp_path / "model.safetensors", params, settings=SETTINGS)
     style_file.save_params(
         tmp_path / "plain.safetensors",

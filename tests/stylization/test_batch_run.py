@@ -40,7 +40,7 @@ def run(paths, out, drawing=None, *, ending="", **keywords) -> tuple[batch_run.O
     lines: list[str] = []
     drawing = drawing or stylizer()
     drawing = batch_run.drawing_of(drawing, ending=ending)
-    outcome = batch_run.run(drawing, paths, out, say=lines.append, **keywords)
+    outcome = batch_run.run([drawing], paths, out, say=lines.append, **keywords)
     return outcome, lines
 
 
@@ -175,7 +175,7 @@ def test_a_large_picture_is_announced_before_it_is_drawn(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         path = draw(tmp_path / "a.png")
         drawing = batch_run.drawing_of(stylizer())
-        batch_run.run(drawing, [path], tmp_path / "out", say=lines.append)
+        batch_run.run([drawing], [path], tmp_path / "out", say=lines.append)
     (line,) = lines
     assert line.startswith(f"1/1 stylizing {path}") and "megapixels" in line
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.stylization.dark_spots import Spot, mask
 from metastyle_jax.stylization.options import Options, draw, sized
 
 RANDOM = np.random.default_rng(0)
@@ -72,6 +73,27 @@ def test_the_network_sees_a_smaller_picture_for_larger_strokes():
     seen.clear()
     draw(Options(stroke_size=0.5), lambda image: seen.append(image) or image, PICTURE[:50])
     assert [each.shape for each in seen] == [(100, 40, 3)]
+
+
+def test_dark_spots_are_on_what_the_network_sees_once_and_on_nothing_else():
+    spots = (Spot(0.3, 0.4, 0.1), Spot(0.9, 0.9, 0.15))
+    seen = []
+
+    def same(image):
+        seen.append(image)
+        return image
+
+    expected = PICTURE * mask(spots, 300, 20)[..., None]
+    np.testing.assert_allclose(draw(Options(spots=spots), same, PICTURE), expected, atol=1e-6)
+    drawn = draw(Options(strength=0.5, spots=spots), same, PICTURE)
+    np.testing.assert_allclose(drawn, (PICTURE + expected) / 2, atol=1e-6)
+    seen.clear()
+    draw(Options(stroke_size=1.25, spots=spots), lambda x: same(x) * 0 + 0.5, PICTURE)
+    assert len(seen) == 2 and np.ptp(seen[1]) == 0  # the second time it sees its drawing
+    data = np.rint(255 * PICTURE).astype(np.uint8)
+    drawn = draw(Options(spots=spots), same, data)
+    assert drawn.dtype == np.uint8
+    np.testing.assert_allclose(drawn, 255 * expected, atol=1.01)
 
 
 def test_a_stroke_size_that_leaves_too_little():
