@@ -12,15 +12,18 @@ import numpy as np
 
 from metastyle_jax.adaptation import style_adaptation
 from metastyle_jax.data import pipeline
+from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
+from metastyle_jax.metalearning import subsets
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import provenance
+from metastyle_jax.stylization.sliders import Sliders
 from metastyle_jax.stylization.stylizer import Stylizer
 
 # of Adam. All parameters at 1e-3, the rate to train from scratch, end up worse than at 3e-4:
 # docs/results/training.md
-DEFAULT_RATES = {"norm": 1e-2, "all": 3e-4}
+DEFAULT_RATES = {"norm": 1e-2, "sliders": 1e-2, "all": 3e-4}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,8 +48,9 @@ class Options:
     Attributes:
       steps: of Adam.
       learning_rate: of Adam; None for `DEFAULT_RATES`.
-      parameters: what is adapted: "norm", the style alone; "all"; or patterns, see
-        `subsets.split`.
+      parameters: what is adapted: "norm", the style alone; "sliders", the style and how the weights
+        of the style layers move it; "all"; or patterns, see `subsets.split`. Only "sliders" keeps
+        the sliders of the start.
       size: side of the training crops in pixels.
       batch: contents per step.
       seed: of the order of the contents and of the crops.
@@ -140,7 +144,7 @@ def adapt(
       stopping: asked after each step; True makes it the last one.
 
     Raises:
-      UserError: the loss is not finite, or no content can be decoded.
+      UserError: the loss is not finite, no content can be decoded, or there are no sliders.
     """
     settings = style_adaptation.AdaptationSettings(
         start.objective,
@@ -160,8 +164,16 @@ def adapt(
     def after_step(step: int, params: Any, metrics: dict[str, float], seconds: float) -> None:
         on_step(step, _reached(start, options, step, params), metrics, seconds)
 
+    params = start.stylizer.params
+    if options.parameters == subsets.SLIDERS:
+        if start.stylizer.sliders is None:
+            raise UserError(
+                f"{start.stylizer.record.name} has no sliders to adapt: start from a network that "
+                "was trained with config.model.adjuster"
+            )
+        params |= start.stylizer.sliders.params
     result = style_adaptation.adapt(
-        jax.tree.map(jnp.asarray, start.stylizer.params),
+        jax.tree.map(jnp.asarray, params),
         style_image,
         crops,
         start.network,
@@ -190,7 +202,11 @@ def _reached(start: Start, options: Options, steps: int, params: Any) -> Stylize
     if provenance.START in before.record.settings:
         settings[provenance.START] = before.record.settings[provenance.START]
     record = dataclasses.replace(before.record, name="", settings=settings)
-    return Stylizer(params["weights"], params["style"], before.input_noise, record)
+    reached = Stylizer(params["weights"], params["style"], before.input_noise, record)
+    if "adjuster" not in params or before.sliders is None:
+        return reached
+    moved = Sliders(params["adjuster"], params["style"], before.sliders.layers)
+    return dataclasses.replace(reached, style=moved.highest, sliders=moved)
 
 
 def losses_over(

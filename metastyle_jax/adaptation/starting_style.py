@@ -59,11 +59,11 @@ def stylizer_at_start(init: Initialization, style_image: np.ndarray, start: str 
       UserError: there is no predictor, or its feature network cannot be loaded.
     """
     kind = kind_of(init, start)
-    neutral = stylizer.from_initialization(init)
-    settings = {**neutral.record.settings, provenance.START: kind}
-    record = dataclasses.replace(neutral.record, settings=settings)
-    style = predicted_style(init, style_image) if kind == PREDICTED else neutral.style
-    return dataclasses.replace(neutral, style=style, record=record)
+    style = predicted_style(init, style_image) if kind == PREDICTED else None
+    beginning = stylizer.from_initialization(init, style)
+    settings = {**beginning.record.settings, provenance.START: kind}
+    record = dataclasses.replace(beginning.record, settings=settings)
+    return dataclasses.replace(beginning, record=record)
 
 
 def predicted_style(init: Initialization, style_image: np.ndarray) -> Any:

@@ -31,7 +31,7 @@ class AdaptationSettings:
       steps: of Adam.
       learning_rate: of Adam; the last convolution moves at `stylization_network.LAST_LAYER_RATE`
         times this rate.
-      parameters: "norm", the style alone; "all"; or patterns, see `subsets.split`.
+      parameters: what moves, see `subsets.split`.
       objective: what is minimized.
       noise: standard deviation of the input noise, new in each step, see `input_noise.add_noise`;
         0 for none.
@@ -50,7 +50,7 @@ class Adaptation(NamedTuple):
     """What adaptation reached.
 
     Attributes:
-      params: `{"weights": ..., "style": ...}`; with "norm" the weights are those it started from.
+      params: as it started from; what did not move is the same.
       history: one `{"loss", "content", "style"}` per step taken, measured on that step's contents
         before the step.
       seconds: of the steps, compilation not counted.
@@ -79,7 +79,8 @@ def adapt(
     """Adapt `params` to one style image.
 
     Args:
-      params: where to start.
+      params: where to start. With an "adjuster", see `networks.adjuster`, the weights of the style
+        layers are drawn anew for each content, from 0 to 1.
       style_image: (H, W, 3) in [0, 1], of any size; its own resolution decides the scale of the
         textures.
       contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
@@ -193,11 +194,17 @@ def adaptation_step(
     `step`, () int32, decides what the input noise and a random style loss draw.
     """
     data = _data(contents, style_targets, task, step)
+    if "adjuster" in slow or "adjuster" in fast:
+        shape = (1, len(contents), len(task.objective.style_layers))
+        # apart from what `_data` draws
+        key = jax.random.fold_in(jax.random.key(1), step)
+        data = dataclasses.replace(data, alpha=jax.random.uniform(key, shape))
     gradient, metrics = jax.grad(style_tasks.inner_loss, has_aux=True)(fast, slow, data)
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
     updates = stylization_network.scale_last_layer(updates, stylization_network.LAST_LAYER_RATE)
     fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
-    return fast, opt_state, {name: part[0] for name, part in metrics.items()}
+    shown = {name: metrics[name][0] for name in ("loss", "content", "style")}
+    return fast, opt_state, shown
 
 
 def _data(

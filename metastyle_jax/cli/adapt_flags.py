@@ -10,6 +10,7 @@ from typing import Any
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning import subsets
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import initialization
 
@@ -76,13 +77,18 @@ def _add_numbers(add: Callable[..., Any]) -> None:
     add(
         "--parameters",
         choices=("norm", "all"),
-        default="norm",
-        help="what is adapted: the style alone (norm) or all parameters",
+        help="what is adapted: the style alone (norm, the default) or all parameters",
     )
     add(
         "--learning-rate",
         type=float,
         help="learning rate of Adam; default: 0.01 (norm) or 0.0003 (all)",
+    )
+    add(
+        "--adjustable",
+        action="store_true",
+        help="adapt sliders too: the style then moves with the weight of each style layer, see "
+        "stylize --alpha; --init must have an adjuster",
     )
     add("--batch", type=int, default=1, help="contents per step")
     add("--size", type=int, default=256, help="side of the training crops, pixels")
@@ -105,11 +111,14 @@ def _add_numbers(add: Callable[..., Any]) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check the flags and fill in the learning rate.
+    """Check the flags; fill in what is adapted and the learning rate.
 
     Raises:
       UserError: a number out of its range, or flags that exclude each other.
     """
+    if args.adjustable and args.parameters is not None:
+        raise UserError("--adjustable and --parameters both say what is adapted: give one")
+    args.parameters = subsets.SLIDERS if args.adjustable else args.parameters or "norm"
     if args.learning_rate is None:
         args.learning_rate = service.DEFAULT_RATES[args.parameters]
     ranges.check_flags(args, _RANGES)

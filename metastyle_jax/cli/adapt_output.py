@@ -18,6 +18,7 @@ from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.stylization import picture_files
 
 STYLE_FILE, PARAMS_FILE = "style.safetensors", "params.safetensors"
+SHEET, SLIDERS_SHEET = "sheet.png", "sliders.png"
 IMAGES = "images"  # folder of the pictures
 SHEET_ROWS = 8
 
@@ -74,7 +75,7 @@ class AdaptedTask(NamedTuple):
 
 def planned_files(out: Path, contents: Sequence[Path]) -> list[Path]:
     """Every file that an adaptation may write."""
-    names = (STYLE_FILE, PARAMS_FILE, "sheet.png", "report.json")
+    names = (STYLE_FILE, PARAMS_FILE, SHEET, SLIDERS_SHEET, "report.json")
     return [*(out / name for name in names), *picture_files.output_files(contents, out / IMAGES)]
 
 
@@ -104,7 +105,24 @@ def write_sheet(out: Path, adapted: AdaptedTask, drawn: Sequence[tuple[Path, Pat
         before = task.start.stylizer(image)
         rows.append([image, task.style, before, read_image(picture)])
     titles = ("content", "style", "before", f"after {adapted.steps} steps")
-    write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
+    write_png(out / SHEET, contact_sheet(rows, column_titles=titles, cell=256))
+
+
+def write_sliders(out: Path, adapted: AdaptedTask, content: Path) -> None:
+    """Write `sliders.png` if there are sliders: each of them at three weights, the others at 1."""
+    stylizer = adapted.result.stylizer
+    if stylizer.sliders is None:
+        return
+    image = picture_files.read_content(content)
+    layers, weights = stylizer.sliders.layers, (0.0, 0.5, 1.0)
+    rows = [[stylizer(image, alpha={layer: weight}) for weight in weights] for layer in layers]
+    titles = [f"{weight:g}" for weight in weights]
+    sheet = contact_sheet(rows, column_titles=titles, row_titles=layers, cell=256)
+    write_png(out / SLIDERS_SHEET, sheet)
+    print(
+        f"sliders: metastyle stylize {out / STYLE_FILE} PICTURES --out=out --alpha="
+        f"{','.join(f'{layer}:1' for layer in layers)}; see {out / SLIDERS_SHEET}"
+    )
 
 
 def write_report(out: Path, adapted: AdaptedTask, failures: Sequence[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class InnerLoop:
     """How a style is adapted within an outer step. Hashable.
 
     Attributes:
-      subset: what moves: "norm", the style; "all"; or patterns, see `subsets.split`.
+      subset: what moves, see `subsets.split`.
       steps: T.
       estimator: how the result is differentiated, see `bilevel`.
       unroll: see `bilevel.inner_loop`.
@@ -78,7 +78,7 @@ def adapt_styles(
       optimizer: of the inner loop.
       evaluate: called once with all styles if nothing but the style moves, else with one style at a
         time.
-      start: styles to start from instead, leaves (S, C); with the subset "norm" only.
+      start: styles to start from instead, leaves (S, C); with subsets of the whole style only.
       active_steps: () int32, how many steps are taken; None for all.
       step_weights: (T,); if given, the result is a dict and gets "weighted", the weighted sum over
         inner steps of the "loss" that `evaluate` returns after each.
@@ -91,11 +91,10 @@ def adapt_styles(
     run = _Run(loop, optimizer, evaluate, active_steps, step_weights)
     tasks = jax.tree.leaves(support.style_targets)[0].shape[0]
     if subsets.folds(loop.subset):
-        # all styles at once: their parameters are the rows of one (S, C) style
-        if start is None:
-            fast = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), fast)
-        else:
-            fast = {"style": start}
+        # all styles at once: what each has for itself is a row
+        fast = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), fast)
+        if start is not None:
+            fast = {**fast, "style": start}
         result, inner = _adapt(run, fast, slow, support, tasks)
         loss, norm = inner["loss"] / tasks, inner["gradient_norm"] / tasks**0.5
         return result, {"loss": loss, "gradient_norm": norm}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax.losses import moving_averages
-from metastyle_jax.metalearning import outer_loss
+from metastyle_jax.metalearning import outer_loss, subsets
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.schedule import CONSTANT, Schedule, at_step, draw_alpha
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
@@ -123,6 +123,8 @@ def outer_gradient(
         scheduled = scheduled._replace(factors=moving_averages.factors(averages))
 
     def loss_fn(params: MetaParameters):
+        # not the gradients alone: what stays needs none, and the compiler leaves them out
+        params = params.replace(**subsets.freeze(params.parts(), schedule.subset))
         optimizer = loop.optimizer(step, params.inner_rates)
         return outer_loss.meta_loss(params, batch, task, loop, optimizer, scheduled)
 

@@ -13,7 +13,7 @@ from metastyle_jax.losses.moving_averages import Averages
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Settings that depend on the outer step. Hashable.
+    """Settings of the outer steps. Hashable.
 
     Attributes:
       style_warmup: outer steps over which the style weight rises from 0 to its full value. A
@@ -23,6 +23,7 @@ class Schedule:
         after each inner step to the loss after the last one (MAML++, Antoniou et al. 2019, section
         4); 0 for the last one alone.
       average_decay: of the moving averages of the layers' losses, see `losses.moving_averages`.
+      subset: what the outer optimizer moves at all steps, see `subsets.freeze`.
       seed: of the draws.
     """
 
@@ -30,6 +31,7 @@ class Schedule:
     random_steps: bool = False
     multi_step: int = 0
     average_decay: float = 0.0
+    subset: str = "all"
     seed: int = 0
 
 

@@ -126,7 +126,8 @@ def stylization_loss(
       weights: of the stylization network.
       style: leaves (S, C).
       data: of S styles and B contents.
-      lambda_params: moves the styles by `data.alpha`, see `networks.adjuster`; None for no move.
+      lambda_params: moves the styles by `data.alpha`, see `networks.adjuster`; its last kernel may
+        be (S, ...), one for each style. None for no move.
 
     Returns:
       (scalar, {"loss", "content", "style"} each (S,), the mean over contents); with `data.alpha` or
@@ -137,7 +138,7 @@ def stylization_loss(
     alpha = None if data.alpha is None else data.alpha.reshape(s * b, -1)
     rows = stylization_network.repeat_style(style, b)
     if lambda_params is not None:
-        rows = adjuster.adjust(lambda_params, alpha, rows)
+        rows = adjuster.adjust(adjuster.repeat(lambda_params, b), alpha, rows)
     outputs = stylization_network.stylize(
         weights,
         rows,

@@ -6,9 +6,13 @@ import fnmatch
 import functools
 from typing import Any
 
+import jax
 from flax import traverse_util
 
+from metastyle_jax.networks import adjuster
+
 SEPARATOR = "/"
+SLIDERS = "sliders"  # the style and how the weights of layers move it
 
 
 def split(params: dict[str, Any], subset: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -16,12 +20,16 @@ def split(params: dict[str, Any], subset: str) -> tuple[dict[str, Any], dict[str
 
     Args:
       params: `{"weights": ..., "style": ...}`, and "adjuster" if there is one.
-      subset: "norm", the style; "all"; or shell patterns of names, separated by commas, such as
-        "style/residual*,weights/conv4/*".
+      subset: "norm", the style; "sliders", the style and the last layer of the adjuster; "all"; or
+        shell patterns of names, separated by commas, such as "style/residual*,weights/conv4/*".
 
     Raises:
-      ValueError: no name matches a pattern.
+      ValueError: no name matches a pattern; or there is no adjuster.
     """
+    if subset == SLIDERS:
+        if "adjuster" not in params:
+            raise ValueError("sliders need an adjuster: use norm")
+        subset = f"style/*,adjuster/{adjuster.OUTPUT}/*"
     if subset == "norm":
         stays = {name: tree for name, tree in params.items() if name != "style"}
         return {"style": params["style"]}, stays
@@ -54,8 +62,14 @@ def join(moves: dict[str, Any], stays: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def freeze(parts: dict[str, Any], subset: str) -> dict[str, Any]:
+    """`parts` whose leaves outside `subset`, see `split`, are constants of every derivative."""
+    moves, stays = split(parts, subset)
+    return join(moves, jax.lax.stop_gradient(stays))
+
+
 def folds(subset: str) -> bool:
-    """Whether nothing but (a part of) the style moves, so that styles fold into one batch."""
-    return subset == "norm" or all(
+    """Whether only what each style has for itself moves, so that styles fold into one batch."""
+    return subset in ("norm", SLIDERS) or all(
         pattern.strip().startswith(f"style{SEPARATOR}") for pattern in subset.split(",")
     )

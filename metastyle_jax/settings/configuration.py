@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def read(config: ml_collections.ConfigDict | Settings) -> Settings:
     _check_combinations(settings)
     _check_layers(settings)
     _check_style_loss(settings)
-    _check_subset(settings)
+    _check_subsets(settings)
     return settings
 
 
@@ -49,7 +50,7 @@ def _check_combinations(config: Settings) -> None:
                     f"config.{name}={flat[name]!r} has no effect with config.outer.estimator="
                     f"{estimator!r}, which looks at the end of the inner loop only: use exact"
                 )
-    if flat["model.predictor"] and flat["inner.subset"] != "norm":
+    if flat["model.predictor"] and flat["inner.subset"] not in ("norm", subsets.SLIDERS):
         raise UserError(
             "config.model.predictor predicts all of the style and nothing else: use "
             "config.inner.subset='norm'"
@@ -63,10 +64,10 @@ def _check_combinations(config: Settings) -> None:
 
 
 def _check_adjustable(config: Settings) -> None:
-    if config.model.adjuster and config.inner.subset != "norm":
+    if config.model.adjuster and config.inner.subset not in ("norm", subsets.SLIDERS):
         raise UserError(
             "config.model.adjuster moves the style, and each style of a step by other weights: use "
-            "config.inner.subset='norm'"
+            "config.inner.subset='norm' or 'sliders'"
         )
     if config.objective.average_decay == 1:
         raise UserError(
@@ -108,9 +109,14 @@ def _check_style_loss(config: Settings) -> None:
         )
 
 
-def _check_subset(config: Settings) -> None:
-    shapes = jax.eval_shape(lambda: construction.init_network(config, jax.random.key(0)))
-    try:
-        subsets.split(shapes, config.inner.subset)
-    except ValueError as error:
-        raise UserError(f"config.inner.subset: {error}") from error
+def _check_subsets(config: Settings) -> None:
+    plain = dataclasses.replace(config, inner=dataclasses.replace(config.inner, learned_rates=""))
+    shapes = jax.eval_shape(lambda: construction.init_params(plain, jax.random.key(0)))
+    for name, params, subset in (
+        ("inner", shapes.adjustable, config.inner.subset),
+        ("outer", shapes.parts(), config.outer.subset),
+    ):
+        try:
+            subsets.split(params, subset)
+        except ValueError as error:
+            raise UserError(f"config.{name}.subset: {error}") from error

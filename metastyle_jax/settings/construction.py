@@ -86,6 +86,7 @@ def make_schedule(config: Settings) -> Schedule:
         random_steps=config.inner.random_steps,
         multi_step=config.outer.multi_step,
         average_decay=config.objective.average_decay,
+        subset=config.outer.subset,
         seed=config.seed,
     )
 
@@ -141,10 +142,6 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
     """What the outer optimizer moves: weights, style, learned rates, predictor, adjuster."""
     params = init_network(config, key)
     meta_parameters = MetaParameters(**params)
-    if kind := config.inner.learned_rates:
-        fast, _ = subsets.split(params, config.inner.subset)
-        rates = learned_rates.init(kind, fast, config.inner.steps)
-        meta_parameters = dataclasses.replace(meta_parameters, inner_rates=rates)
     if hidden := config.model.predictor:
         features = predictor_features(config) or config.features.network
         architecture = features.partition(":")[0]
@@ -163,9 +160,14 @@ def init_params(config: Settings, key: jax.Array) -> MetaParameters:
             inputs=len(config.objective.style_layers),
             hidden=hidden,
             layers=config.model.adjuster_layers,
+            code=config.model.adjuster_code,
             deviation=config.model.adjuster_deviation,
         )
         meta_parameters = dataclasses.replace(meta_parameters, adjuster=network)
+    if kind := config.inner.learned_rates:
+        fast, _ = subsets.split(meta_parameters.adjustable, config.inner.subset)
+        rates = learned_rates.init(kind, fast, config.inner.steps)
+        meta_parameters = dataclasses.replace(meta_parameters, inner_rates=rates)
     return meta_parameters
 
 

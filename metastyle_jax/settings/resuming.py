@@ -38,6 +38,8 @@ def fixed(config: Settings) -> dict[str, Any]:
     # checkpoints of before these settings lack them, too
     if flat["model.adjuster"]:
         names += ["model.adjuster", "model.adjuster_layers", "objective.style_layers"]
+        if flat["model.adjuster_code"]:
+            names.append("model.adjuster_code")
     if flat["objective.average_decay"]:
         names += ["objective.content_layers", "objective.style_layers"]
     return {name: flat[name] for name in names}

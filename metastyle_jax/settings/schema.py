@@ -99,6 +99,12 @@ class Model:
         _at_least(0),
     )
     adjuster_layers: int = _setting(3, "its hidden layers; the paper has ten", _at_least(1))
+    adjuster_code: int = _setting(
+        0,
+        "units of a linear layer between these and its last one, which each style can then have "
+        "for itself; 0 for none",
+        _at_least(0),
+    )
     adjuster_deviation: float = _setting(
         0.0,
         "standard deviation of its first kernels (the paper: N(0, 0.01)); 0 for He's, and 0 in its "
@@ -180,8 +186,8 @@ class Inner:
     )
     subset: str = _setting(
         "norm",
-        "what moves: norm (the style), all, or patterns of names such as "
-        "style/residual*,weights/conv4/*",
+        "what moves: norm (the style), sliders (the style and the last layer of the adjuster), "
+        "all, or patterns of names such as style/residual*,weights/conv4/*",
     )
     unroll: Literal["auto"] | bool = _setting(
         "auto",
@@ -202,6 +208,9 @@ class Outer:
     )
     warmup: int = _setting(0, "steps over which the rate rises from 0", _at_least(0))
     style_warmup: int = _setting(0, "steps over which the style weight rises from 0", _at_least(0))
+    subset: str = _setting(
+        "all", "what moves: all, or patterns of names such as adjuster/*,predictor/*"
+    )
     last_layer_rate: float = _setting(
         1.0, "factor of the rate for the last convolution", _at_least(0)
     )

@@ -2,8 +2,11 @@
 
 `style.safetensors` holds one style, 12.8 kB of data at the default width: `<layer>.scale` and
 `<layer>.bias`, float32 of shape (C,). It is valid only with the weights it was adapted with,
-so it stores their digest. `params.safetensors` holds weights and style under names such as
-`weights/<layer>/kernel`, as float32 or, at half the size, as float16. Files with int8 kernels hold
+so it stores their digest. With sliders it also holds `adjuster/<layer>/kernel` and `/bias`, see
+`networks.adjuster`, and has format version 2; the style is then what the adjuster moves.
+
+`params.safetensors` holds weights and style under names such as `weights/<layer>/kernel`, as
+float32 or, at half the size, as float16. Files with int8 kernels hold
 `weights/<layer>/kernel_scale` too, see `quantization`, and have format version 2.
 
 Metadata of both (strings): `format`, `format_version`, `digest` of the values in the file,
@@ -29,6 +32,8 @@ STYLE_FORMAT = "metastyle_jax.style"
 PARAMS_FORMAT = "metastyle_jax.params"
 FORMAT_VERSION = 1
 QUANTIZED_VERSION = 2  # what cannot read it would take int8 for the values themselves
+ADJUSTABLE_VERSION = 2  # what cannot read it would draw a style that no weights of layers have
+_ADJUSTER = "adjuster/"
 
 Style = Mapping[str, Mapping[str, Any]]
 
@@ -40,6 +45,7 @@ def save_style(
     weights_digest: str,
     settings: Mapping[str, Any],
     command: str = "",
+    adjuster: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one style.
 
@@ -49,6 +55,8 @@ def save_style(
       weights_digest: `tree_digest(params["weights"])` of the weights it was adapted with.
       settings: of the adaptation; any JSON values.
       command: command line that made it, for information.
+      adjuster: what moves the style, see `networks.adjuster`; the settings must then have its style
+        layers, "objective.style_layers".
 
     Raises:
       UserError: the file cannot be written.
@@ -62,8 +70,25 @@ def save_style(
     problem = _style_problem(arrays)
     if problem:
         raise ValueError(f"not a style: {problem}")
+    if adjuster is not None:
+        arrays |= {
+            name: np.asarray(array, np.float32)
+            for name, array in leaves_by_path({"adjuster": dict(adjuster)}).items()
+        }
     metadata = _metadata(STYLE_FORMAT, arrays, weights_digest, settings, command)
+    if adjuster is not None:
+        metadata["format_version"] = str(ADJUSTABLE_VERSION)
     safetensors_file.write(path, arrays, metadata)
+
+
+def load_adjuster(path: str | Path) -> dict[str, Any] | None:
+    """The adjuster of a file written by `save_style`, float32; None if it has none.
+
+    Raises:
+      UserError: the file is missing, damaged, or no style file.
+    """
+    arrays, _ = _read(path, STYLE_FORMAT, "style")
+    return nest(arrays).get("adjuster")
 
 
 def load_style(
@@ -90,6 +115,7 @@ def load_style(
         network of other shapes.
     """
     arrays, metadata = _read(path, STYLE_FORMAT, "style")
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(_ADJUSTER)}
     problem = _style_problem(arrays)
     if problem:
         raise UserError(f"{path} is no usable style file: {problem}")
@@ -240,7 +266,7 @@ def _read(
         reason = others.get(actual, "its metadata do not name the format")
         raise UserError(f"{path} is no {kind} file of metastyle_jax: {reason}")
     version = strings.get("format_version", "")
-    newest = QUANTIZED_VERSION if format_name == PARAMS_FORMAT else FORMAT_VERSION
+    newest = QUANTIZED_VERSION if format_name == PARAMS_FORMAT else ADJUSTABLE_VERSION
     if version not in {str(number) for number in range(FORMAT_VERSION, newest + 1)}:
         raise UserError(
             f"{path} has format version {version!r} but this metastyle_jax reads version "

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import provenance
 from metastyle_jax.storage import initialization, style_file, style_packs
-from metastyle_jax.stylization import stylizer
+from metastyle_jax.stylization import sliders, stylizer
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 
 
@@ -78,9 +78,14 @@ def _of_style_file(path: Path, name: str, spec: str | None) -> Stylizer:
         weights_name=init.name,
         template=init.params["style"],
     )
-    record = Record(name, settings, init.name, init.digest)
-    noise = provenance.recorded_noise(settings)
-    return Stylizer(init.params["weights"], style, noise, record)
+    moved = sliders.recorded(style_file.load_adjuster(path), style, settings, name)
+    return Stylizer(
+        init.params["weights"],
+        style if moved is None else moved.highest,
+        provenance.recorded_noise(settings),
+        Record(name, settings, init.name, init.digest),
+        moved,
+    )
 
 
 def _weights_of(

@@ -13,7 +13,6 @@ import numpy as np
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import adjuster
 from metastyle_jax.runtime import compilation
-from metastyle_jax.storage.initialization import Initialization
 
 SETTING = "alpha"  # the weights that a style was made with, among the settings of its record
 DEFAULT = 1.0  # of a layer that nobody names: its weight in a plain objective
@@ -53,31 +52,45 @@ class Sliders:
                 raise UserError(f"the weight of {layer} must be between 0 and 1, got {value}")
         return {layer: float(alpha.get(layer, DEFAULT)) for layer in self.layers}
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """`{"adjuster": ..., "style": ...}`."""
+        return {"adjuster": self.adjuster, "style": self.style}
+
+    @property
+    def highest(self) -> Any:
+        """The style with every weight at `DEFAULT`."""
+        return self.style_at(dict.fromkeys(self.layers, DEFAULT))
+
     def style_at(self, weights: Mapping[str, float]) -> Any:
         """The style at a weight for every layer, leaves (C,); one program for all weights."""
         alpha = np.array([[weights[layer] for layer in self.layers]], np.float32)
         return _adjust(self.adjuster, alpha, dict(self.style))
 
 
-def of_initialization(init: Initialization) -> Sliders | None:
-    """The sliders of an initialization; None if it has none.
+def recorded(
+    moves: adjuster.Params | None, style: Any, settings: Mapping[str, Any], name: str
+) -> Sliders | None:
+    """The sliders of a file or a training; None if it has none.
+
+    Args:
+      moves: its adjuster, if it has one.
+      style: what that moves, leaves (C,).
+      settings: by dotted name; they have the style layers.
+      name: for messages.
 
     Raises:
-      UserError: its settings do not say which layers they are of.
+      UserError: the settings do not say which layers the sliders are of.
     """
-    if init.adjuster is None:
+    if moves is None:
         return None
-    layers = tuple(init.settings.get("objective.style_layers", ()))
-    if len(layers) != len(init.adjuster["hidden0"]["kernel"]):
+    layers = tuple(settings.get("objective.style_layers", ()))
+    if len(layers) != adjuster.inputs(moves):
         raise UserError(
-            f"{init.name} has weights for {len(init.adjuster['hidden0']['kernel'])} style layers, "
-            f"but its settings name {len(layers)}: export it from its training again"
+            f"{name} has weights for {adjuster.inputs(moves)} style layers, but its settings name "
+            f"{len(layers)}: export it from its training again"
         )
-    return Sliders(
-        jax.tree.map(jnp.asarray, init.adjuster),
-        jax.tree.map(jnp.asarray, init.params["style"]),
-        layers,
-    )
+    return Sliders(jax.tree.map(jnp.asarray, moves), jax.tree.map(jnp.asarray, style), layers)
 
 
 @compilation.jit

@@ -209,8 +209,8 @@ class Stylizer:
     def save(self, path: str | Path, *, command: str = "") -> None:
         """Write a file that `loading.load` and `metastyle stylize` read.
 
-        A style file (12.8 kB) if the weights are those that the record names, and there are no
-        sliders; otherwise a file of all parameters (6.7 MB). Sizes are for the default width.
+        A style file (12.8 kB, more with sliders) if the weights are those that the record names;
+        otherwise a file of all parameters (6.7 MB). Sizes are for the default width.
 
         Args:
           path: safetensors file to write, whole or not at all.
@@ -220,11 +220,11 @@ class Stylizer:
           UserError: the file cannot be written, or holds the weights that the style needs.
         """
         settings = {**self.record.settings, provenance.NOISE: self.input_noise}
-        if self.sliders is not None or not self.weights_are_named:
-            params = self.params
-            if self.sliders is not None:
-                params |= {"style": self.sliders.style, "adjuster": self.sliders.adjuster}
-            params = jax.device_get(params)
+        moves = {} if self.sliders is None else {"adjuster": self.sliders.adjuster}
+        style = self.style if self.sliders is None else self.sliders.style
+        style, moves = jax.device_get((style, moves))
+        if not self.weights_are_named:
+            params = {"weights": jax.device_get(self.weights), "style": style, **moves}
             style_file.save_params(path, params, settings=settings, command=command)
             return
         weights_file = Path(self.record.weights_name).expanduser()
@@ -232,10 +232,11 @@ class Stylizer:
             overwriting.refuse_overwriting([path], [weights_file], "file name")
         style_file.save_style(
             path,
-            jax.device_get(self.style),
+            style,
             weights_digest=self.record.weights_digest,
             settings={**settings, "init": self.record.weights_name},
             command=command,
+            **moves,
         )
 
     @property
@@ -245,16 +246,16 @@ class Stylizer:
         return bool(record.weights_name) and tree_digest(self.weights) == record.weights_digest
 
 
-def from_initialization(init: initialization.Initialization) -> Stylizer:
+def from_initialization(init: initialization.Initialization, style: Any = None) -> Stylizer:
     """The stylizer of an initialization, with the input noise of its training.
 
-    If it has sliders, they all stand at 1.
+    If it has sliders, they all stand at 1. `style`, leaves (C,), takes the place of its own.
     """
-    moved = sliders.of_initialization(init)
-    style = init.params["style"] if moved is None else moved.style_at(moved.weights({}, init.name))
+    start = init.params["style"] if style is None else style
+    moved = sliders.recorded(init.adjuster, start, init.settings, init.name)
     return Stylizer(
         init.params["weights"],
-        style,
+        start if moved is None else moved.highest,
         provenance.recorded_noise(init.settings),
         Record(init.name, init.settings, init.name, init.digest),
         moved,

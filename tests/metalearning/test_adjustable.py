@@ -121,13 +121,14 @@ def averages() -> moving_averages.Averages:
     }
 
 
-def value(params: MetaParameters) -> jax.Array:
+def value(params: MetaParameters, loop: InnerLoop = LOOP) -> jax.Array:
     """The loss at step 5 with the factors as numbers."""
     _, batch, task = case()
     alpha = schedule.draw_alpha(SCHEDULE, jnp.int32(5), (2, 2, 2))
     factors = {"content": {"relu1_2": 1.065}, "style": {"relu1_1": 21.3, "relu1_2": 71.0}}
     scheduled = schedule.Scheduled(alpha=alpha, factors=factors)
-    _, metrics = outer_loss.meta_loss(params, batch, task, LOOP, optax.sgd(0.0), scheduled)
+    optimizer = loop.optimizer(jnp.int32(5), None)
+    _, metrics = outer_loss.meta_loss(params, batch, task, loop, optimizer, scheduled)
     return metrics["outer_loss"]
 
 
@@ -153,6 +154,81 @@ def test_the_gradient_is_that_of_the_loss_with_constant_factors():
         assert flat(gradient) @ flat(direction) == pytest.approx(expected, rel=1e-5)
     for layer in gradient.adjuster.values():
         assert np.abs(layer["kernel"]).max() > 0
+
+
+SLIDERS = InnerLoop(
+    subset="sliders", steps=2, unroll=True, optimizer=lambda step, rates: optax.sgd(1e-2)
+)
+
+
+def test_through_steps_of_the_sliders_the_averages_are_constants():
+    """Each style has a last kernel of its own; factors do not follow the inner losses."""
+    params, batch, task = case()
+    gradient, metrics = jax.jit(
+        lambda params: outer_step.outer_gradient(
+            params,
+            jnp.int32(5),
+            batch,
+            task,
+            loop=SLIDERS,
+            schedule=SCHEDULE,
+            averages=averages(),
+        )
+    )(params)
+    compiled = jax.jit(functools.partial(value, loop=SLIDERS))
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    for part in ("adjuster", "predictor"):
+        direction = nothing.replace(**{part: tiny.like(getattr(params, part), seed=5)})
+        expected = float(central_difference(compiled, params, direction, 1e-7))
+        # the distance to the mean prediction is no part of `value`
+        found = flat(gradient) @ flat(direction)
+        assert abs(expected) > 1e-3
+        assert found == pytest.approx(expected, rel=1e-5)
+    assert metrics["inner_loss_1"] < metrics["inner_loss_0"]
+
+
+def test_each_style_has_sliders_for_itself():
+    """What one style reaches does not depend on the others of the step."""
+    params, batch, task = case()
+    alpha = schedule.draw_alpha(SCHEDULE, jnp.int32(5), (2, 2, 2))
+
+    @jax.jit
+    def losses(params, batch, alpha):
+        scheduled = schedule.Scheduled(alpha=alpha)
+        optimizer = SLIDERS.optimizer(jnp.int32(5), None)
+        loss, _ = outer_loss.meta_loss(params, batch, task, SLIDERS, optimizer, scheduled)
+        return loss
+
+    params = params.replace(predictor=None)
+    both = losses(params, batch, alpha)
+    alone = [
+        losses(params, batch.replace(styles=batch.styles[s : s + 1]), alpha[:, s : s + 1])
+        for s in range(2)
+    ]
+    assert float(both) == pytest.approx(float(sum(alone)) / 2, rel=1e-9)
+    assert float(alone[0]) != pytest.approx(float(alone[1]), rel=1e-3)
+
+
+def test_what_the_outer_optimizer_does_not_move_has_no_gradient():
+    params, batch, task = case()
+    gradients = [
+        jax.jit(
+            lambda params, subset=subset: outer_step.outer_gradient(
+                params,
+                jnp.int32(5),
+                batch,
+                task,
+                loop=LOOP,
+                schedule=Schedule(average_decay=DECAY, seed=3, subset=subset),
+                averages=averages(),
+            )[0]
+        )(params)
+        for subset in ("all", "adjuster/*")
+    ]
+    everything, alone = gradients
+    np.testing.assert_allclose(flat(alone.adjuster), flat(everything.adjuster), rtol=1e-9)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(alone.replace(adjuster=None)))
+    assert np.abs(flat(everything.replace(adjuster=None))).max() > 0
 
 
 @pytest.mark.slow
