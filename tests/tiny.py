@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metastyle_jax.evaluation import alexnet, lpips
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.networks import adjuster, stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -87,6 +88,29 @@ def feature_weights(
         bias = 0.1 * random.standard_normal(shape[-1])
         weights[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     return weights
+
+
+def lpips_weights(name: str) -> lpips.Weights:
+    """Random weights for "alexnet" or "vgg16", see `lpips.load`; float32."""
+    random = np.random.default_rng(0)
+    widths = alexnet.WIDTHS if name == "alexnet" else (64, 128, 256, 512, 512)
+    heads = {
+        f"head{i}": random.uniform(size=width).astype(np.float32)
+        for i, width in enumerate(widths, start=1)
+    }
+    if name == "vgg16":
+        weights = feature_weights(lpips.VGG_TAPS, architecture="vgg16")
+        return {
+            "network": jax.tree.map(lambda x: np.asarray(x, np.float32), weights),
+            "heads": heads,
+        }
+    network, into = {}, 3
+    for number, (width, size) in enumerate(zip(widths, alexnet.SIZES, strict=True), start=1):
+        kernel = random.standard_normal((size, size, into, width)) * (2 / (into * size**2)) ** 0.5
+        network[f"conv{number}.kernel"] = kernel.astype(np.float32)
+        network[f"conv{number}.bias"] = (0.1 * random.standard_normal(width)).astype(np.float32)
+        into = width
+    return {"network": network, "heads": heads}
 
 
 def images(count: int, height: int, width: int, *, seed: int = 0) -> jax.Array:

@@ -1,4 +1,4 @@
-"""metastyle study meta-gradients|losses|features|drawings|sliders --out=DIR ..."""
+"""metastyle study meta-gradients|losses|features|drawings|sliders|diversity --out=DIR ..."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.storage import folder_lock
-from metastyle_jax.studies.adjustable import slider_study
+from metastyle_jax.studies.adjustable import diversity_study, slider_study
 from metastyle_jax.studies.features import feature_drawings, feature_networks
 from metastyle_jax.studies.meta_gradients import meta_gradient_study
 from metastyle_jax.studies.style_losses import style_loss_settings, style_loss_study
@@ -66,6 +66,20 @@ SLIDERS = {
     "features": "feature network that measures; empty for that of the training",
 }
 
+DIVERSITY = {
+    "model": "network: a workdir or a params file, with sliders or without; required",
+    "style": "style image that it was trained with; required",
+    "contents": "folder of photographs that it was not trained with; required",
+    "noisy": "a network that was trained with config.model.style_noise, to compare with",
+    "count": "contents, at most",
+    "variations": "variations of each content",
+    "size": "side of the contents, pixels",
+    "style_size": "short side of the style image, pixels",
+    "deviations": "standard deviations of the noise on the parameters of the style",
+    "seed": "of all that is drawn",
+    "features": "feature network of the losses; empty for that of the training",
+}
+
 DRAWINGS = {
     "contents": "contents, separated by commas; required",
     "styles": "style images, separated by commas; each content is drawn in each style; required",
@@ -112,6 +126,14 @@ def add_parser(commands: Any) -> None:
             slider_study,
             slider_study.SliderStudy,
             SLIDERS,
+        ),
+        (
+            "diversity",
+            "measure how much random variations of a drawing differ, and what they cost in style; "
+            "continues a stopped study",
+            diversity_study,
+            diversity_study.DiversityStudy,
+            DIVERSITY,
         ),
         (
             "drawings",

@@ -15,6 +15,7 @@ from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime import compilation
+from metastyle_jax.settings import provenance
 
 CHUNK = 4  # pictures measured at once
 ABSENT = float("nan")
@@ -53,6 +54,21 @@ def relative(spec: str, style_weight: float) -> Judge:
         normalize=True,
     )
     return Judge(objective, registry.load(spec, objective.layers))
+
+
+def of_training(settings: Mapping[str, Any], features: str = "") -> Judge:
+    """A judge with the objective and the features of a training.
+
+    Args:
+      settings: of the training, by dotted name.
+      features: another feature network; empty for that of the training.
+
+    Raises:
+      UserError: the network cannot be loaded.
+    """
+    objective = provenance.recorded_objective(settings)
+    network = registry.load_recorded(settings, objective.layers, instead=features)
+    return Judge(objective, network)
 
 
 def measure(

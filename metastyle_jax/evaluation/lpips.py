@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import alexnet
@@ -21,6 +22,7 @@ from metastyle_jax.storage import safetensors_file
 NETWORKS = ("alexnet", "vgg16")
 SMALLEST = alexnet.SMALLEST  # pixels of a side
 VGG_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+_PAIRS = 16  # measured at once
 _KEPT_AS = "lpips"  # `<network>-lpips.safetensors` in the cache
 
 Weights = Mapping[str, Mapping]  # {"network": see `alexnet` or `vgg`, "heads": {"head1": (C,)}}
@@ -86,6 +88,22 @@ def distance(weights: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
         head = jnp.asarray(weights["heads"][f"head{number}"], x.dtype)
         total += (error * head[None, None, None]).sum(axis=-1).mean(axis=(1, 2))
     return total
+
+
+def mean_pairwise(weights: Weights, pictures: np.ndarray) -> float:
+    """How much pictures differ: mean LPIPS over all their pairs.
+
+    Args:
+      weights: see `load`.
+      pictures: (N, H, W, 3) float32 in [0, 1], N of 2 or more, see `distance`.
+    """
+    first, second = np.triu_indices(len(pictures), 1)
+    total = 0.0
+    for begin in range(0, len(first), _PAIRS):
+        pairs = slice(begin, begin + _PAIRS)
+        distances = distance(weights, pictures[first[pairs]], pictures[second[pairs]])
+        total += float(distances.sum())
+    return total / len(first)
 
 
 def _taps(network: Mapping, images: jax.Array) -> list[jax.Array]:

@@ -5,6 +5,7 @@ __all__ = [
     "feature_network",
     "input_noise",
     "predictor",
+    "style_noise",
     "stylization_network",
     "tile_network",
     "vgg",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
-import jax
 import numpy as np
 import pytest
 
 import tiny
 from metastyle_jax.errors import UserError
-from metastyle_jax.evaluation import alexnet, lattice, lpips, ssim
+from metastyle_jax.evaluation import lattice, lpips, ssim
 from metastyle_jax.features import lpips_package
 
 
@@ -18,33 +17,11 @@ def images(count: int, height: int, width: int, seed: int) -> np.ndarray:
     return np.asarray(tiny.images(count, height, width, seed=seed), np.float32)
 
 
-def random_weights(name: str) -> lpips.Weights:
-    random = np.random.default_rng(0)
-    widths = alexnet.WIDTHS if name == "alexnet" else (64, 128, 256, 512, 512)
-    heads = {
-        f"head{i}": random.uniform(size=width).astype(np.float32)
-        for i, width in enumerate(widths, start=1)
-    }
-    if name == "vgg16":
-        weights = tiny.feature_weights(lpips.VGG_TAPS, architecture="vgg16")
-        return {
-            "network": jax.tree.map(lambda x: np.asarray(x, np.float32), weights),
-            "heads": heads,
-        }
-    network, into = {}, 3
-    for number, (width, size) in enumerate(zip(widths, alexnet.SIZES, strict=True), start=1):
-        kernel = random.standard_normal((size, size, into, width)) * (2 / (into * size**2)) ** 0.5
-        network[f"conv{number}.kernel"] = kernel.astype(np.float32)
-        network[f"conv{number}.bias"] = (0.1 * random.standard_normal(width)).astype(np.float32)
-        into = width
-    return {"network": network, "heads": heads}
-
-
 @pytest.mark.parametrize(
     ("name", "size"), [("alexnet", (31, 40)), ("alexnet", (67, 64)), ("vgg16", (32, 41))]
 )
 def test_lpips_equals_that_of_torch(torch_reference, name, size):
-    weights, x, y = random_weights(name), images(2, *size, 1), images(2, *size, 2)
+    weights, x, y = tiny.lpips_weights(name), images(2, *size, 1), images(2, *size, 2)
     expected = torch_reference.lpips(
         name, weights["network"], list(weights["heads"].values()), x, y
     )
@@ -84,7 +61,25 @@ def test_lpips_weights_are_kept(tmp_path, monkeypatch):
 
 def test_equal_pictures_are_at_no_distance():
     x = images(2, 40, 40, 1)
-    np.testing.assert_allclose(lpips.distance(random_weights("alexnet"), x, x), [0, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        lpips.distance(tiny.lpips_weights("alexnet"), x, x), [0, 0], atol=1e-12
+    )
+
+
+def test_diversity_is_the_mean_over_all_pairs():
+    weights = tiny.lpips_weights("alexnet")
+    one, two, three = images(3, 40, 40, seed=0)
+    assert lpips.mean_pairwise(weights, np.stack([one] * 4)) == pytest.approx(0, abs=1e-9)
+    pairs = [
+        float(lpips.distance(weights, x[None], y[None])[0])
+        for x, y in ((one, two), (one, three), (two, three))
+    ]
+    assert min(pairs) > 0.01
+    found = lpips.mean_pairwise(weights, np.stack([one, two, three]))
+    assert found == pytest.approx(np.mean(pairs), rel=1e-5)
+    # more pairs than are measured at once, most of equal pictures: 2 of 7 in 10 of 21
+    found = lpips.mean_pairwise(weights, np.stack([one] * 2 + [two] * 5))
+    assert found == pytest.approx(10 / 21 * pairs[0], rel=1e-5)
 
 
 def test_missing_lpips_weights_name_the_way_out(tmp_path, monkeypatch):

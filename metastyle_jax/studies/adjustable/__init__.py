@@ -1,3 +1,3 @@
-"""How well the weights of layers steer an adjustable network."""
+"""How well the weights of layers steer an adjustable network, and how much its drawings vary."""
 
-__all__ = ["slider_study"]
+__all__ = ["diversity_study", "slider_study"]

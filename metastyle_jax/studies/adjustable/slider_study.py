@@ -18,11 +18,10 @@ from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import evaluation_inputs, judging
 from metastyle_jax.evaluation.judging import Judge
-from metastyle_jax.features import registry
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Records, Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.settings import provenance, ranges
+from metastyle_jax.settings import ranges
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.stylization import loading
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -78,7 +77,7 @@ def run(study: SliderStudy, out: Path) -> None:
     stylizer = loading.load(study.model)
     if stylizer.sliders is None:
         raise UserError(f"{study.model} has no sliders: train it with config.model.adjuster")
-    judge = _judge(study, stylizer)
+    judge = judging.of_training(stylizer.record.settings, study.features)
     style = resizing.resize_short_side(read_image(Path(study.style)), study.style_size)
     contents = evaluation_inputs.squares(study.contents, study.count, study.size).images
     prepare_folder(out)
@@ -98,13 +97,6 @@ def run(study: SliderStudy, out: Path) -> None:
     _report(out, study, sweeps)
     write_png(out / "sliders_sheet.png", _sheet(stylizer, contents[0], study.size))
     _LOG.info(f"wrote {out / 'sliders.md'}")
-
-
-def _judge(study: SliderStudy, stylizer: Stylizer) -> Judge:
-    settings = stylizer.record.settings
-    objective = provenance.recorded_objective(settings)
-    network = registry.load_recorded(settings, objective.layers, instead=study.features)
-    return Judge(objective, network)
 
 
 def _sweep(
@@ -136,7 +128,7 @@ def spearman(values: np.ndarray, others: np.ndarray) -> float:
     ranks = [_ranks(series) for series in (values, others)]
     if any(series.std() == 0 for series in ranks):
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(np.stack(ranks))[0, 1])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
