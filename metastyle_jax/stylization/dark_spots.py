@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 MOST = 9
-# how much light the middle of a spot loses; one value, because number, places and sizes vary. Some
-# light is left: in the black the network would have nothing to draw
+# how much light the middle of a spot loses; one value, because number, places and sizes vary.
+# Weaker spots vary the drawing less; in black ones the content would be gone (docs/applying.md)
 DEPTH = 0.8
 RADII = (0.06, 0.15)  # least and most
 _DECIMALS = 4
