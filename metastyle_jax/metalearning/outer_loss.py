@@ -55,13 +55,14 @@ def meta_loss(
     support, query = style_tasks.support_and_query(
         task, batch, scheduled.style_factor, scheduled.key
     )
-    if scheduled.alpha is not None:
-        support, query = (
-            dataclasses.replace(data, alpha=alpha)
-            for data, alpha in zip((support, query), scheduled.alpha, strict=True)
-        )
     support, query = (
-        dataclasses.replace(data, factors=scheduled.factors) for data in (support, query)
+        dataclasses.replace(
+            data,
+            alpha=None if scheduled.alpha is None else scheduled.alpha[part],
+            factors=scheduled.factors,
+            style_keys=None if scheduled.style_keys is None else scheduled.style_keys[part],
+        )
+        for part, data in enumerate((support, query))
     )
     start = predicted_styles(params, batch, task)
 

@@ -12,7 +12,13 @@ import optax
 from metastyle_jax.losses import moving_averages
 from metastyle_jax.metalearning import outer_loss, subsets
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
-from metastyle_jax.metalearning.schedule import CONSTANT, Schedule, at_step, draw_alpha
+from metastyle_jax.metalearning.schedule import (
+    CONSTANT,
+    Schedule,
+    at_step,
+    draw_alpha,
+    draw_style_keys,
+)
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 
@@ -119,6 +125,9 @@ def outer_gradient(
     if params.adjuster is not None:
         counts = (len(batch.styles), len(batch.query), len(task.objective.style_layers))
         scheduled = scheduled._replace(alpha=draw_alpha(schedule, step, counts, first_style))
+    if task.style_noise is not None:
+        keys = draw_style_keys(schedule, step, len(batch.styles), first_style)
+        scheduled = scheduled._replace(style_keys=keys)
     if averages is not None:
         scheduled = scheduled._replace(factors=moving_averages.factors(averages))
 

@@ -49,6 +49,8 @@ class Scheduled(NamedTuple):
       alpha: (2, S, B, L), weights of the style layers for each style and content, of the support
         and of the query; None for 1.
       factors: of the layers' losses, see `moving_averages.factors`; None for 1.
+      style_keys: (2, S) keys of the noise on the parameters of each style, for the support and for
+        the query; None for no such noise.
     """
 
     style_factor: jax.Array | float = 1.0
@@ -57,6 +59,7 @@ class Scheduled(NamedTuple):
     key: jax.Array | None = None
     alpha: jax.Array | None = None
     factors: Averages | None = None
+    style_keys: jax.Array | None = None
 
 
 ALWAYS = Scheduled()  # the full style weight, all inner steps, the last loss, nothing random
@@ -122,6 +125,22 @@ def draw_alpha(
 
     def draw(style: jax.Array) -> jax.Array:
         return jax.random.uniform(jax.random.fold_in(key, style), (2, contents, layers))
+
+    return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles, dtype=jnp.int32))
+
+
+def draw_style_keys(
+    schedule: Schedule, step: jax.Array, styles: int, first_style: jax.Array | int = 0
+) -> jax.Array:
+    """Keys of the noise on the parameters of each style at outer step `step`: (2, S).
+
+    Arguments are those of `draw_alpha`; support and query have other keys.
+    """
+    # apart from the other draws
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 3), step)
+
+    def draw(style: jax.Array) -> jax.Array:
+        return jax.random.split(jax.random.fold_in(key, style))
 
     return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles, dtype=jnp.int32))
 

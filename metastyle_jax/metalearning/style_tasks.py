@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from metastyle_jax.losses import moving_averages, perceptual
 from metastyle_jax.metalearning import subsets
 from metastyle_jax.metalearning.structures import Batch
-from metastyle_jax.networks import adjuster, input_noise, stylization_network
+from metastyle_jax.networks import adjuster, input_noise, style_noise, stylization_network
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
 
@@ -31,6 +31,8 @@ class StyleTask:
       noise: standard deviation of the input noise, see `input_noise.add_noise`; None for none.
       dtype, rewrite: of the stylization network, see `stylization_network.stylize`; static.
       predictor_network: what the predictor of styles sees them with; None for `network`.
+      style_noise: standard deviation of the noise on the parameters of the styles, see
+        `networks.style_noise`; None for none.
     """
 
     objective: perceptual.Objective
@@ -39,6 +41,7 @@ class StyleTask:
     dtype: str | None = flax.struct.field(pytree_node=False, default=None)
     rewrite: bool = flax.struct.field(pytree_node=False, default=True)
     predictor_network: FeatureNetwork | None = None
+    style_noise: jax.Array | float | None = None
 
     @property
     def random(self) -> bool:
@@ -58,6 +61,7 @@ class TaskData:
       key: for a style loss that is random; None otherwise.
       alpha: (S, B, L) weights of the style layers, for each style and content; None for 1.
       factors: of the layers' losses, see `moving_averages.factors`; None for 1.
+      style_keys: (S,) keys of the noise on the parameters of each style; None for no such noise.
     """
 
     task: StyleTask
@@ -67,6 +71,7 @@ class TaskData:
     key: jax.Array | None = None
     alpha: jax.Array | None = None
     factors: moving_averages.Averages | None = None
+    style_keys: jax.Array | None = None
 
 
 def content_data(
@@ -139,6 +144,8 @@ def stylization_loss(
     rows = stylization_network.repeat_style(style, b)
     if lambda_params is not None:
         rows = adjuster.adjust(adjuster.repeat(lambda_params, b), alpha, rows)
+    if task.style_noise is not None and data.style_keys is not None:
+        rows = style_noise.add_to_samples(data.style_keys, rows, task.style_noise)
     outputs = stylization_network.stylize(
         weights,
         rows,

@@ -27,3 +27,16 @@ def add_noise(key: jax.Array, style: Style, deviation: jax.Array | float) -> Sty
         for key, leaf in zip(keys, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, noisy)
+
+
+def add_to_samples(keys: jax.Array, rows: Style, deviation: jax.Array | float) -> Style:
+    """Styles with other noise for each sample, leaves (S * B, C), styles slowest.
+
+    Args:
+      keys: (S,), for the samples of each style, so that these do not depend on the other styles.
+      rows: of S styles and B contents.
+      deviation: see `add_noise`.
+    """
+    styles = jax.tree.map(lambda leaf: leaf.reshape(len(keys), -1, leaf.shape[-1]), rows)
+    noisy = jax.vmap(add_noise, in_axes=(0, 0, None))(keys, styles, deviation)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), noisy)

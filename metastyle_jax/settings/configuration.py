@@ -69,6 +69,11 @@ def _check_adjustable(config: Settings) -> None:
             "config.model.adjuster moves the style, and each style of a step by other weights: use "
             "config.inner.subset='norm' or 'sliders'"
         )
+    if config.model.style_noise and not subsets.folds(config.inner.subset):
+        raise UserError(
+            "config.model.style_noise moves each style of a step by other numbers: use "
+            "config.inner.subset='norm' or 'sliders'"
+        )
     if config.objective.average_decay == 1:
         raise UserError(
             "config.objective.average_decay=1 would never learn an average: use 0.99, or 0 for none"

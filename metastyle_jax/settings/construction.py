@@ -65,6 +65,7 @@ def make_task(
         predictor_network=predictor_network,
         noise=config.data.noise or None,
         dtype=dtype_of(config.model.dtype),
+        style_noise=config.model.style_noise or None,
     )
 
 

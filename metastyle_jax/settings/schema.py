@@ -111,6 +111,12 @@ class Model:
         "last layer",
         FRACTION,
     )
+    style_noise: float = _setting(
+        0.0,
+        "standard deviation of noise on the parameters of the style, other for each sample of an "
+        "outer step; scales are about 1; 0 disables it",
+        _at_least(0),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
