@@ -33,7 +33,6 @@ SETTINGS = {
     "objective.normalize": False,
     "objective.average_decay": 0.9,
 }
-ALPHA_AND_NOISE = "random weights and content noise"
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_rows_are_those_of_what_the_stylizer_draws(folder):
         drawing_variations.PLAIN,
         "random weights",
         "content noise",
-        ALPHA_AND_NOISE,
+        "both",
         "parameter noise, 0.1",
         "parameter noise, 0.3",
     ]
@@ -96,7 +95,7 @@ def test_rows_are_those_of_what_the_stylizer_draws(folder):
     for name, content_noise, at_one in (
         ("random weights", False, False),
         ("content noise", True, True),
-        (ALPHA_AND_NOISE, True, False),
+        ("both", True, False),
     ):
         drawn = []
         for each in variations.draw(model, 3, content_noise=content_noise):
@@ -130,7 +129,7 @@ def test_a_table_a_csv_and_a_sheet(folder):
     assert "Means over 2 contents" in text
     assert f"diversity of {WHEN_DRAWING} at equal style loss" in text
     assert f"diversity of {IN_TRAINING} at equal style loss" in text
-    assert "| parameter noise in training, too, 0.3 |" in text
+    assert "| noisy training, 0.3 |" in text
     with Image.open(folder / "out" / "diversity_sheet.png") as sheet:
         assert sheet.width > 3 * 32 and sheet.height > 9 * 32
 
@@ -225,12 +224,14 @@ def test_the_report_interpolates_and_says_what_is_out_of_reach(tmp_path):
             row("plain", WHEN_DRAWING, 0.0, 1.0),
             row("near", "", 0.7, 1.5),
             row("far", "", 0.8, 3.0),
+            row("better", "", 0.6, 0.9),
             row("much", WHEN_DRAWING, 0.5, 2.0),
         ],
     )
     lines = Path(tmp_path / "diversity.md").read_text().splitlines()
     assert "| near | 0.7 | 1.5 | 1 | 0.25 |" in lines
-    assert "| far | 0.8 | 3 | 1 | out of reach |" in lines
+    assert "| far | 0.8 | 3 | 1 | out of reach (lower loss) |" in lines
+    assert "| better | 0.6 | 0.9 | 1 | out of reach (higher loss) |" in lines
     assert "| much | 0.5 | 2 | 1 |  |" in lines
 
 

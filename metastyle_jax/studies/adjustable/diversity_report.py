@@ -14,7 +14,7 @@ from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.studies.adjustable.drawing_variations import Method
 
 STYLE = "style {}"  # key of the loss of a style layer, as `judging.measure` has it
-OUT_OF_REACH = "out of reach"
+OUT_OF_REACH = "out of reach ({} loss)"  # of a baseline whose loss is always "higher", "lower"
 _EQUAL = "equal: {}"  # key of the diversity of a baseline at equal style loss
 
 
@@ -80,6 +80,13 @@ def at_equal_loss(points: Sequence[tuple[float, float]], style: float) -> float 
     return None
 
 
+def _at_equal_loss_or_why_not(points: Sequence[tuple[float, float]], style: float) -> float | str:
+    equal = at_equal_loss(points, style)
+    if equal is not None:
+        return equal
+    return OUT_OF_REACH.format("higher" if style < points[0][0] else "lower")
+
+
 def write(out: Path, rows: Sequence[Row]) -> None:
     """Write `diversity.csv` and `diversity.md`, of the rows of `summarize`."""
     write_csv(out / "diversity.csv", rows)
@@ -90,8 +97,7 @@ def write(out: Path, rows: Sequence[Row]) -> None:
         points = [(row["style"], row["diversity"]) for row in table if row["baseline"] == name]
         for row in table:
             if not row["baseline"]:
-                equal = at_equal_loss(points, row["style"])
-                row[_EQUAL.format(name)] = OUT_OF_REACH if equal is None else equal
+                row[_EQUAL.format(name)] = _at_equal_loss_or_why_not(points, row["style"])
     columns = {
         "method": "variation",
         "diversity": "diversity",
@@ -104,9 +110,10 @@ def write(out: Path, rows: Sequence[Row]) -> None:
         "# Diversity of random variations\n\n"
         f"Means over {contents} contents. Diversity: mean LPIPS over all pairs of variations. "
         "Losses: of the training's objective at weights of 1, as multiples of those of the plain "
-        "drawing. The number after a baseline is the standard deviation of the noise on the "
-        f'parameters of the style. "{OUT_OF_REACH}": no deviation between those measured has this '
-        "style loss.\n\n"
+        "drawing. Parameter noise: on the parameters of the style when drawing, with its "
+        "standard deviation; noisy training: the same, of a network that was trained with such "
+        "noise. Out of reach: the style loss of the baseline is higher, or lower, at all "
+        "deviations up to the largest one.\n\n"
         f"{markdown_table(table, columns)}\n![first variations](diversity_sheet.png)\n"
     )
     with atomic_path(out / "diversity.md") as temporary:

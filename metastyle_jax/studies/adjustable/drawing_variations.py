@@ -14,7 +14,7 @@ from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import DEFAULT, Stylizer
 
 WHEN_DRAWING = "parameter noise"
-IN_TRAINING = "parameter noise in training, too"
+IN_TRAINING = "noisy training"  # and noise when drawing
 BASELINES = (WHEN_DRAWING, IN_TRAINING)
 PLAIN = "no variation"
 
@@ -45,7 +45,7 @@ def ours(stylizer: Stylizer, count: int, seed: int) -> list[Method]:
     cases = {
         "random weights": (False, {}),
         "content noise": (True, dict.fromkeys(layers, 1.0)),
-        "random weights and content noise": (True, {}),
+        "both": (True, {}),
     }
     methods = []
     for name, (content_noise, alpha) in cases.items():
