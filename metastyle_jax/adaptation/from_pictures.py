@@ -55,7 +55,7 @@ def adapt(
       contents: pictures to train on: a folder (searched recursively), a file, a pattern
         ("photos/*.jpg"), "tfds:NAME:SPLIT", "procedural:COUNT"; a list of files, Pillow images or
         arrays; an array (N, H, W, 3). None takes the four embedded samples.
-      init: where to start: a stylizer, or what `load` takes.
+      init: where to start: a stylizer, or what `load` takes; "adjustable" for sliders.
       start: the style to start from: "neutral", that of `init`; "predicted", what the predictor of
         `init` sees in the style image; "" for predicted where `init` has a predictor.
       features: feature network of the loss, such as "vgg16"; None for the one of the training, or
@@ -64,8 +64,9 @@ def adapt(
       progress: called after each step with its number (from 1) and its losses, `{"loss", "content",
         "style"}`.
       options: any of `service.Options`: `steps=100`, `learning_rate=0.01` (0.0003 for "all"),
-        `parameters="norm"` (or "all"), `size=256` (side of the training crops in pixels),
-        `batch=1` (contents per step), `seed=0` (of the order and crops of the contents).
+        `parameters="norm"` (or "all"; or "sliders", which has to start with some), `size=256` (side
+        of the training crops in pixels), `batch=1` (contents per step), `seed=0` (of the order and
+        crops of the contents).
 
     Returns:
       The stylizer. `Stylizer.save` writes it to a file.

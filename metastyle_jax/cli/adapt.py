@@ -61,7 +61,7 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     style = adapt_input.read_style(style_path, args.style_size)
     contents = adapt_input.find_contents(args, out)
     inputs = [style_path, *contents]
-    if args.init != initialization.EMBEDDED:
+    if args.init not in initialization.SHIPPED:
         inputs.append(Path(args.init))
     overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
     start = _start(args, initialization.load(args.init), style)

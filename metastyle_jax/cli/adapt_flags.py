@@ -49,9 +49,8 @@ def _add_files(add: Callable[..., Any]) -> None:
     add("--out", type=Path, default=Path("out"), help="folder for everything written")
     add(
         "--init",
-        default=initialization.EMBEDDED,
-        help="where to start: embedded, a workdir of metastyle train (or WORKDIR@STEP), or a "
-        "params.safetensors",
+        help="where to start: embedded (the default), adjustable (with sliders, the default of "
+        "--adjustable), a workdir of metastyle train (or WORKDIR@STEP), or a params.safetensors",
     )
     add(
         "--start",
@@ -87,8 +86,8 @@ def _add_numbers(add: Callable[..., Any]) -> None:
     add(
         "--adjustable",
         action="store_true",
-        help="adapt sliders too: the style then moves with the weight of each style layer, see "
-        "stylize --alpha; --init must have an adjuster",
+        help="adapt sliders too: weights of the style layers that can be chosen when drawing, see "
+        "stylize --alpha",
     )
     add("--batch", type=int, default=1, help="contents per step")
     add("--size", type=int, default=256, help="side of the training crops, pixels")
@@ -111,13 +110,15 @@ def _add_numbers(add: Callable[..., Any]) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check the flags; fill in what is adapted and the learning rate.
+    """Check the flags; fill in where it starts, what is adapted, and the learning rate.
 
     Raises:
       UserError: a number out of its range, or flags that exclude each other.
     """
     if args.adjustable and args.parameters is not None:
         raise UserError("--adjustable and --parameters both say what is adapted: give one")
+    if args.init is None:
+        args.init = initialization.SHIPPED[args.adjustable]
     args.parameters = subsets.SLIDERS if args.adjustable else args.parameters or "norm"
     if args.learning_rate is None:
         args.learning_rate = service.DEFAULT_RATES[args.parameters]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, cast
 
 import flax.struct
@@ -133,7 +134,8 @@ def outer_gradient(
 
     def loss_fn(params: MetaParameters):
         # not the gradients alone: what stays needs none, and the compiler leaves them out
-        params = params.replace(**subsets.freeze(params.parts(), schedule.subset))
+        parts = subsets.freeze(params.parts(), schedule.subset)
+        params = dataclasses.replace(params, **parts)
         optimizer = loop.optimizer(step, params.inner_rates)
         return outer_loss.meta_loss(params, batch, task, loop, optimizer, scheduled)
 

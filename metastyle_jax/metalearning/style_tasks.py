@@ -143,6 +143,8 @@ def stylization_loss(
     alpha = None if data.alpha is None else data.alpha.reshape(s * b, -1)
     rows = stylization_network.repeat_style(style, b)
     if lambda_params is not None:
+        if alpha is None:
+            raise ValueError("an adjuster needs weights of the style layers: give alpha")
         rows = adjuster.adjust(adjuster.repeat(lambda_params, b), alpha, rows)
     if task.style_noise is not None and data.style_keys is not None:
         rows = style_noise.add_to_samples(data.style_keys, rows, task.style_noise)

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from metastyle_jax.networks import predictor
-from metastyle_jax.networks.predictor import OUTPUT_SCALE, Params, Style
+from metastyle_jax.networks.predictor import OUTPUT_SCALE, Params
+from metastyle_jax.networks.stylization_network import Style
 
 _HIDDEN = "hidden{}"
 _CODE = "code"

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.networks.stylization_network import Style
 
 Params = dict[str, Any]
-Style = Mapping[str, Mapping[str, jax.Array]]
 
 # within the logarithm: a channel may be dead on an image
 EPSILON = 1e-3

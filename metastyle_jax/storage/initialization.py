@@ -1,4 +1,4 @@
-"""Initializations: a checkpoint, a parameter file, or the embedded initialization."""
+"""Initializations: a checkpoint, a parameter file, or one that ships with the package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from metastyle_jax.storage import style_file
 from metastyle_jax.storage.digest import tree_digest
 
 EMBEDDED = "embedded"
+ADJUSTABLE = "adjustable"  # the embedded one with sliders
+SHIPPED = (EMBEDDED, ADJUSTABLE)
+_SLIDERS = "sliders.safetensors"  # of the assets: a style file with an adjuster
 
 
 class Initialization(NamedTuple):
@@ -42,17 +45,19 @@ def load(spec: str = EMBEDDED) -> Initialization:
     """Load an initialization.
 
     Args:
-      spec: "embedded", a workdir or checkpoint folder of train.py (its newest checkpoint, or with
-        @STEP behind it that of the step), or a `params.safetensors`.
+      spec: "embedded"; "adjustable", the same network with sliders; a workdir or checkpoint folder
+        of train.py (its newest checkpoint, or with @STEP behind it that of the step); or a
+        `params.safetensors`.
 
     Raises:
       UserError: it does not exist, is damaged, or is another kind of file; that step has no
         checkpoint.
     """
-    if spec == EMBEDDED:
+    if spec in SHIPPED:
         with importlib.resources.as_file(_assets() / "init.safetensors") as path:
             params, metadata = style_file.load_params(path)
-        return _make(params, metadata["settings"], EMBEDDED)
+        embedded = _make(params, metadata["settings"], EMBEDDED)
+        return embedded if spec == EMBEDDED else _with_sliders(embedded)
     workdir, step = _parse(spec)
     path = Path(workdir).expanduser()
     if path.is_dir():
@@ -69,6 +74,20 @@ def load(spec: str = EMBEDDED) -> Initialization:
     raise UserError(
         f"there is no initialization {spec}: give a workdir of train.py, a params.safetensors, or "
         "leave --init out for the embedded one"
+    )
+
+
+def _with_sliders(embedded: Initialization) -> Initialization:
+    with importlib.resources.as_file(_assets() / _SLIDERS) as path:
+        style, metadata = style_file.load_style(
+            path, weights_digest=embedded.digest, weights_name=embedded.name
+        )
+        adjuster = style_file.load_adjuster(path)
+    return embedded._replace(
+        params={**embedded.params, "style": style},
+        settings=metadata["settings"],
+        name=ADJUSTABLE,
+        adjuster=adjuster,
     )
 
 

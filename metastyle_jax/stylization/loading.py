@@ -20,8 +20,9 @@ def load(spec: str | os.PathLike[str], *, init: str | None = None) -> Stylizer:
     """Load a stylizer.
 
     Args:
-      spec: "pack:NAME" (see `metastyle packs`); "embedded"; a style file or a parameter file; or a
-        workdir of `metastyle train`: its newest checkpoint, or that of a step with @STEP.
+      spec: "pack:NAME" (see `metastyle packs`); "embedded" or "adjustable"; a style file or a
+        parameter file; or a workdir of `metastyle train`: its newest checkpoint, or that of a step
+        with @STEP.
       init: the weights that a style belongs to, a spec of `initialization.load`; by default those
         that it was adapted from.
 
@@ -49,7 +50,7 @@ def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initializa
     if name.startswith(style_packs.PREFIX):
         return None
     path = Path(name).expanduser()
-    if name != initialization.EMBEDDED and path.is_file():
+    if name not in initialization.SHIPPED and path.is_file():
         if style_file.format_of(path) == style_file.STYLE_FORMAT:
             return None
     elif path.suffix == ".safetensors":

@@ -88,7 +88,7 @@ def run(study: SliderStudy, out: Path) -> None:
         (layer, others): records.measure(
             f"{layer}, others {others:g}",
             functools.partial(
-                _sweep, study.weights, stylizer, judge, contents, style, (layer, others)
+                sweep, study.weights, stylizer, judge, contents, style, (layer, others)
             ),
         )
         for layer in layers
@@ -99,7 +99,7 @@ def run(study: SliderStudy, out: Path) -> None:
     _LOG.info(f"wrote {out / 'sliders.md'}")
 
 
-def _sweep(
+def sweep(
     count: int,
     stylizer: Stylizer,
     judge: Judge,
@@ -138,7 +138,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def summary(rows: list[Row]) -> Row:
-    """What a sweep says, of the rows of `_sweep`.
+    """What a sweep says, of the rows of `sweep`.
 
     Returns:
       "spearman" of the weights and the median losses; "falling", the share of contents whose loss
