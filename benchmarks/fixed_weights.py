@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.data import resizing
@@ -98,7 +99,7 @@ def report(
     distance = functools.partial(lpips.distance, lpips.load("alexnet"))
     moved = [sliders.at(dict(zip(LAYERS, alpha, strict=True))) for alpha in alphas]
     drawn = {
-        kind: [np.stack([each.draw(content) for content in contents]) for each in stylizers]
+        kind: [np.asarray(each(jnp.asarray(contents))) for each in stylizers]
         for kind, stylizers in (("sliders", moved), ("fixed", fixed))
     }
     lines = [

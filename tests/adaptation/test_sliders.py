@@ -135,3 +135,22 @@ def test_the_command_writes_a_sheet_of_the_sliders(file, tmp_path, capsys):
     np.testing.assert_array_equal(drawn, expected)
     with pytest.raises(UserError, match="--adjustable and --parameters both say what is adapted"):
         commands.main(["adapt", "--adjustable", "--parameters=all", *arguments])
+
+
+def test_the_shipped_sliders_are_of_the_embedded_network(tmp_path):
+    plain, adjustable = map(initialization.load, initialization.SHIPPED)
+    assert adjustable.digest == plain.digest and adjustable.name == initialization.ADJUSTABLE
+    for part, leaf in jax.tree.leaves_with_path(adjustable.params):
+        np.testing.assert_array_equal(leaf, plain.params[part[0].key][part[1].key][part[2].key])
+    assert plain.adjuster is None and adjuster.inputs(adjustable.adjuster) == 4
+    # what is adapted from it is loaded again by its name
+    stylizer = ms.load(initialization.ADJUSTABLE)
+    stylizer.save(tmp_path / "style.safetensors")
+    assert (tmp_path / "style.safetensors").stat().st_size < 200_000
+    again = ms.load(tmp_path / "style.safetensors")
+    assert again.record.weights_name == initialization.ADJUSTABLE
+    weights = {"relu3_1": 0.2}
+    np.testing.assert_array_equal(
+        again.at(weights).params["style"]["conv1_norm"]["scale"],
+        stylizer.at(weights).params["style"]["conv1_norm"]["scale"],
+    )

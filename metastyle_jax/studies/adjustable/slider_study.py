@@ -11,6 +11,7 @@ import functools
 import logging
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.data import resizing
@@ -113,8 +114,8 @@ def sweep(
     rows = []
     for weight in np.linspace(0, 1, count):
         alpha = dict.fromkeys(stylizer.sliders.layers, others) | {layer: float(weight)}
-        plain = stylizer.at(alpha)
-        drawn = np.stack([plain.draw(content) for content in contents])
+        # in one piece: for small pictures several times as fast as tiles
+        drawn = np.asarray(stylizer.at(alpha)(jnp.asarray(contents)))
         losses = judging.measure(judge, drawn, contents, style)[f"style {layer}"]
         rows.append({"weight": float(weight), "losses": [float(loss) for loss in losses]})
     return rows
