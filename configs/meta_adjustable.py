@@ -19,7 +19,7 @@ the style, and the start has been trained, so that their sizes no longer drift. 
 each layer's share of the loss is about half of the content's. They are constants of the inner loop
 and of an adaptation; nothing has to be kept of it for each style.
 
-The shipped metastyle_jax/assets/sliders.safetensors is step 1,269, of which the first 348 had a rate
+The shipped metastyle_jax/assets/sliders.safetensors is step 1,269; the first 348 had a rate
 of 1e-3; one CPU core, 0.6 steps/s. It was written by
 
     python scripts/export_sliders.py runs/meta_adjustable metastyle_jax/assets/sliders.safetensors

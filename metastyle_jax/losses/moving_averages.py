@@ -69,14 +69,11 @@ def emphasis(
       alpha: (N, L) weights of the style layers, for each sample; None for 1. That of the content
         is 1.
     """
-    if factors is None:
-        if alpha is None:
-            return None
-        factors = jax.tree.map(jnp.ones_like, init(objective))
     if alpha is None:
         return factors
+    chosen = jax.tree.map(jnp.ones_like, init(objective)) if factors is None else factors
     style = {
-        layer: factors["style"][layer] * alpha[:, index]
+        layer: chosen["style"][layer] * alpha[:, index]
         for index, layer in enumerate(objective.style_layers)
     }
-    return {"content": factors["content"], "style": style}
+    return {"content": chosen["content"], "style": style}
