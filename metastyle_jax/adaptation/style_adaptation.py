@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 
+from metastyle_jax.adaptation import alpha_draws
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import style_tasks, subsets
@@ -80,7 +81,7 @@ def adapt(
 
     Args:
       params: where to start. With an "adjuster", see `networks.adjuster`, the weights of the style
-        layers are drawn anew for each content, from 0 to 1.
+        layers are drawn, see `alpha_draws`.
       style_image: (H, W, 3) in [0, 1], of any size; its own resolution decides the scale of the
         textures.
       contents: batches (B, H, W, 3) in [0, 1] to train on, all of one shape.
@@ -103,6 +104,7 @@ def adapt(
         style_targets=targets,
         task=_task(settings.objective, network, settings.noise, settings.dtype),
     )
+    repeats = alpha_draws.PAIR if "adjuster" in params else 1
     batch = next(contents)
     start = time.perf_counter()
     # the result is thrown away: this compiles, unless an earlier adaptation has
@@ -114,7 +116,7 @@ def adapt(
     for step in range(1, settings.steps + 1):
         fast, opt_state, metrics = take_step(fast, opt_state, batch, np.int32(step))
         stop = stopping() or step == settings.steps
-        if not stop:
+        if not stop and step % repeats == 0:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
         on_step(step, subsets.join(fast, slow), history[-1], time.perf_counter() - start)
@@ -194,14 +196,13 @@ def adaptation_step(
     `step`, () int32, decides what the input noise and a random style loss draw.
     """
     data = _data(contents, style_targets, task, step)
-    if "adjuster" in slow or "adjuster" in fast:
-        shape = (1, len(contents), len(task.objective.style_layers))
-        # apart from what `_data` draws
-        key = jax.random.fold_in(jax.random.key(1), step)
-        data = dataclasses.replace(data, alpha=jax.random.uniform(key, shape))
+    if "adjuster" in fast or "adjuster" in slow:
+        alpha = alpha_draws.draw(step, len(contents), len(task.objective.style_layers))
+        data = dataclasses.replace(data, alpha=alpha)
     gradient, metrics = jax.grad(style_tasks.inner_loss, has_aux=True)(fast, slow, data)
     updates, opt_state = _ADAM.update(gradient, opt_state, fast)
     updates = stylization_network.scale_last_layer(updates, stylization_network.LAST_LAYER_RATE)
+    updates = alpha_draws.scale_last_kernel(updates)
     fast = jax.tree.map(lambda leaf, update: leaf - learning_rate * update, fast, updates)
     shown = {name: metrics[name][0] for name in ("loss", "content", "style")}
     return fast, opt_state, shown
