@@ -9,6 +9,7 @@ from PIL import Image
 
 import metastyle_jax as ms
 import tiny
+from metastyle_jax.adaptation import alpha_draws
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import adjuster
@@ -154,3 +155,15 @@ def test_the_shipped_sliders_are_of_the_embedded_network(tmp_path):
         again.at(weights).params["style"]["conv1_norm"]["scale"],
         stylizer.at(weights).params["style"]["conv1_norm"]["scale"],
     )
+
+
+def test_two_steps_in_a_row_see_opposite_corners():
+    drawn = np.stack([alpha_draws.draw(np.int32(step), 3, 4) for step in range(1, 201)])
+    assert drawn.shape == (200, 1, 3, 4) and set(np.unique(drawn)) == {0, 1}
+    np.testing.assert_array_equal(drawn[::2] + drawn[1::2], 1)
+    corners = drawn[::2].reshape(-1, 4)
+    assert len(np.unique(corners, axis=0)) == 16
+    # each weight is as often 0 as 1, within five standard deviations, whatever the others are
+    correlation = np.corrcoef(corners.T)
+    assert np.abs(correlation - np.eye(4)).max() < 5 / np.sqrt(len(corners))
+    assert abs(corners.mean() - 0.5) < 5 * 0.5 / np.sqrt(corners.size)
