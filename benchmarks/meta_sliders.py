@@ -58,11 +58,11 @@ def main() -> None:
     ).images
     described = {name: str(value) for name, value in vars(args).items() if name != "styles"}
     records = Records(args.out / "measurements.json", described, total=len(files))
-    rows = {
-        file.stem: records.measure(file.stem, functools.partial(measure, args, file, contents))
-        for file in files
-    }
-    report(args, {name: row[0] for name, row in rows.items()})
+    rows: dict[str, Row] = {}
+    for file in files:
+        recorded = records.measure(file.stem, functools.partial(measure, args, file, contents))
+        rows[file.stem] = recorded[0]
+        report(args, rows)  # after each style, for who looks early
 
 
 def measure(args: argparse.Namespace, file: Path, contents: np.ndarray) -> list[Row]:

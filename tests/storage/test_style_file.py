@@ -174,7 +174,7 @@ def test_contents_that_are_no_style(style_path, arrays, message):
 
 def test_later_format_and_broken_metadata(style_path):
     arrays = {f"a.{part}": np.ones(1, np.float32) for part in ("scale", "bias")}
-    rewrite(style_path, arrays, format_version="2")
+    rewrite(style_path, arrays, format_version="3")
     with pytest.raises(UserError, match="update metastyle_jax"):
         load_style(style_path)
     rewrite(style_path, arrays, format_version="1", settings="{")
