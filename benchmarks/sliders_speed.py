@@ -77,7 +77,13 @@ def methods_of(plain: ms.Stylizer, picture: jax.Array) -> dict[str, Callable[[fl
     adjusted = jax.jit(adjuster.adjust)
 
     @jax.jit
-    def conditioned(params: adjuster.Params, alpha: jax.Array) -> jax.Array:
+    def conditioned(
+        weights: stylization_network.Weights,
+        params: adjuster.Params,
+        alpha: jax.Array,
+        style: stylization_network.Style,
+        picture: jax.Array,
+    ) -> jax.Array:
         return stylization_network.stylize(weights, adjuster.adjust(params, alpha, style), picture)
 
     def method(draw_at: Callable[[jax.Array], jax.Array]) -> Callable[[float], None]:
@@ -92,7 +98,7 @@ def methods_of(plain: ms.Stylizer, picture: jax.Array) -> dict[str, Callable[[fl
     for name, sizes in ADJUSTERS.items():
         params = random_adjuster(style, **sizes)
         methods[f"conditioned, {name}"] = method(
-            lambda alpha, params=params: conditioned(params, alpha)
+            lambda alpha, params=params: conditioned(weights, params, alpha, style, picture)
         )
         once = adjusted(params, np.ones((1, len(LAYERS)), np.float32), style)
     methods["style once"] = method(lambda alpha: draw(weights, once, picture))
