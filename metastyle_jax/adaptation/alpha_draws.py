@@ -2,9 +2,8 @@
 
 The style moves almost in proportion to alpha, so the two ends of each slider say most of how. Two
 steps in a row see the same contents, the second with 1 - alpha: what content and style pull at both
-ends cancels in the difference, and what is left is the work of the sliders. On the first style that
-was tried, 100 steps made all eight sweeps fall or stay (others at 0 and at 1), where uniform draws
-with new contents for each left one that rose.
+ends cancels in the difference, and what is left is the work of the sliders. Figures:
+docs/adjustable.md.
 """
 
 from __future__ import annotations
