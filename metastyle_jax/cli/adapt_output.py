@@ -109,15 +109,20 @@ def write_sheet(out: Path, adapted: AdaptedTask, drawn: Sequence[tuple[Path, Pat
 
 
 def write_sliders(out: Path, adapted: AdaptedTask, content: Path) -> None:
-    """Write `sliders.png` if there are sliders: each of them at three weights, the others at 1."""
+    """Write `sliders.png` if there are sliders: all at three weights; each, the others at 0."""
     stylizer = adapted.result.stylizer
     if stylizer.sliders is None:
         return
     image = picture_files.read_content(content)
-    layers, weights = stylizer.sliders.layers, (0.0, 0.5, 1.0)
-    rows = [[stylizer(image, alpha={layer: weight}) for weight in weights] for layer in layers]
-    titles = [f"{weight:g}" for weight in weights]
-    sheet = contact_sheet(rows, column_titles=titles, row_titles=layers, cell=256)
+    layers, weights = stylizer.sliders.layers, (0.5, 1.0)
+    without = dict.fromkeys(layers, 0.0)
+    lowest = stylizer(image, alpha=without)
+    rows = [
+        [lowest, *(stylizer(image, alpha=without | dict.fromkeys(moved, w)) for w in weights)]
+        for moved in (layers, *([layer] for layer in layers))
+    ]
+    titles = [f"{weight:g}" for weight in (0, *weights)]
+    sheet = contact_sheet(rows, column_titles=titles, row_titles=["all", *layers], cell=256)
     write_png(out / SLIDERS_SHEET, sheet)
     print(
         f"sliders: metastyle stylize {out / STYLE_FILE} PICTURES --out=out --alpha="
