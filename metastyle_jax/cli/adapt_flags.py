@@ -118,7 +118,7 @@ def check(args: argparse.Namespace) -> None:
     if args.adjustable and args.parameters is not None:
         raise UserError("--adjustable and --parameters both say what is adapted: give one")
     if args.init is None:
-        args.init = initialization.SHIPPED[args.adjustable]
+        args.init = initialization.ADJUSTABLE if args.adjustable else initialization.EMBEDDED
     args.parameters = subsets.SLIDERS if args.adjustable else args.parameters or "norm"
     if args.learning_rate is None:
         args.learning_rate = service.DEFAULT_RATES[args.parameters]
