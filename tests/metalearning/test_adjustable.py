@@ -132,19 +132,25 @@ def value(params: MetaParameters, loop: InnerLoop = LOOP) -> jax.Array:
     return metrics["outer_loss"]
 
 
-def test_the_gradient_is_that_of_the_loss_with_constant_factors():
-    params, batch, task = case()
-    gradient, _ = jax.jit(
+def gradient_at(params: MetaParameters, loop: InnerLoop, chosen: Schedule = SCHEDULE):
+    """The meta-gradient at step 5, and the metrics."""
+    _, batch, task = case()
+    return jax.jit(
         lambda params: outer_step.outer_gradient(
             params,
             jnp.int32(5),
             batch,
             task,
-            loop=LOOP,
-            schedule=SCHEDULE,
+            loop=loop,
+            schedule=chosen,
             averages=averages(),
         )
     )(params)
+
+
+def test_the_gradient_is_that_of_the_loss_with_constant_factors():
+    params, _, _ = case()
+    gradient, _ = gradient_at(params, LOOP)
     compiled = jax.jit(value)
     nothing = jax.tree.map(jnp.zeros_like, params)
     for part in ("adjuster", "weights"):
@@ -163,18 +169,8 @@ SLIDERS = InnerLoop(
 
 def test_through_steps_of_the_sliders_the_averages_are_constants():
     """Each style has a last kernel of its own; factors do not follow the inner losses."""
-    params, batch, task = case()
-    gradient, metrics = jax.jit(
-        lambda params: outer_step.outer_gradient(
-            params,
-            jnp.int32(5),
-            batch,
-            task,
-            loop=SLIDERS,
-            schedule=SCHEDULE,
-            averages=averages(),
-        )
-    )(params)
+    params, _, _ = case()
+    gradient, metrics = gradient_at(params, SLIDERS)
     compiled = jax.jit(functools.partial(value, loop=SLIDERS))
     nothing = jax.tree.map(jnp.zeros_like, params)
     for part in ("adjuster", "predictor"):
@@ -210,22 +206,11 @@ def test_each_style_has_sliders_for_itself():
 
 
 def test_what_the_outer_optimizer_does_not_move_has_no_gradient():
-    params, batch, task = case()
-    gradients = [
-        jax.jit(
-            lambda params, subset=subset: outer_step.outer_gradient(
-                params,
-                jnp.int32(5),
-                batch,
-                task,
-                loop=LOOP,
-                schedule=Schedule(average_decay=DECAY, seed=3, subset=subset),
-                averages=averages(),
-            )[0]
-        )(params)
+    params, _, _ = case()
+    everything, alone = (
+        gradient_at(params, LOOP, Schedule(average_decay=DECAY, seed=3, subset=subset))[0]
         for subset in ("all", "adjuster/*")
-    ]
-    everything, alone = gradients
+    )
     np.testing.assert_allclose(flat(alone.adjuster), flat(everything.adjuster), rtol=1e-9)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(alone.replace(adjuster=None)))
     assert np.abs(flat(everything.replace(adjuster=None))).max() > 0
@@ -233,23 +218,13 @@ def test_what_the_outer_optimizer_does_not_move_has_no_gradient():
 
 @pytest.mark.slow
 def test_through_an_inner_step_the_gradient_equals_reverse_over_reverse():
-    params, batch, task = case()
+    params, _, _ = case()
 
     def gradient(estimator):
         loop = InnerLoop(
             steps=1, estimator=estimator, optimizer=lambda step, rates: optax.sgd(1e-2)
         )
-        return jax.jit(
-            lambda params: outer_step.outer_gradient(
-                params,
-                jnp.int32(5),
-                batch,
-                task,
-                loop=loop,
-                schedule=SCHEDULE,
-                averages=averages(),
-            )[0]
-        )(params)
+        return gradient_at(params, loop)[0]
 
     exact = gradient(bilevel.exact)
     assert relative_error(exact, gradient(bilevel.reverse)) < 1e-9
