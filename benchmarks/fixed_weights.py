@@ -28,10 +28,7 @@ import numpy as np
 from metastyle_jax.data import resizing
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.evaluation import evaluation_inputs, judging, lpips
-from metastyle_jax.evaluation.judging import Judge
-from metastyle_jax.features import registry
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.settings import provenance
 from metastyle_jax.stylization import loading
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -93,9 +90,7 @@ def report(
 ) -> None:
     contents = evaluation_inputs.squares(str(args.val_content), args.count, args.size).images
     style = resizing.resize_short_side(read_image(args.style), 2 * args.image_size)
-    objective = provenance.recorded_objective(sliders.record.settings)
-    network = registry.load_recorded(sliders.record.settings, objective.layers)
-    judge = Judge(objective, network)
+    judge = judging.of_training(sliders.record.settings)
     distance = functools.partial(lpips.distance, lpips.load("alexnet"))
     moved = [sliders.at(dict(zip(LAYERS, alpha, strict=True))) for alpha in alphas]
     drawn = {

@@ -10,7 +10,7 @@ The embedded network stays as it is, and so does its predictor. What is learned 
 (Lambda of Babaeizadeh & Ghiasi 2020): how a style moves with the weights of the style layers. One
 network then serves both, with sliders and without.
 
-Why so: a style is 3,200 numbers, and Lambda's last layer would be 128 times as many for each. Here
+Why so: a style is 3,200 numbers, and Lambda's last layer would be 64 times as many for each. Here
 a code of 8 units comes before it, so that a style and a last layer for it alone fit into a file of
 140 kB. These two are what an adaptation moves; the layers before the code are shared by all styles.
 

@@ -121,8 +121,9 @@ def _write(out: Path, adapted: AdaptedTask, stop: interrupts.StopRequests) -> di
     drawn = [pair for pair in zip(contents, targets, strict=True) if pair[1] in outcome.written]
     if drawn:
         adapt_output.write_sheet(out, adapted, drawn)
-        adapt_output.write_sliders(out, adapted, drawn[0][0])
     report = adapt_output.write_report(out, adapted, outcome.failures)
+    if drawn:
+        adapt_output.write_sliders(out, path, adapted, drawn[0][0])
     for warning in adapted.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(

@@ -108,8 +108,15 @@ def write_sheet(out: Path, adapted: AdaptedTask, drawn: Sequence[tuple[Path, Pat
     write_png(out / SHEET, contact_sheet(rows, column_titles=titles, cell=256))
 
 
-def write_sliders(out: Path, adapted: AdaptedTask, content: Path) -> None:
-    """Write `sliders.png` if there are sliders: all at three weights; each, the others at 0."""
+def write_sliders(out: Path, style: Path, adapted: AdaptedTask, content: Path) -> None:
+    """Write `sliders.png` if there are sliders: all at three weights; each, the others at 0.
+
+    Args:
+      out: folder.
+      style: the file that has the sliders.
+      adapted: the adaptation.
+      content: the picture that is drawn.
+    """
     stylizer = adapted.result.stylizer
     if stylizer.sliders is None:
         return
@@ -125,7 +132,7 @@ def write_sliders(out: Path, adapted: AdaptedTask, content: Path) -> None:
     sheet = contact_sheet(rows, column_titles=titles, row_titles=["all", *layers], cell=256)
     write_png(out / SLIDERS_SHEET, sheet)
     print(
-        f"sliders: metastyle stylize {out / STYLE_FILE} PICTURES --out=out --alpha="
+        f"sliders: metastyle stylize {style} PICTURES --out=out --alpha="
         f"{','.join(f'{layer}:1' for layer in layers)}; see {out / SLIDERS_SHEET}"
     )
 

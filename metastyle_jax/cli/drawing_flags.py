@@ -53,8 +53,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         metavar="LAYER:WEIGHT,...",
-        help="weights of the style layers, 0 to 1, of a network trained with "
-        "config.model.adjuster: relu2_2:1,relu3_3:0.2; 1 for a layer that is not named",
+        help="weights of the style layers, 0 to 1, of a style with sliders (adapt --adjustable): "
+        "relu2_1:1,relu3_1:0.2; 1 for a layer that is not named",
     )
     parser.add_argument(
         "--init", help="weights that the style was adapted from; default: those that it names"

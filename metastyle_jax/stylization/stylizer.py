@@ -166,7 +166,7 @@ class Stylizer:
         if self.sliders is None:
             raise UserError(
                 f"{self.record.name or 'this stylizer'} has one style and no weights of layers to "
-                "choose: leave alpha out, or train with config.model.adjuster"
+                "choose: leave alpha out, or adapt it with --adjustable"
             )
         weights = self.sliders.weights(alpha, self.record.name)
         settings = {**self.record.settings, sliders.SETTING: weights}
