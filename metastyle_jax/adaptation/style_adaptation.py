@@ -51,7 +51,8 @@ class Adaptation(NamedTuple):
     """What adaptation reached.
 
     Attributes:
-      params: as it started from; what did not move is the same.
+      params: as it started from; what did not move is the same. With sliders, a mean over the last
+        steps, see `alpha_draws.average`.
       history: one `{"loss", "content", "style"}` per step taken, measured on that step's contents
         before the step.
       seconds: of the steps, compilation not counted.
@@ -104,7 +105,8 @@ def adapt(
         style_targets=targets,
         task=_task(settings.objective, network, settings.noise, settings.dtype),
     )
-    repeats = alpha_draws.PAIR if "adjuster" in params else 1
+    has_sliders = "adjuster" in params
+    repeats = alpha_draws.PAIR if has_sliders else 1
     batch = next(contents)
     start = time.perf_counter()
     # the result is thrown away: this compiles, unless an earlier adaptation has
@@ -112,6 +114,7 @@ def adapt(
     compile_seconds = time.perf_counter() - start
     start = time.perf_counter()
     history = []
+    reached = fast
     # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
     for step in range(1, settings.steps + 1):
         fast, opt_state, metrics = take_step(fast, opt_state, batch, np.int32(step))
@@ -119,11 +122,12 @@ def adapt(
         if not stop and step % repeats == 0:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
-        on_step(step, subsets.join(fast, slow), history[-1], time.perf_counter() - start)
+        reached = alpha_draws.average(reached, fast, step) if has_sliders else fast
+        on_step(step, subsets.join(reached, slow), history[-1], time.perf_counter() - start)
         if stop:
             break
     seconds = time.perf_counter() - start
-    return Adaptation(subsets.join(fast, slow), history, seconds, compile_seconds)
+    return Adaptation(subsets.join(reached, slow), history, seconds, compile_seconds)
 
 
 @compilation.jit

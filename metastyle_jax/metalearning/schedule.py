@@ -108,7 +108,11 @@ def draw_alpha(
     counts: tuple[int, int, int],
     first_style: jax.Array | int = 0,
 ) -> jax.Array:
-    """Weights of the style layers at outer step `step`, uniform in [0, 1): (2, S, B, L).
+    """Weights of the style layers at outer step `step`, uniform in [0, 1]: (2, S, B, L).
+
+    Contents come in pairs, the second with 1 - alpha (antithetic variates): what both ends pull at
+    alike leaves the gradient of the adjuster, which is the difference. The last of an odd number
+    has no partner.
 
     Args:
       schedule: has the seed.
@@ -124,7 +128,9 @@ def draw_alpha(
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 2), step)
 
     def draw(style: jax.Array) -> jax.Array:
-        return jax.random.uniform(jax.random.fold_in(key, style), (2, contents, layers))
+        pairs = (2, -(-contents // 2), layers)
+        alpha = jax.random.uniform(jax.random.fold_in(key, style), pairs)
+        return jnp.concatenate([alpha, 1 - alpha], axis=1)[:, :contents]
 
     return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles, dtype=jnp.int32))
 

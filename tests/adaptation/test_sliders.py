@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 import metastyle_jax as ms
 import tiny
-from metastyle_jax.adaptation import alpha_draws
+from metastyle_jax.adaptation import alpha_draws, service
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import adjuster
@@ -65,6 +67,39 @@ def test_the_style_and_the_last_layer_move_and_nothing_else(file, adapted):
     assert 0 < moved.max() < 3.5e-2 and (moved > 0).mean() > 0.9
     style, before = adapted.sliders.style, start.params["style"]
     assert (style["conv1_norm"]["scale"] != before["conv1_norm"]["scale"]).all()
+
+
+def test_a_mean_over_the_last_steps_is_reached(file):
+    """The weight of step t is proportional to t (t + 1) (t + 2) (t + 3), by induction."""
+    positions = np.random.default_rng(0).normal(size=(100, 3))
+    mean = positions[0] + 7  # not read
+    for step, position in enumerate(positions, 1):
+        mean = alpha_draws.average({"style": mean}, {"style": position}, step)["style"]
+        weights = [math.comb(number + 3, 4) for number in range(1, step + 1)]
+        np.testing.assert_allclose(mean, np.average(positions[:step], axis=0, weights=weights))
+    # so the last fifth has two thirds of the weight
+    assert 0.6 < sum(weights[80:]) / sum(weights) < 0.7
+
+
+def test_an_adaptation_shows_and_returns_the_mean(file):
+    reached = []
+
+    def kernel(stylizer):
+        return np.asarray(stylizer.sliders.adjuster[adjuster.OUTPUT]["kernel"])
+
+    start = service.start_from(ms.load(file))
+    result = service.adapt(
+        start,
+        picture(),
+        [picture(2)],
+        service.Options(steps=2, parameters="sliders", size=32),
+        on_step=lambda step, stylizer, metrics, seconds: reached.append(kernel(stylizer)),
+    )
+    np.testing.assert_array_equal(kernel(result.stylizer), reached[1])
+    first, second = (each - kernel(start.stylizer) for each in reached)
+    # 5/6 of the second step, which Adam makes as long as its rate of 0.005 at most
+    assert np.abs(second - first).max() < 1.01 * 5 / 6 * 0.005
+    assert 0.004 < np.abs(first).max() < 0.00501
 
 
 def test_a_file_of_a_style_has_all_that_sliders_need(adapted, tmp_path):
