@@ -35,6 +35,10 @@ class PartialFailure(UserError):
     exit_code = EXIT_PARTIAL_FAILURE
 
 
+class ProcessError(UserError):
+    """An error of one of several processes, which ends at once: the others shall miss it soon."""
+
+
 def check_failures(failures: Sequence[str], done: int, verb: str) -> None:
     """Raise the summary of failures at the end of a command that continued after them.
 
@@ -76,6 +80,8 @@ def exit_cleanly() -> Iterator[None]:
         sys.stdout.flush()  # an error must show here, not in the interpreter's teardown
     except UserError as error:
         _say(f"error: {error}")
+        if isinstance(error, ProcessError):
+            _end_process(error.exit_code)  # the teardown would wait for the others
         raise SystemExit(error.exit_code) from None
     except (RuntimeError, AssertionError) as error:
         if (reason := _backend_problem(error)) is None:

@@ -24,7 +24,8 @@ def main(argv: Sequence[str]) -> None:
     """
     args = parse(argv)
     terminal.show_log()
-    if "jax" in sys.modules:  # the commands that do not compute do not import it
+    # the commands that do not compute do not import it; training meets other processes first
+    if "jax" in sys.modules and not getattr(args, "meets_others", False):
         from metastyle_jax.runtime import compilation_cache
 
         compilation_cache.enable()

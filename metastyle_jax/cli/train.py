@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.runtime import compilation_cache, processes
 from metastyle_jax.settings import schema
 from metastyle_jax.training import meta_training
 
@@ -23,6 +25,14 @@ def add_parser(commands: Any) -> None:
         default=False,
         help="continue from the newest checkpoint in --workdir",
     )
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, where JAX does not know the others (it does on TPU, Slurm, Open MPI)",
+    )
+    parser.add_argument("--processes", type=int, help="that train together; with --coordinator")
+    parser.add_argument("--process-id", type=int, help="of this one, from 0; with --coordinator")
+    parser.set_defaults(meets_others=True)
     parser.epilog = _settings_help()
 
 
@@ -34,7 +44,12 @@ def run(args: argparse.Namespace) -> None:
     """
     config = configuration_flags.parse_config(args.settings)
     configuration_flags.require("--workdir", args.workdir, "runs/NAME")
-    meta_training.train(config, args.workdir, resume=args.resume)
+    launch = processes.Launch(args.coordinator, args.processes, args.process_id)
+    with processes.joined(launch):
+        compilation_cache.enable()
+        if not processes.is_main():
+            logging.getLogger("metastyle_jax").setLevel(logging.WARNING)
+        meta_training.train(config, args.workdir, resume=args.resume)
 
 
 def _settings_help() -> str:

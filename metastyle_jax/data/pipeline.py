@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 import grain
 import numpy as np
@@ -77,6 +77,7 @@ def batches(
     *,
     styles: int,
     contents: int,
+    share: tuple[int, int] | None = None,
     content_crop: Crop,
     style_crop: Crop,
     order: Order,
@@ -92,6 +93,8 @@ def batches(
       style_source: where styles come from.
       styles: S, styles per batch.
       contents: B, contents in the support set and in the query set each.
+      share: (first, count), the styles of each batch that are read; None for all. The others of a
+        batch are the same whoever reads them.
       content_crop, style_crop: how each kind is cut.
       order: seed and first batch.
       reading: threads and prefetching.
@@ -111,6 +114,7 @@ def batches(
         style_source,
         style_crop,
         count=styles,
+        share=share,
         order=order,
         stream=STREAMS.index("styles"),
         reading=reading,
@@ -137,6 +141,7 @@ def crops(
     order: Order,
     stream: int = 0,
     views: int = 1,
+    share: tuple[int, int] | None = None,
     reading: Reading = DEFAULT_READING,
 ) -> Iterator[np.ndarray]:
     """One endless stream of batches of random crops.
@@ -148,10 +153,12 @@ def crops(
       order: seed and first batch.
       stream: streams of one seed with different numbers, 0 to 2, are independent.
       views: V, crops of each image, drawn independently.
+      share: (first, count), the images of each batch that are read; None for all.
       reading: threads and prefetching.
 
     Yields:
-      (N * V, H, W, 3) float32 in [0, 1]; the crops of one image follow one another.
+      (N * V, H, W, 3) float32 in [0, 1], or less with a share; the crops of one image follow one
+      another.
     """
     order_seeds, crop_seeds = _stream_seeds(order.seed)
     read_options = grain.ReadOptions(
@@ -164,10 +171,22 @@ def crops(
         # not endless: with batches of one Grain rounds that length to one too large for len()
         .repeat(ELEMENTS // len(source))
         .random_map(_augmentation(crop, views), seed=crop_seeds[stream])
-        .batch(count, batch_fn=np.concatenate)
     )
+    if share is not None and share != (0, count):
+        dataset, count = _share(dataset, count, *share), share[1]
+    batched = dataset.batch(count, batch_fn=np.concatenate)
     # Slicing keeps the absolute index, from which order and crops are derived.
-    return iter(dataset[order.start_step :].to_iter_dataset(read_options))
+    return iter(batched[order.start_step :].to_iter_dataset(read_options))
+
+
+def _share(dataset: grain.MapDataset, count: int, first: int, share: int) -> grain.MapDataset:
+    """The elements from `first` on, `share` of them, of every `count`."""
+
+    def element(number: int) -> np.ndarray:
+        batch, row = divmod(number, share)
+        return cast(np.ndarray, dataset[batch * count + first + row])
+
+    return grain.MapDataset.range(len(dataset) // count * share).map(element)
 
 
 _Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]

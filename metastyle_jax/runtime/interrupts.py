@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.runtime import sharding
 from metastyle_jax.storage import checkpoint
 
 _LOG = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class FiniteWatch:
         self._advise, self._look = advise, look
         self._pending: list[tuple[int, dict[str, jax.Array]]] = []
         self._last: dict[str, float] = {}
+        self._votes = 0.0
 
     def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Take the metrics of a step that may still be running; check the one before it."""
@@ -54,9 +56,14 @@ class FiniteWatch:
             self._check()
         return self._last
 
+    def asked_to_stop(self) -> bool:
+        """Whether any process asked to stop, as of the last step that was checked."""
+        return self._votes > 0
+
     def _check(self) -> None:
         step, metrics = self._pending.pop(0)
         self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._votes = self._last.pop(sharding.STOP_VOTES, 0.0)
         # in the order in which a step computes them, so that the first one is the cause
         order = ("inner_loss", "inner_gradient", "outer_content", "outer_style", "outer_loss", "")
         for prefix in order:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from metastyle_jax.runtime import processes
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.storage.checkpoint import Checkpoints
@@ -44,13 +45,13 @@ class Session:
     """What a session writes to, and what ends it.
 
     Attributes:
-      log: gets metrics.
+      log: gets metrics; None for processes that do not write.
       checkpoints: get the state.
       watch: refuses metrics that are not finite.
       stop: asked after each step.
     """
 
-    log: RunLog
+    log: RunLog | None
     checkpoints: Checkpoints
     watch: FiniteWatch
     stop: StopRequests
@@ -63,7 +64,7 @@ def run_steps(
     session: Session,
     after_step: Callable[[int, State], Any] = lambda step, state: None,
 ) -> State:
-    """Take all steps; only process 0 writes.
+    """Take all steps; only process 0 writes, and all stop after the same step.
 
     Args:
       state: after step `steps.start`.
@@ -80,24 +81,28 @@ def run_steps(
       KeyboardInterrupt: a stop was requested; the state of that step has been saved.
     """
     log, watch = session.log, session.watch
-    main = jax.process_index() == 0
     session.stop.complete_steps()
     for step in range(steps.start + 1, steps.total + 1):
         state, metrics = take_step(step, state)
         watch.add(step, dict(metrics))
         last = step == steps.total
-        if step in (steps.start + 1, *steps.compiling):
-            watch.check_all()
-            log.start_clock(step)
-        if main and (step % steps.log_every == 0 or last):
-            log.metrics(step, watch.check_all())
-        stopping = session.stop.received
-        if main and (step % steps.checkpoint_every == 0 or last or stopping):
-            watch.check_all()
+        # every process waits at the same steps, so that all have seen the same votes
+        stopping = watch.asked_to_stop() if processes.several() else session.stop.received
+        to_save = step % steps.checkpoint_every == 0 or last or stopping
+        to_log = step % steps.log_every == 0 or last
+        compiled = step in (steps.start + 1, *steps.compiling)
+        if to_save or to_log or compiled:
+            values = watch.check_all()
+            if log and compiled:
+                log.start_clock(step)
+            if log and to_log:
+                log.metrics(step, values)
+        if log and to_save:
             session.checkpoints.save(step, state)
+        if last or stopping:
+            processes.wait("saved")  # one that ends is missed by those that still work
         if stopping:
             _LOG.warning(f"stopped after step {step}; continue with --resume")
             raise KeyboardInterrupt
-        if main:
-            after_step(step, state)
+        after_step(step, state)
     return state

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 
@@ -50,7 +51,13 @@ def _checkpointer() -> Iterator[ocp.Checkpointer]:
     absl_logger = logging.getLogger("absl")
     disabled, absl_logger.disabled = absl_logger.disabled, True
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        # of several processes one saves and restores: Orbax shall not wait for the others
+        alone = {"active_processes": {jax.process_index()}, "primary_host": jax.process_index()}
+        options = ocp.options.MultiprocessingOptions(**alone)
+        handler = ocp.CompositeCheckpointHandler(
+            composite_options=ocp.CompositeOptions(multiprocessing_options=options)
+        )
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
             yield checkpointer
     finally:
         absl_logger.disabled = disabled

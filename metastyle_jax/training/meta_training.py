@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -20,7 +21,7 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network
-from metastyle_jax.runtime import sharding
+from metastyle_jax.runtime import processes, sharding
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
@@ -71,23 +72,28 @@ def _train(
     task = load_task(config)
     optimizer = construction.make_outer_optimizer(config)
     recorded = resuming.recorded(config, sources)
+    main = processes.is_main()
     with (
-        locked(workdir),
+        locked(workdir) if main else contextlib.nullcontext(),
         checkpoint.Checkpoints(
             workdir / checkpoint_reading.DIRECTORY_NAME,
             keep=config.checkpoint.keep,
             configuration=recorded,
         ) as checkpoints,
     ):
-        state = _initial_state(config, checkpoints, optimizer, resume)
+        # process 0 alone reads its checkpoint, which the others may not reach
+        state = _initial_state(config, checkpoints, optimizer, resume and main)
+        state = processes.same_everywhere(state)
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
             _LOG.info(line)
-        _write_json(workdir / "config.json", schema.flatten(config))
+        if main:
+            _write_json(workdir / "config.json", schema.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
             return _loop(config, workdir, steps, state, task, sources, checkpoints, stop)
         finally:
-            training_pictures.list_skipped(workdir, sources)
+            if main:
+                training_pictures.list_skipped(workdir, sources)
 
 
 def _initial_state(
@@ -150,17 +156,23 @@ def _loop(
     stop: StopRequests,
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
-    data = training_pictures.batches(config, sources, start, config.seed)
     _, wrapped = steps
+    share = wrapped.share(config.batch.styles)
+    data = training_pictures.batches(config, sources, start, config.seed, share)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
     compiling = (first_order_steps + 1,)  # beside the first step of the session
-    draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
 
     def take_step(step: int, state: outer_step.TrainState):
         run = steps[step > first_order_steps].step
-        return run(state, wrapped.place_batch(next(data)), on_devices)
+        return run(state, wrapped.place_batch(next(data), stop.received), on_devices)
 
+    numbers = Steps(start, total, config.log.every, config.checkpoint.every, compiling)
+    advise = training_advice.not_finite(config)
+    if not processes.is_main():
+        watch = FiniteWatch(checkpoints, advise)
+        return run_steps(state, take_step, numbers, Session(None, checkpoints, watch, stop))
+    draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
     with RunLog(
         prepare_folder(workdir),
         start_step=start,
@@ -175,14 +187,9 @@ def _loop(
                 log.start_clock(step)
 
         signs = training_advice.Signs(config, log.warn)
-        watch = FiniteWatch(checkpoints, training_advice.not_finite(config), signs.look)
-        return run_steps(
-            state,
-            take_step,
-            Steps(start, total, config.log.every, config.checkpoint.every, compiling),
-            Session(log, checkpoints, watch, stop),
-            draw_sheet,
-        )
+        watch = FiniteWatch(checkpoints, advise, signs.look)
+        session = Session(log, checkpoints, watch, stop)
+        return run_steps(state, take_step, numbers, session, draw_sheet)
 
 
 def _describe(values: Mapping[str, float]) -> str:

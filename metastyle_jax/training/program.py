@@ -17,22 +17,28 @@ from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import feature_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.networks.vgg import Pooling
-from metastyle_jax.runtime import sharding
+from metastyle_jax.runtime import processes, sharding
 from metastyle_jax.settings import construction, provenance, schema
 from metastyle_jax.settings.schema import Settings
 
 
 def pick_devices(config: Settings) -> list[sharding.Device]:
-    """The devices that `config.parallel.devices` asks for.
+    """The devices that `config.parallel.devices` asks for, of all processes.
 
     Raises:
-      UserError: there are fewer devices, or they do not divide the number of styles.
+      UserError: there are fewer devices, they do not divide the number of styles, or a process
+        would have none.
     """
-    available = jax.devices()
+    available = sharding.in_order(jax.devices())
     count = config.parallel.devices or len(available)
     if count > len(available):
         raise UserError(
             f"config.parallel.devices={count}, but there are only {len(available)}: use 0 for all"
+        )
+    if count < len(available) and processes.several():
+        raise UserError(
+            f"config.parallel.devices={count}, but {jax.process_count()} processes have "
+            f"{len(available)} devices: use 0 for all"
         )
     sharding.check_divisible(config.batch.styles, count)
     return available[:count]

@@ -52,15 +52,20 @@ def _check_one_style(config: Settings, sources: Mapping[str, ImageSource]) -> No
 
 
 def batches(
-    config: Settings, sources: dict[str, ImageSource], start_step: int, seed: int
+    config: Settings,
+    sources: dict[str, ImageSource],
+    start_step: int,
+    seed: int,
+    share: tuple[int, int] | None = None,
 ) -> Iterator[Batch]:
-    """Batches from step `start_step` on, see `pipeline.batches`."""
+    """Batches from step `start_step` on, or a share of them, see `pipeline.batches`."""
     crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
     return pipeline.batches(
         sources["content"],
         sources["style"],
         styles=config.batch.styles,
         contents=config.batch.contents,
+        share=share,
         content_crop=crop,
         style_crop=crop,
         order=pipeline.Order(seed, start_step),

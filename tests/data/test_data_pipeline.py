@@ -96,6 +96,26 @@ def test_batch_depends_on_seed_and_step_only():
     assert not np.array_equal(other.support, reference[0].support)
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_processes_read_their_shares_of_the_same_batches(start):
+    """Whoever reads a style of a batch gets the same crop, and reads no other."""
+    whole = take(make(Ramps(), Ramps(), styles=4, start_step=start), 6)
+    for share in ((0, 1), (1, 3), (0, 4)):
+        read = []
+
+        class Watched(Ramps):
+            def __getitem__(self, index: int, read=read) -> np.ndarray:
+                read.append(index)
+                return super().__getitem__(index)
+
+        part = make(Ramps(), Watched(), styles=4, share=share, start_step=start, threads=0)
+        first, count = share
+        for mine, batch in zip(take(part, 6), whole, strict=True):
+            np.testing.assert_array_equal(mine.styles, batch.styles[first : first + count])
+            np.testing.assert_array_equal(mine.query, batch.query)
+        assert len(read) == 6 * count
+
+
 def test_start_far_into_training_is_immediate():
     (batch,) = take(make(start_step=10_000_000), 1)
     assert batch.query.shape == (3, 8, 8, 3)

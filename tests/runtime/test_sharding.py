@@ -29,12 +29,12 @@ OBJECTIVE = perceptual.Objective(
 )
 
 
-def make_step(axis: str | None):
+def make_step(axis: str | None, rate: float = 1.0):
     return functools.partial(
         outer_step.train_step,
         loop=InnerLoop(estimator=bilevel.exact, optimizer=lambda step, rates: optax.sgd(0.1)),
         # plain descent: the parameters then show the gradient itself
-        outer_optimizer=optax.sgd(1.0),
+        outer_optimizer=optax.sgd(rate),
         axis=axis,
     )
 

@@ -645,11 +645,12 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
         metrics = dict.fromkeys(names, 0.0) | {"inner_loss_0": Metric(events, number)}
         return state.replace(step=number), metrics
 
-    def place_batch(batch):
+    def place_batch(batch, stop):
+        assert not stop
         events.append("place")
         return batch
 
-    wrapped = sharding.Parallel(step, lambda tree: tree, place_batch)
+    wrapped = sharding.Parallel(step, lambda tree: tree, place_batch, lambda styles: (0, styles))
     checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
     state = outer_step.TrainState(step=0, params=None, opt_state=None)
     sources = training_pictures.open_sources(config)
