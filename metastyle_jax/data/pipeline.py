@@ -77,7 +77,7 @@ def batches(
     *,
     styles: int,
     contents: int,
-    share: tuple[int, int] | None = None,
+    shares: tuple[tuple[int, int], tuple[int, int]] | None = None,
     content_crop: Crop,
     style_crop: Crop,
     order: Order,
@@ -93,8 +93,8 @@ def batches(
       style_source: where styles come from.
       styles: S, styles per batch.
       contents: B, contents in the support set and in the query set each.
-      share: (first, count), the styles of each batch that are read; None for all. The others of a
-        batch are the same whoever reads them.
+      shares: (first, count) of the styles and of the contents of each batch that are read; None for
+        all. A picture of a batch is the same whoever reads it.
       content_crop, style_crop: how each kind is cut.
       order: seed and first batch.
       reading: threads and prefetching.
@@ -110,11 +110,12 @@ def batches(
         raise ValueError("the size of crops and the counts of styles and contents must be positive")
     if min(order.seed, order.start_step) < 0:
         raise ValueError("seed and start step must be positive or 0")
+    of_styles, of_contents = shares or ((0, styles), (0, contents))
     style_crops = crops(
         style_source,
         style_crop,
         count=styles,
-        share=share,
+        share=of_styles,
         order=order,
         stream=STREAMS.index("styles"),
         reading=reading,
@@ -124,6 +125,7 @@ def batches(
             content_source,
             content_crop,
             count=contents,
+            share=of_contents,
             order=order,
             stream=STREAMS.index(name),
             reading=reading,

@@ -53,7 +53,7 @@ def meta_loss(
       "outer_content_relu3_3" and so on, the error of each layer before all weights).
     """
     support, query = style_tasks.support_and_query(
-        task, batch, scheduled.style_factor, scheduled.key
+        task, batch, scheduled.style_factor, scheduled.key, scheduled.first_content
     )
     support, query = (
         dataclasses.replace(

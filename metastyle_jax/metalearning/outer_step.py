@@ -20,8 +20,10 @@ from metastyle_jax.metalearning.schedule import (
     draw_alpha,
     draw_style_keys,
 )
-from metastyle_jax.metalearning.structures import Batch, MetaParameters
+from metastyle_jax.metalearning.structures import Axes, Batch, MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
+
+ONE_DEVICE = Axes()
 
 
 @flax.struct.dataclass
@@ -61,18 +63,18 @@ def train_step(
     loop: InnerLoop,
     outer_optimizer: optax.GradientTransformation,
     schedule: Schedule = CONSTANT,
-    axis: str | None = None,
+    axes: Axes = ONE_DEVICE,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One outer step.
 
     Args:
       state: before the step.
-      batch: on each replica its share of the styles, and all contents.
+      batch: on each replica its share of the styles, and of the contents.
       task: objective, feature network, input noise.
       loop: the inner loop.
       outer_optimizer: of all parameters.
       schedule: what depends on the outer step.
-      axis: name of the mapped axis to average over; None on a single device.
+      axes: mapped axes to average over.
 
     Returns:
       (state after the step, metrics of `outer_loss.meta_loss`, the norms "gradient_norm_weights",
@@ -87,10 +89,10 @@ def train_step(
         loop=loop,
         schedule=schedule,
         averages=state.averages,
-        first_style=0 if axis is None else jax.lax.axis_index(axis) * len(batch.styles),
+        axes=axes,
     )
-    if axis is not None:
-        gradient, metrics = jax.lax.pmean((gradient, metrics), axis)
+    if axes.names:
+        gradient, metrics = jax.lax.pmean((gradient, metrics), axes.names)
     for name, part in gradient.parts().items():
         metrics[f"gradient_norm_{name}"] = optax.tree.norm(part)
     before = cast(Any, state.params)  # see `init_state`
@@ -112,20 +114,24 @@ def outer_gradient(
     loop: InnerLoop,
     schedule: Schedule = CONSTANT,
     averages: moving_averages.Averages | None = None,
-    first_style: jax.Array | int = 0,
+    axes: Axes = ONE_DEVICE,
 ) -> tuple[MetaParameters, dict[str, jax.Array]]:
     """The meta-gradient at outer step `step`, as `loop.estimator` estimates it.
 
     Arguments are those of `train_step`, and `averages` those of the layers' losses over the steps
-    before; `first_style` is the number of the first style among those of all replicas.
+    before. It is the gradient of the loss of this replica; the inner loop sees all contents.
 
     Returns:
       (gradient in the shape of `params`, metrics of `outer_loss.meta_loss`).
     """
+    first_style = _first(axes.styles, batch.styles)
+    first_content = _first(axes.contents, batch.query)
     scheduled = at_step(schedule, step, inner_steps=loop.steps, random=task.random)
+    scheduled = scheduled._replace(first_content=first_content)
     if params.adjuster is not None:
         counts = (len(batch.styles), len(batch.query), len(task.objective.style_layers))
-        scheduled = scheduled._replace(alpha=draw_alpha(schedule, step, counts, first_style))
+        alpha = draw_alpha(schedule, step, counts, first_style, first_content)
+        scheduled = scheduled._replace(alpha=alpha)
     if task.style_noise is not None:
         keys = draw_style_keys(schedule, step, len(batch.styles), first_style)
         scheduled = scheduled._replace(style_keys=keys)
@@ -137,6 +143,22 @@ def outer_gradient(
         parts = subsets.freeze(params.parts(), schedule.subset)
         params = dataclasses.replace(params, **parts)
         optimizer = loop.optimizer(step, params.inner_rates)
+        if axes.contents is not None:
+            optimizer = optax.chain(_averaged(axes.contents), optimizer)
         return outer_loss.meta_loss(params, batch, task, loop, optimizer, scheduled)
 
     return jax.grad(loss_fn, has_aux=True)(params)
+
+
+def _first(axis: str | None, images: jax.Array) -> jax.Array | int:
+    """Number of the first of a replica's images among those of all."""
+    return 0 if axis is None else jax.lax.axis_index(axis) * len(images)
+
+
+def _averaged(axis: str) -> optax.GradientTransformation:
+    """Gradients averaged over a mapped axis before an optimizer of the inner loop sees them.
+
+    Differentiated, each replica gets the part of its copy of the parameters in the sum of all
+    losses; the mean of these parts over replicas is the gradient of the mean loss.
+    """
+    return optax.stateless(lambda updates, params: jax.lax.pmean(updates, axis))

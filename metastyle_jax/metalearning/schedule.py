@@ -51,6 +51,7 @@ class Scheduled(NamedTuple):
       factors: of the layers' losses, see `moving_averages.factors`; None for 1.
       style_keys: (2, S) keys of the noise on the parameters of each style, for the support and for
         the query; None for no such noise.
+      first_content: number of the first of the contents among those of all devices.
     """
 
     style_factor: jax.Array | float = 1.0
@@ -60,6 +61,7 @@ class Scheduled(NamedTuple):
     alpha: jax.Array | None = None
     factors: Averages | None = None
     style_keys: jax.Array | None = None
+    first_content: jax.Array | int = 0
 
 
 ALWAYS = Scheduled()  # the full style weight, all inner steps, the last loss, nothing random
@@ -107,18 +109,19 @@ def draw_alpha(
     step: jax.Array,
     counts: tuple[int, int, int],
     first_style: jax.Array | int = 0,
+    first_content: jax.Array | int = 0,
 ) -> jax.Array:
     """Weights of the style layers at outer step `step`, uniform in [0, 1]: (2, S, B, L).
 
     Contents come in pairs, the second with 1 - alpha (antithetic variates): what both ends pull at
-    alike leaves the gradient of the adjuster, which is the difference. The last of an odd number
-    has no partner.
+    alike leaves the gradient of the adjuster, which is the difference.
 
     Args:
       schedule: has the seed.
       step: () int32.
       counts: (S, B, L), styles, contents and layers.
       first_style: number of the first of the S styles among those of all devices.
+      first_content: likewise of the contents.
 
     Returns:
       For the support and for the query, drawn independently.
@@ -127,12 +130,16 @@ def draw_alpha(
     # apart from the other draws
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 2), step)
 
-    def draw(style: jax.Array) -> jax.Array:
-        pairs = (2, -(-contents // 2), layers)
-        alpha = jax.random.uniform(jax.random.fold_in(key, style), pairs)
-        return jnp.concatenate([alpha, 1 - alpha], axis=1)[:, :contents]
+    def draw(style: jax.Array, content: jax.Array) -> jax.Array:
+        of_pair = jax.random.fold_in(jax.random.fold_in(key, style), content // 2)
+        alpha = jax.random.uniform(of_pair, (2, layers))
+        return jnp.where(content % 2 == 0, alpha, 1 - alpha)
 
-    return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles, dtype=jnp.int32))
+    of_style = jax.vmap(draw, in_axes=(None, 0), out_axes=1)
+    return jax.vmap(of_style, in_axes=(0, None), out_axes=1)(
+        first_style + jnp.arange(styles, dtype=jnp.int32),
+        first_content + jnp.arange(contents, dtype=jnp.int32),
+    )
 
 
 def draw_style_keys(

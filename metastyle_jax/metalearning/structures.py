@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -12,13 +13,32 @@ from metastyle_jax.networks import stylization_network
 Leaf = Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """Names of the mapped axes of several devices; None for what is whole on each of them.
+
+    Attributes:
+      styles: over which the styles of a step are split.
+      contents: over which its contents are split.
+    """
+
+    styles: str | None = None
+    contents: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(name for name in (self.styles, self.contents) if name is not None)
+
+
 @flax.struct.dataclass
 class Batch:
     """Images of one outer step, float32 in [0, 1].
 
     Attributes:
       styles: (S, H, W, 3), one per task; on several devices each has its share.
-      support: (B, H, W, 3), contents of the inner loss, the same for all styles.
+      support: (B, H, W, 3), contents of the inner loss, the same for all styles; these too may be
+        split among devices.
       query: (B, H, W, 3), contents of the outer loss.
     """
 

@@ -79,8 +79,11 @@ def content_data(
     contents: jax.Array,
     style_targets: perceptual.Targets,
     key: jax.Array | None = None,
+    first: jax.Array | int = 0,
 ) -> TaskData:
     """Data of the loss on (B, H, W, 3) contents in [0, 1]; targets are constants.
+
+    `first` is the number of the first content, where others are on other devices.
 
     Raises:
       ValueError: the task has input noise and there is no key.
@@ -91,7 +94,7 @@ def content_data(
         if key is None:
             raise ValueError("input noise needs a key, see `schedule.draws_key`")
         # other numbers than a random style loss draws
-        noisy = input_noise.add_noise(jax.random.fold_in(key, 1), contents, task.noise)
+        noisy = input_noise.add_noise(jax.random.fold_in(key, 1), contents, task.noise, first)
     return TaskData(task, noisy, jax.lax.stop_gradient(targets), style_targets, key)
 
 
@@ -100,6 +103,7 @@ def support_and_query(
     batch: Batch,
     style_factor: jax.Array | float = 1.0,
     key: jax.Array | None = None,
+    first: jax.Array | int = 0,
 ) -> tuple[TaskData, TaskData]:
     """Data of the inner and of the outer loss.
 
@@ -108,6 +112,7 @@ def support_and_query(
       batch: styles, support and query contents.
       style_factor: multiplies the style weight.
       key: see `schedule.Scheduled`; support and query draw different numbers.
+      first: number of the first content, where others are on other devices.
     """
     styles = perceptual.style_targets(task.objective, task.network, batch.styles)
     styles = {
@@ -117,8 +122,8 @@ def support_and_query(
     styles = jax.lax.stop_gradient(styles)
     keys = (None, None) if key is None else jax.random.split(key)
     return (
-        content_data(task, batch.support, styles, keys[0]),
-        content_data(task, batch.query, styles, keys[1]),
+        content_data(task, batch.support, styles, keys[0], first),
+        content_data(task, batch.query, styles, keys[1], first),
     )
 
 

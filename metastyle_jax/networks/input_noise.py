@@ -17,7 +17,12 @@ LONGEST = 24.0  # pixels: the period beyond which power does not rise any more
 TEXTURE_SIDE = 1024  # pixels: at this distance the noise of a drawn picture repeats
 
 
-def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -> jax.Array:
+def add_noise(
+    key: jax.Array,
+    images: jax.Array,
+    deviation: jax.Array | float,
+    first: jax.Array | int = 0,
+) -> jax.Array:
     """`images` with smooth noise, equal in all colors, in [0, 1].
 
     Amplitude falls with the square of the frequency, from periods of 24 pixels on: seeds for
@@ -28,8 +33,11 @@ def add_noise(key: jax.Array, images: jax.Array, deviation: jax.Array | float) -
       images: (N, H, W, C) in [0, 1].
       deviation: standard deviation of the noise before clipping, 0 to 1; a number or a () array. At
         0 the images come back unchanged.
+      first: number of the first image; the noise of an image depends on its number alone.
     """
-    noise = _smooth_noise(key, images.shape[:3]).astype(images.dtype)
+    numbers = first + jnp.arange(len(images), dtype=jnp.int32)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+    noise = _smooth_noise(keys, images.shape[1:3]).astype(images.dtype)
     deviation = jnp.asarray(deviation, images.dtype)
     return jnp.clip(images + deviation * noise[..., None], 0.0, 1.0)
 
@@ -57,11 +65,12 @@ def texture_of(height: int, width: int) -> np.ndarray:
     return texture()[np.ix_(rows, columns)]
 
 
-def _smooth_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Of shape (N, H, W), mean 0 and deviation 1 over each image."""
-    spectrum = jnp.fft.rfft2(jax.random.normal(key, shape))
-    rows, columns = jnp.fft.fftfreq(shape[1]), jnp.fft.rfftfreq(shape[2])
+def _smooth_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """For N keys and (H, W): (N, H, W), mean 0 and deviation 1 over each image."""
+    random = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    spectrum = jnp.fft.rfft2(random)
+    rows, columns = jnp.fft.fftfreq(shape[0]), jnp.fft.rfftfreq(shape[1])
     amplitude = 1 / (rows[:, None] ** 2 + columns[None] ** 2 + LONGEST**-2)
     amplitude = amplitude.at[0, 0].set(0).astype(spectrum.dtype)  # no change of the mean
-    noise = jnp.fft.irfft2(spectrum * amplitude[None], s=shape[1:])
+    noise = jnp.fft.irfft2(spectrum * amplitude[None], s=shape)
     return noise / noise.std(axis=(1, 2), keepdims=True)

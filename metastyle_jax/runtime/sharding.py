@@ -1,7 +1,8 @@
 """Data parallelism: one per-replica step, wrapped by `jit(shard_map)` or by `jax.pmap`.
 
-The styles of a batch are split among the devices of all processes; contents, state and the task are
-on every device. The step itself averages its gradients with `lax.pmean(..., AXIS)`.
+The styles of a batch are split among the devices of all processes. Where there are more devices
+than styles, several devices have the same styles and split the contents. State and task are on
+every device. The step itself averages its gradients over both axes.
 
 With several processes a step also counts the requests to stop, so that all of them read the same
 number and end after the same step.
@@ -10,6 +11,7 @@ number and end after the same step.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -18,15 +20,37 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.metalearning.structures import Batch
+from metastyle_jax.metalearning.structures import Axes, Batch
 from metastyle_jax.runtime import compilation
 
-AXIS = "data"
+AXIS = "data"  # of styles
+CONTENTS = "contents"
 STOP_VOTES = "stop_votes"  # metric of a step with several processes: devices asked to stop
 Kind = Literal["shard_map", "pmap"]
 # JAX declares it as a variable
 Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]
 KINDS = ("shard_map", "pmap")
+
+
+class Layout(NamedTuple):
+    """How devices share a batch.
+
+    Attributes:
+      styles: parts that the styles are split into.
+      contents: parts that the contents are split into; 1 for contents that are whole everywhere.
+    """
+
+    styles: int
+    contents: int = 1
+
+    @property
+    def axes(self) -> Axes:
+        """Names of the mapped axes."""
+        return Axes(AXIS, CONTENTS if self.contents > 1 else None)
+
+
+# of styles, and of contents: number of the first one, how many
+Shares: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Parallel(NamedTuple):
@@ -36,17 +60,17 @@ class Parallel(NamedTuple):
       step: (state, placed batch, task) -> (state, metrics), both replicated.
       replicate: pytree -> the same on every device.
       place_batch: (host batch, whether this process asks to stop) -> what `step` takes. Every
-        process passes all contents, but of the styles only its own.
-      share: (styles of a whole batch) -> (first, count), those of this process.
+        process passes its own part of the batch.
+      share: (styles, contents of a whole batch) -> those of this process.
 
-    Both take `jax.ShapeDtypeStruct` in the place of arrays and then return such, with the sharding
-    that the array would have: enough to lower the very program that arrays would run.
+    `replicate` and `place_batch` take `jax.ShapeDtypeStruct` in the place of arrays and then return
+    such, with the sharding of the array: enough to lower the very program that arrays would run.
     """
 
     step: Callable[..., tuple[Any, Any]]
     replicate: Callable[[Any], Any]
     place_batch: Callable[..., Any]
-    share: Callable[[int], tuple[int, int]]
+    share: Callable[[int, int], Shares]
 
 
 def in_order(devices: Sequence[Device]) -> list[Device]:
@@ -54,57 +78,72 @@ def in_order(devices: Sequence[Device]) -> list[Device]:
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
-def _share(devices: Sequence[Device], styles: int) -> tuple[int, int]:
-    local = _local(devices)
-    each = styles // len(devices)
-    return each * local[0], each * len(local)
-
-
 def _local(devices: Sequence[Device]) -> list[int]:
     """Numbers of the devices of this process."""
     return [n for n, device in enumerate(devices) if device.process_index == jax.process_index()]
 
 
-def check_divisible(styles: int, devices: int) -> None:
-    """Every device must get the same number of styles.
+def layout(styles: int, contents: int, devices: int) -> Layout:
+    """How `devices` devices share a batch, each the same number of pictures.
+
+    Contents are split only where there are more devices than styles to split.
 
     Raises:
-      UserError: they do not divide.
+      UserError: the batch cannot be split so.
     """
-    if styles % devices:
+    parts = Layout(math.gcd(styles, devices), devices // math.gcd(styles, devices))
+    if contents % parts.contents:
         raise UserError(
-            f"config.batch.styles={styles} cannot be split among {devices} devices: "
-            f"use a multiple of {devices}, or set config.parallel.devices"
+            f"config.batch.styles={styles} and config.batch.contents={contents} cannot be split "
+            f"among {devices} devices: use a multiple of {devices} styles, or "
+            f"{parts.contents} contents for {parts.styles}, or set config.parallel.devices"
         )
+    return parts
 
 
 def parallelize(
-    step: Callable[..., tuple[Any, Any]], *, kind: Kind, devices: Sequence[Device]
+    step: Callable[..., tuple[Any, Any]],
+    *,
+    kind: Kind,
+    devices: Sequence[Device],
+    parts: Layout | None = None,
 ) -> Parallel:
     """Wrap the per-replica `step(state, batch, task)`.
 
     Args:
-      step: averages gradients and metrics over `AXIS`; it sees S / D styles and all contents.
-      kind: "shard_map", or "pmap", the older way.
+      step: averages gradients and metrics over the axes of `parts`; it sees its part of a batch.
+      kind: "shard_map", or "pmap", the older way, with one axis.
       devices: D of them, of all processes, see `in_order`.
+      parts: how they share a batch; None for styles among all of them.
 
     Raises:
-      UserError: unknown kind.
+      UserError: unknown kind, or one that cannot split contents.
     """
+    parts = parts or Layout(len(devices))
     if kind == "shard_map":
-        return _shard_map(step, devices)
+        return _shard_map(step, devices, parts)
+    if kind == "pmap" and parts.contents > 1:
+        raise UserError(
+            f"config.parallel.kind=pmap cannot split contents, but {len(devices)} devices share "
+            f"{parts.styles} parts of the styles: use shard_map, or more config.batch.styles"
+        )
     if kind == "pmap":
         return _pmap(step, devices)
     raise UserError(f"config.parallel.kind={kind!r} is unknown: use {' or '.join(KINDS)}")
 
 
-def _shard_map(step: Callable, devices: Sequence[Device]) -> Parallel:
-    mesh = Mesh(np.asarray(devices), (AXIS,))
-    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
-    specs: Any = Batch(styles=split, support=everywhere, query=everywhere)
+def _shard_map(step: Callable, devices: Sequence[Device], parts: Layout) -> Parallel:
+    mesh = Mesh(np.asarray(devices).reshape(parts), (AXIS, CONTENTS))
+    everywhere, of_styles, of_contents = (
+        PartitionSpec(),
+        PartitionSpec(AXIS),
+        PartitionSpec(CONTENTS),
+    )
+    specs: Any = Batch(styles=of_styles, support=of_contents, query=of_contents)
     several = len(_local(devices)) < len(devices)
     if several:
-        step, specs = _counting_votes(step), (specs, split)
+        step = _counting_votes(step, mesh.axis_names)
+        specs = (specs, PartitionSpec(mesh.axis_names))
     wrapped = jax.shard_map(
         step,
         mesh=mesh,
@@ -123,7 +162,22 @@ def _shard_map(step: Callable, devices: Sequence[Device]) -> Parallel:
         step=compilation.jit(wrapped, donate_argnums=0),
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
         place_batch=place_batch,
-        share=functools.partial(_share, devices),
+        share=functools.partial(_share, devices, parts),
+    )
+
+
+def _share(devices: Sequence[Device], parts: Layout, styles: int, contents: int) -> Shares:
+    local = np.asarray(_local(devices))
+    rows, columns = np.unique(local // parts.contents), np.unique(local % parts.contents)
+    if len(rows) * len(columns) != len(local):
+        raise UserError(
+            f"{len(local)} devices of a process cannot share {parts.contents} parts of the "
+            "contents: use another config.batch.styles"
+        )
+    of_styles, of_contents = styles // parts.styles, contents // parts.contents
+    return (
+        (int(rows[0]) * of_styles, len(rows) * of_styles),
+        (int(columns[0]) * of_contents, len(columns) * of_contents),
     )
 
 
@@ -132,11 +186,11 @@ def _votes(devices: Sequence[Device], stop: bool) -> np.ndarray:
     return np.full(len(_local(devices)), stop, np.int32)
 
 
-def _counting_votes(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+def _counting_votes(step: Callable[..., tuple[Any, Any]], axes: Any) -> Callable[..., Any]:
     def counting(state: Any, placed: tuple[Batch, jax.Array], task: Any) -> tuple[Any, Any]:
         batch, votes = placed
         state, metrics = step(state, batch, task)
-        return state, {**metrics, STOP_VOTES: jax.lax.psum(votes.sum(), AXIS)}
+        return state, {**metrics, STOP_VOTES: jax.lax.psum(votes.sum(), axes)}
 
     return counting
 
@@ -146,7 +200,7 @@ def _pmap(step: Callable, devices: Sequence[Device]) -> Parallel:
     axes: Any = Batch(styles=0, support=None, query=None)
     several = len(local) < len(devices)
     if several:
-        step, axes = _counting_votes(step), (axes, 0)
+        step, axes = _counting_votes(step, AXIS), (axes, 0)
     wrapped = jax.pmap(step, AXIS, in_axes=(None, axes, None), out_axes=None, devices=list(devices))
     # placed, not left to pmap: it would send the state of a resumed run and the feature network
     # from the host again at every step
@@ -171,7 +225,7 @@ def _pmap(step: Callable, devices: Sequence[Device]) -> Parallel:
         step=wrapped,
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
         place_batch=place_batch,
-        share=functools.partial(_share, devices),
+        share=functools.partial(_share, devices, Layout(len(devices))),
     )
 
 
@@ -182,4 +236,13 @@ def _place(array: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array | jax.Shape
     array = np.asarray(array)
     # loss weights are Python numbers, float64 as arrays
     array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
-    return jax.make_array_from_process_local_data(sharding, array)
+    return jax.make_array_from_process_local_data(sharding, array, _whole(array, mesh, spec))
+
+
+def _whole(array: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> tuple[int, ...]:
+    """Shape of the array of which this process has `array`."""
+    if not spec or not array.ndim:
+        return array.shape
+    names = [name for name in mesh.axis_names if name in np.ravel(spec[0])]
+    parts = [mesh.shape[name] / mesh.local_mesh.shape[name] for name in names]
+    return (round(len(array) * math.prod(parts)), *array.shape[1:])

@@ -157,8 +157,8 @@ def _loop(
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
     _, wrapped = steps
-    share = wrapped.share(config.batch.styles)
-    data = training_pictures.batches(config, sources, start, config.seed, share)
+    shares = wrapped.share(config.batch.styles, config.batch.contents)
+    data = training_pictures.batches(config, sources, start, config.seed, shares)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
     compiling = (first_order_steps + 1,)  # beside the first step of the session

@@ -26,8 +26,7 @@ def pick_devices(config: Settings) -> list[sharding.Device]:
     """The devices that `config.parallel.devices` asks for, of all processes.
 
     Raises:
-      UserError: there are fewer devices, they do not divide the number of styles, or a process
-        would have none.
+      UserError: there are fewer devices, they cannot share a batch, or a process would have none.
     """
     available = sharding.in_order(jax.devices())
     count = config.parallel.devices or len(available)
@@ -40,7 +39,12 @@ def pick_devices(config: Settings) -> list[sharding.Device]:
             f"config.parallel.devices={count}, but {jax.process_count()} processes have "
             f"{len(available)} devices: use 0 for all"
         )
-    sharding.check_divisible(config.batch.styles, count)
+    parts = sharding.layout(config.batch.styles, config.batch.contents, count)
+    if parts.contents > 1 and config.outer.estimator == "implicit":
+        raise UserError(
+            f"config.outer.estimator=implicit needs all contents on each of {count} devices, but "
+            f"there are {config.batch.styles} styles: use a multiple of {count} styles"
+        )
     return available[:count]
 
 
@@ -102,6 +106,7 @@ def wrap_steps(
     """
     loop = construction.make_inner_loop(config)
     cheap = dataclasses.replace(loop, estimator=bilevel.first_order)
+    parts = sharding.layout(config.batch.styles, config.batch.contents, len(devices))
 
     def wrap(loop: InnerLoop) -> sharding.Parallel:
         step = functools.partial(
@@ -109,8 +114,9 @@ def wrap_steps(
             loop=loop,
             schedule=construction.make_schedule(config),
             outer_optimizer=optimizer,
-            axis=sharding.AXIS,
+            axes=parts.axes,
         )
-        return sharding.parallelize(step, kind=config.parallel.kind, devices=devices)
+        kind = config.parallel.kind
+        return sharding.parallelize(step, kind=kind, devices=devices, parts=parts)
 
     return wrap(cheap), wrap(loop)

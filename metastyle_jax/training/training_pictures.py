@@ -12,6 +12,7 @@ from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning.structures import Batch
+from metastyle_jax.runtime.sharding import Shares
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import atomic_path
 
@@ -56,7 +57,7 @@ def batches(
     sources: dict[str, ImageSource],
     start_step: int,
     seed: int,
-    share: tuple[int, int] | None = None,
+    shares: Shares | None = None,
 ) -> Iterator[Batch]:
     """Batches from step `start_step` on, or a share of them, see `pipeline.batches`."""
     crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
@@ -65,7 +66,7 @@ def batches(
         sources["style"],
         styles=config.batch.styles,
         contents=config.batch.contents,
-        share=share,
+        shares=shares,
         content_crop=crop,
         style_crop=crop,
         order=pipeline.Order(seed, start_step),

@@ -100,7 +100,7 @@ def test_batch_depends_on_seed_and_step_only():
 def test_processes_read_their_shares_of_the_same_batches(start):
     """Whoever reads a style of a batch gets the same crop, and reads no other."""
     whole = take(make(Ramps(), Ramps(), styles=4, start_step=start), 6)
-    for share in ((0, 1), (1, 3), (0, 4)):
+    for shares in (((0, 1), (0, 3)), ((1, 3), (1, 2)), ((0, 4), (0, 3))):
         read = []
 
         class Watched(Ramps):
@@ -108,12 +108,13 @@ def test_processes_read_their_shares_of_the_same_batches(start):
                 read.append(index)
                 return super().__getitem__(index)
 
-        part = make(Ramps(), Watched(), styles=4, share=share, start_step=start, threads=0)
-        first, count = share
+        part = make(Ramps(), Watched(), styles=4, shares=shares, start_step=start, threads=0)
+        of_styles, of_contents = (slice(first, first + count) for first, count in shares)
         for mine, batch in zip(take(part, 6), whole, strict=True):
-            np.testing.assert_array_equal(mine.styles, batch.styles[first : first + count])
-            np.testing.assert_array_equal(mine.query, batch.query)
-        assert len(read) == 6 * count
+            np.testing.assert_array_equal(mine.styles, batch.styles[of_styles])
+            np.testing.assert_array_equal(mine.support, batch.support[of_contents])
+            np.testing.assert_array_equal(mine.query, batch.query[of_contents])
+        assert len(read) == 6 * shares[0][1]
 
 
 def test_start_far_into_training_is_immediate():

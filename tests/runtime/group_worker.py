@@ -5,6 +5,7 @@ python group_worker.py OUT KIND,KIND [COORDINATOR PROCESSES PROCESS_ID]
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,16 @@ def take_steps(kind: Any) -> dict[str, np.ndarray]:
 
     devices = sharding.in_order(jax.devices())
     state, batch, task = test_sharding.make_arguments()
-    wrapped = sharding.parallelize(
-        test_sharding.make_step(sharding.AXIS, rate=0.05), kind=kind, devices=devices
-    )
-    first, count = wrapped.share(len(batch.styles))
+    styles, contents = len(batch.styles), len(batch.query)
+    parts = sharding.layout(styles, contents, len(devices))
+    step = test_sharding.make_step(parts.axes, rate=0.05)
+    wrapped = sharding.parallelize(step, kind=kind, devices=devices, parts=parts)
+    mine = [slice(first, first + count) for first, count in wrapped.share(styles, contents)]
     state, task = wrapped.replicate(state), wrapped.replicate(task)
     for step in range(STEPS):
-        turned = [np.roll(part, step, axis=1) for part in (batch.styles, batch.support)]
-        mine = Batch(styles=turned[0][first : first + count], support=turned[1], query=batch.query)
-        placed = wrapped.place_batch(mine, stop=step == 7 and processes.is_main())
+        batch = jax.tree.map(functools.partial(np.roll, shift=1, axis=1), batch)
+        part = Batch(batch.styles[mine[0]], batch.support[mine[1]], batch.query[mine[1]])
+        placed = wrapped.place_batch(part, stop=step == 7 and processes.is_main())
         state, metrics = jax.block_until_ready(wrapped.step(state, placed, task))
         # in step 7 the devices of process 0 asked to stop, and every process knows
         votes = jax.local_device_count() if processes.several() and step == 7 else 0

@@ -15,6 +15,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Axes
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.runtime import sharding
 
@@ -29,20 +30,20 @@ OBJECTIVE = perceptual.Objective(
 )
 
 
-def make_step(axis: str | None, rate: float = 1.0):
+def make_step(axes: Axes, rate: float = 1.0):
     return functools.partial(
         outer_step.train_step,
         loop=InnerLoop(estimator=bilevel.exact, optimizer=lambda step, rates: optax.sgd(0.1)),
         # plain descent: the parameters then show the gradient itself
         outer_optimizer=optax.sgd(rate),
-        axis=axis,
+        axes=axes,
     )
 
 
 def make_arguments():
     state = outer_step.init_state(tiny.meta_parameters(residual_blocks=0), optax.sgd(1.0))
     batch = tiny.batch(STYLES, CONTENTS, SIZE, SIZE)
-    task = StyleTask(OBJECTIVE, tiny.feature_network(LAYERS), rewrite=False)
+    task = StyleTask(OBJECTIVE, tiny.feature_network(LAYERS), noise=0.05, rewrite=False)
     return state, jax.device_get(batch), task
 
 
@@ -50,23 +51,28 @@ def make_arguments():
 def single_device_steps():
     """(state, metrics) of the first step and of the second."""
     state, batch, task = make_arguments()
-    step, found = jax.jit(make_step(None)), []
+    step, found = jax.jit(make_step(outer_step.ONE_DEVICE)), []
     for _ in range(2):
         state, metrics = step(state, batch, task)
         found.append(jax.device_get((state, metrics)))
     return found
 
 
-# several styles for each device, and one for each as most users have it: by default `shard_map`
+# several styles for each device, one for each as most users have it, and contents split too
 @pytest.mark.parametrize(
-    "kind, count", [*((kind, STYLES // 2) for kind in sharding.KINDS), ("shard_map", STYLES)]
+    "kind, parts",
+    [
+        ("shard_map", sharding.Layout(STYLES // 2)),
+        ("pmap", sharding.Layout(STYLES // 2)),
+        ("shard_map", sharding.Layout(STYLES)),
+        ("shard_map", sharding.Layout(STYLES // 2, CONTENTS)),
+    ],
 )
-def test_equals_the_single_device_step_and_moves_nothing(kind, count):
+def test_equals_the_single_device_step_and_moves_nothing(kind, parts):
     """Once its arguments are placed, a step transfers no array between host and devices."""
     state, batch, task = make_arguments()
-    wrapped = sharding.parallelize(
-        make_step(sharding.AXIS), kind=kind, devices=jax.devices()[:count]
-    )
+    devices = jax.devices()[: parts.styles * parts.contents]
+    wrapped = sharding.parallelize(make_step(parts.axes), kind=kind, devices=devices, parts=parts)
     current, task = wrapped.replicate(state), wrapped.replicate(task)
     placed = wrapped.place_batch(batch)
     for expected, expected_metrics in single_device_steps():
@@ -90,9 +96,45 @@ def test_equals_the_single_device_step_and_moves_nothing(kind, count):
             wrapped.step(current, *host)
 
 
-def test_styles_must_divide():
-    with pytest.raises(UserError, match=r"batch\.styles=3 .* 2 devices"):
-        sharding.check_divisible(3, 2)
+@pytest.mark.parametrize("estimator", [bilevel.reverse, bilevel.truncated, bilevel.reptile])
+def test_an_inner_loop_sees_the_contents_of_all_devices(estimator):
+    """Two steps, whose second one starts where the contents of all devices led."""
+    state, batch, task = make_arguments()
+    loop = InnerLoop(
+        steps=2, estimator=estimator, optimizer=lambda step, rates: optax.sgd(0.1), unroll=True
+    )
+    step = functools.partial(outer_step.train_step, loop=loop, outer_optimizer=optax.sgd(1.0))
+    expected = jax.device_get(jax.jit(step)(state, batch, task)[0].params)
+    parts = sharding.Layout(1, 2)
+    step = functools.partial(step, axes=parts.axes)
+    wrapped = sharding.parallelize(step, kind="shard_map", devices=jax.devices()[:2], parts=parts)
+    arguments = wrapped.replicate(state), wrapped.place_batch(batch), wrapped.replicate(task)
+    reached = jax.device_get(jax.block_until_ready(wrapped.step(*arguments))[0].params)
+    check = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    jax.tree.map(check, reached, expected)
+    # the second step is no small matter
+    assert (
+        np.abs(expected.weights["conv1"]["kernel"] - state.params.weights["conv1"]["kernel"]).max()
+        > 1e-4
+    )
+
+
+def test_contents_are_split_where_styles_do_not_suffice():
+    assert sharding.layout(8, 3, 4) == (4, 1)
+    assert sharding.layout(4, 4, 8) == (4, 2)
+    assert sharding.layout(6, 2, 4) == (2, 2)
+    assert sharding.layout(1, 4, 4) == (1, 4)
+    with pytest.raises(
+        UserError, match=r"batch\.styles=3 and config\.batch\.contents=3 .* 2 devices"
+    ):
+        sharding.layout(3, 3, 2)
+    with pytest.raises(UserError, match="pmap cannot split contents"):
+        sharding.parallelize(
+            make_step(outer_step.ONE_DEVICE),
+            kind="pmap",
+            devices=jax.devices()[:2],
+            parts=sharding.Layout(1, 2),
+        )
 
 
 def test_unknown_kind_names_the_known_ones():

@@ -650,7 +650,7 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
         events.append("place")
         return batch
 
-    wrapped = sharding.Parallel(step, lambda tree: tree, place_batch, lambda styles: (0, styles))
+    wrapped = sharding.Parallel(step, lambda tree: tree, place_batch, lambda s, b: ((0, s), (0, b)))
     checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
     state = outer_step.TrainState(step=0, params=None, opt_state=None)
     sources = training_pictures.open_sources(config)
