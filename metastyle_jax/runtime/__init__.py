@@ -5,6 +5,7 @@ __all__ = [
     "compilation_cache",
     "interrupts",
     "out_of_memory",
+    "processes",
     "progress",
     "run_log",
     "sharding",

@@ -251,7 +251,7 @@ class Parallel:
     kind: Literal["shard_map", "pmap"] = _setting(
         "shard_map", "how the step is spread", tuple(sharding.KINDS)
     )
-    devices: int = _setting(0, "devices to use; 0 for all", _at_least(0))
+    devices: int = _setting(0, "devices to use; 0 for all, of all processes", _at_least(0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ def step_memory(config: Settings) -> Memory:
     """
     optimizer = construction.make_outer_optimizer(config)
     step = wrap_steps(config, optimizer, pick_devices(config))[1]
-    shapes = _argument_shapes(config, optimizer, step)
+    shapes = argument_shapes(config, optimizer, step)
     try:
         analysis = step.step.lower(*shapes).compile().memory_analysis()
     except jax.errors.JaxRuntimeError as error:
@@ -90,7 +90,7 @@ def device_memory(devices: list[sharding.Device]) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
 
 
-def _argument_shapes(
+def argument_shapes(
     config: Settings, optimizer: Any, step: sharding.Parallel
 ) -> tuple[Any, Any, Any]:
     """(state, batch, feature network) of the step as shapes, placed as training places them."""
