@@ -81,9 +81,7 @@ def _train(
             configuration=recorded,
         ) as checkpoints,
     ):
-        # process 0 alone reads its checkpoint, which the others may not reach
-        state = _initial_state(config, checkpoints, optimizer, resume and main)
-        state = processes.same_everywhere(state)
+        state = processes.same_everywhere(_initial_state(config, checkpoints, optimizer, resume))
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
             _LOG.info(line)
         if main:
@@ -103,6 +101,8 @@ def _initial_state(
     resume: bool,
 ) -> outer_step.TrainState:
     params = construction.init_params(config, jax.random.key(config.seed))
+    if not processes.is_main():  # gets the state of process 0, which alone need reach the files
+        return construction.init_state(config, params, optimizer)
     # a run that goes on has its own parameters; those it began with may be gone
     if config.model.init and not (resume and checkpoints.steps()):
         params = trained_params(config.model.init, params)

@@ -18,6 +18,12 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.storage import checkpoint_files
 from processes import QUICK_COMPILE, ROOT
 
+
+def together(test):
+    """Each process compiles: minutes, on two cores. `.ci/run` runs these, plain pytest does not."""
+    return pytest.mark.slow(pytest.mark.processes(test))
+
+
 WORKER = Path(__file__).with_name("group_worker.py")
 SETTINGS = {
     "data.content": "procedural:8",
@@ -103,7 +109,7 @@ def saved(folder: Path, step: int) -> dict[str, np.ndarray]:
     return checkpoint_files.read_arrays(checkpoint, checkpoint_files.read_record(checkpoint))
 
 
-@pytest.mark.slow
+@together
 def test_processes_reach_what_one_reaches(tmp_path):
     """Twenty second-order steps on the same batches in float64, with both wrappers."""
     reached = {}
@@ -134,7 +140,7 @@ def test_processes_reach_what_one_reaches(tmp_path):
             np.testing.assert_allclose(array, expected[name], rtol=1e-7, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.slow
+@together
 def test_a_signal_to_one_stops_all_and_they_resume_bit_for_bit(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
@@ -157,7 +163,7 @@ def test_a_signal_to_one_stops_all_and_they_resume_bit_for_bit(tmp_path):
     assert "step 2/" not in said(whole, 1)
 
 
-@pytest.mark.slow
+@together
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_ends_the_other(tmp_path, victim):
     group = train(tmp_path, 2, **{"outer.steps": 10_000, "checkpoint.every": 2})
