@@ -26,7 +26,8 @@ The shipped file did not start from a new network. It continued earlier runs, ea
 LIGHT is --config.objective.total_variation_weight=1 --config.objective.lattice_weight=0. LOOKING is
 --config.model.predictor_features=, which is VGG-16. runs/three began without the lattice weight,
 at style weight 2, total variation 10 (from step 800 on 30) and rate 2e-4; style weight 1.25 from
-step 1,892 on; from step 2,100 on the settings below. EARLIER is the initialization of commit
+step 1,892 on; from step 2,100 on the settings below but for that weight, which is 1 from step 3,957
+on. EARLIER is the initialization of commit
 8d1eeaf, which compact features taught: 11,258 steps.
 
 Results: metastyle_jax/assets/README.md.
@@ -46,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.features.pooling = "average"
     config.objective.content_layers = ("relu3_3",)  # freer forms than relu2_2
     config.objective.style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    config.objective.style_weight = 1.25
+    config.objective.style_weight = 1.0
     config.objective.total_variation_weight = 10.0
     config.objective.lattice_weight = 3000.0  # of grids of 4 pixels nothing is left
     config.model.predictor = 128
