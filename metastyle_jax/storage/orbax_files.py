@@ -65,12 +65,15 @@ def _checkpointer() -> Iterator[ocp.Checkpointer]:
 
 @contextlib.contextmanager
 def _quiet_threads() -> Iterator[None]:
-    """Suppress the traces that threads of tensorstore print after a failed write.
+    """Suppress the traces that threads and tasks of tensorstore print after a failed write.
 
-    The first failed write closes Orbax's event loop, and later writes then fail in their threads.
-    `save` raises the first error. After an error the hook stays, because the threads go on failing.
+    The first failed write closes Orbax's event loop. Later writes then fail in their threads, and
+    tasks whose errors nobody asks for log them when they are collected. `save` raises the first
+    error. After an error all stay quiet, because the others go on failing.
     """
     hook = sys.unraisablehook
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    before = [logger.disabled for logger in loggers]
 
     def quieter(unraisable: sys.UnraisableHookArgs) -> None:
         trace = unraisable.exc_traceback
@@ -78,8 +81,12 @@ def _quiet_threads() -> Iterator[None]:
             hook(unraisable)
 
     sys.unraisablehook = quieter
+    for logger in loggers:
+        logger.disabled = True
     yield
     sys.unraisablehook = hook
+    for logger, disabled in zip(loggers, before, strict=True):
+        logger.disabled = disabled
 
 
 def first_line(error: Exception) -> str:
