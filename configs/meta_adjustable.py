@@ -19,8 +19,12 @@ the style, and the start has been trained, so that their sizes no longer drift. 
 each layer's share of the loss is about half of the content's. They are constants of the inner loop
 and of an adaptation; nothing has to be kept of it for each style.
 
-The shipped metastyle_jax/assets/sliders.safetensors is step 1,269; the first 348 had a rate
-of 1e-3; one CPU core, 0.6 steps/s. It was written by
+Contents come in pairs of opposite weights (`metalearning.schedule.draw_alpha`); without, after
+1,269 steps of 4 styles x 1 content, the adjuster hardly moved a style before any gradient step.
+
+The shipped metastyle_jax/assets/sliders.safetensors began with that one (rates 1e-3 and 4e-3, the
+embedded start of commit dd535a0) and went on for 1,602 steps of this configuration with
+--config.model.init naming a parameter file of both; one CPU core, 0.6 steps/s. It was written by
 
     python scripts/export_sliders.py runs/meta_adjustable metastyle_jax/assets/sliders.safetensors
 
@@ -38,12 +42,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.adjuster = 64
     config.model.adjuster_layers = 2
     config.model.adjuster_code = 8
-    config.objective.style_weight = 1.0
+    config.batch.styles = 2
+    config.batch.contents = 2  # a pair
     config.objective.style_layer_weights = (15.0, 8.0, 4.0, 1.3)
     config.inner.subset = "sliders"
     config.outer.subset = "adjuster/*"
     config.outer.steps = 2000
-    config.outer.learning_rate = 4e-3
+    config.outer.learning_rate = 2e-3
     config.outer.decay = 1e-3
     config.log.sheet_every = 250
     return config
