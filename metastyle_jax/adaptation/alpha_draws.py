@@ -39,7 +39,7 @@ def draw(step: jax.Array, contents: int, layers: int) -> jax.Array:
 def average(mean: Any, reached: Any, step: int) -> Any:
     """The mean over the last steps, brought up to date.
 
-    Polynomial-decay averaging (Shamir & Zhang 2013, equation 5 with eta = 4): a mean for every
+    Polynomial-decay averaging (Shamir & Zhang 2013) with eta = 4: a mean for every
     step, without a list of the parameters of earlier ones.
 
     Args:

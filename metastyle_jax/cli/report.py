@@ -31,8 +31,10 @@ def run(args: argparse.Namespace) -> None:
       UserError: the folder has no training, or the page cannot be written.
     """
     workdir = args.workdir.expanduser()
-    page = training_page.page(read(workdir))
     out = args.out or workdir / "report.html"
+    if out.suffix.lower() not in (".html", ".htm"):  # and so none of the files of a training
+        raise UserError(f"--out={out} is not a page: give a name that ends in .html")
+    page = training_page.page(read(workdir))
     try:
         with atomic_path(out) as temporary:
             Path(temporary).write_text(page, encoding="utf-8")
@@ -50,9 +52,11 @@ def read(workdir: Path) -> training_page.Run:
     records = []
     for line in _text(workdir / "metrics.jsonl").splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             continue  # the last line of a run that was killed, or is writing it
+        if isinstance(record, dict) and "step" in record:
+            records.append(record)
     if not records:
         raise UserError(f"{workdir / 'metrics.jsonl'} has no record yet: wait for config.log.every")
     try:

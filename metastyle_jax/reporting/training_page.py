@@ -146,16 +146,21 @@ def _sheets(sheets: Mapping[int, Path]) -> list[str]:
         {steps[round(i)] for i in np.linspace(0, len(steps) - 1, SHEETS)} if steps else ()
     )
     figures = [
-        f'<figure><img alt="sheet of step {step}" src="{_data_url(sheets[step])}">'
+        f'<figure><img alt="sheet of step {step}" src="{url}">'
         f"<figcaption>step {step}</figcaption></figure>"
         for step in chosen
+        if (url := _data_url(sheets[step]))
     ]
     return ["<h2>Sheets</h2>", *figures] if figures else []
 
 
 def _data_url(path: Path) -> str:
-    with Image.open(path) as picture:
-        shown = picture.convert("RGB")
+    """The picture within the page; "" if the file is damaged."""
+    try:
+        with Image.open(path) as picture:
+            shown = picture.convert("RGB")
+    except OSError:
+        return ""
     shown.thumbnail((_SHEET_SIDE, _SHEET_SIDE))
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=_QUALITY)

@@ -52,7 +52,7 @@ def workdir(tmp_path):
     ]
     records[4]["warnings"] = ["<script>alert(1)</script> & more"]
     text = "".join(json.dumps(record) + "\n" for record in records)
-    (folder / "metrics.jsonl").write_text(text + '{"step": 21, "outer')
+    (folder / "metrics.jsonl").write_text(text + '5\n{"step": 21, "outer')
     settings = schema.flatten(schema.Settings()) | {"outer.steps": 20, "data.content": "a<i>&b"}
     (folder / "config.json").write_text(json.dumps(settings))
     for step in (5, 10, 15, 20, 25, 30):
@@ -93,6 +93,15 @@ def test_the_page_needs_nothing_else_and_runs_nothing(workdir, tmp_path, capsys)
     # the mean of the last nine records, and the hours, by hand
     assert f"{np.mean([5 / step for step in range(12, 21)]):.4g}" in found.words
     assert f"{20 / 2 / 3600:.2f}" in found.words
+
+
+def test_no_file_of_the_training_is_written_over_and_a_damaged_sheet_is_left_out(workdir):
+    with pytest.raises(UserError, match=r"not a page: give a name that ends in \.html"):
+        commands.main(["report", str(workdir), f"--out={workdir / 'config.json'}"])
+    assert "outer.steps" in (workdir / "config.json").read_text()
+    (workdir / "sheets" / "step_0000030.png").write_bytes(b"no picture")
+    commands.main(["report", str(workdir)])
+    assert (workdir / "report.html").read_text().count("<img") == 3
 
 
 def test_settings_that_are_not_the_default_come_first(workdir):
