@@ -3,11 +3,12 @@
 # so far, so that nothing is lost when time runs out. A section that fails or runs out of time does
 # not stop those behind it.
 #
-#   benchmarks/gpu_run.sh                    check, train, speed, memory, in this order
+#   benchmarks/gpu_run.sh                    check, train, sliders, speed, memory, in this order
 #   benchmarks/gpu_run.sh check train        these only
 #
 #   check    exact = reverse on the GPU, and losses as on the CPU: check.json
 #   train    meta-training at 256 px: params.safetensors, moments_*.safetensors, curves.csv
+#   sliders  the sliders (configs/meta_adjustable.py) of what train made: sliders/
 #   speed    matrix products, roofline, steps against PyTorch: speed.json
 #   memory   peak bytes at T = 1, 5, 16 of exact, reverse, PyTorch: memory.json
 #
@@ -20,7 +21,7 @@
 #
 # Variables (default):
 #   PACK (.gpu), OUT (out/gpu)     folders; OUT gets at most 8 files, each below 16 MiB
-#   LIMIT_CHECK (40), LIMIT_TRAIN (540), LIMIT_SPEED (180), LIMIT_MEMORY (60)    seconds
+#   LIMIT_CHECK (40), LIMIT_TRAIN (410), LIMIT_SLIDERS (110), LIMIT_SPEED (180), LIMIT_MEMORY (60)    seconds
 #   START (embedded)               a params.safetensors that the training begins with
 #   RESUME                         folder with the files of an earlier train, to go on with
 #   TRAIN_FLAGS                    more flags of benchmarks/gpu_train.py, such as
@@ -42,7 +43,10 @@ check=(python3 benchmarks/gpu_check.py --features "$vgg16" --json "$OUT/check.js
   --count 1 --residual-blocks 1)
 # the training ends by itself before its limit, to write its files
 train=(python3 benchmarks/gpu_train.py --pack "$PACK" --out "$OUT" --start "${START:-embedded}"
-  --seconds "$((${LIMIT_TRAIN:-540} - 20))")
+  --seconds "$((${LIMIT_TRAIN:-410} - 20))")
+sliders=(python3 benchmarks/gpu_train.py --config meta_adjustable --pack "$PACK"
+  --start "$OUT/params.safetensors" --adjuster adjustable --out "$OUT/sliders"
+  --seconds "$((${LIMIT_SLIDERS:-110} - 10))")
 [ -n "${RESUME:-}" ] && train+=(--resume-from "$RESUME")
 same=(--device "$DEVICE" --features "$vgg16")
 roofline=(python3 benchmarks/roofline.py "${same[@]}" --dtype bfloat16 --json "$OUT/speed.json")
@@ -51,7 +55,9 @@ pytorch=(python3 benchmarks/against_pytorch.py "${same[@]}" --json "$OUT/speed.j
 memory=(python3 benchmarks/gpu_memory.py "${same[@]}" --json "$OUT/memory.json")
 if [ -n "${GPU_RUN_SMALL:-}" ]; then
   check+=(--features compact --size 32 --count 1 --width 8 --residual-blocks 0)
-  train+=(--size 32 --pictures 8 --steps 2 --per-dispatch 1 --save-every 1)
+  small=(--size 32 --pictures 8 --steps 2 --per-dispatch 1 --save-every 1)
+  train+=("${small[@]}")
+  sliders+=("${small[@]}")
   roofline+=(--matrix 256 --copy 100000 --repeat 1 --match "inference 512 px")
   pytorch+=(--size 32 --counts 1 --repeat 1 --match "T=1 exact")
   memory+=(--size 32 --steps 1 2 --processes 1)
@@ -89,13 +95,14 @@ speed() {
 section() {
   case "$1" in
     check) limited check "${LIMIT_CHECK:-40}" "${check[@]}" ;;
-    train) limited train "${LIMIT_TRAIN:-540}" "${train[@]}" ;;
+    train) limited train "${LIMIT_TRAIN:-410}" "${train[@]}" ;;
+    sliders) limited sliders "${LIMIT_SLIDERS:-110}" "${sliders[@]}" ;;
     # JAX and PyTorch, and several processes, share the card
     speed) XLA_PYTHON_CLIENT_PREALLOCATE=false JAX_COMPILATION_CACHE_DIR="$scratch/xla" speed ;;
     memory)
       XLA_PYTHON_CLIENT_PREALLOCATE=false limited memory "${LIMIT_MEMORY:-60}" "${memory[@]}"
       ;;
-    *) echo "there is no section $1: use check, train, speed, memory" && failed=1 ;;
+    *) echo "there is no section $1: use check, train, sliders, speed, memory" && failed=1 ;;
   esac
 }
 
@@ -113,5 +120,5 @@ main() {
   return "$failed"
 }
 
-[ $# -gt 0 ] || set -- check train speed memory
+[ $# -gt 0 ] || set -- check train sliders speed memory
 main "$@" 2>&1 | tee "$OUT/log.txt"

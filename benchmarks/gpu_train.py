@@ -2,8 +2,9 @@
 
 python benchmarks/gpu_train.py --pack .gpu --out OUT --seconds 500 --start params.safetensors
 
-The steps are those of train.py (`metalearning.outer_step.train_step`) with configs/embedded.py and
-the changes of `gpu_train_config.py`; `--set NAME=VALUE` changes more. Two things differ. Batches
+The steps are those of train.py (`metalearning.outer_step.train_step`) with configs/embedded.py, or
+with `--config meta_adjustable` that, and the changes of `gpu_train_config.py`; `--set NAME=VALUE`
+changes more. Two things differ. Batches
 come from `device_pictures.py`. The rate is `outer.learning_rate`, as the configuration warms up and
 decays it, until half of the time is over, and falls linearly to 0 from there.
 
@@ -77,7 +78,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pack", type=Path, default=Path(".gpu"), help="pictures and VGG-16")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
+    parser.add_argument("--config", choices=gpu_train_config.CONFIGS, default="embedded")
     parser.add_argument("--start", default=initialization.EMBEDDED, help="a params.safetensors")
+    parser.add_argument("--adjuster", metavar="INIT", help="begin with the sliders of another")
     parser.add_argument("--resume-from", type=Path, help="folder of an earlier run's files")
     parser.add_argument("--seconds", type=float, default=500, help="in all, compilation included")
     parser.add_argument("--steps", type=int, default=10**9, help="outer steps at most")
@@ -100,6 +103,8 @@ def first_state(args: argparse.Namespace, config: Settings) -> TrainState:
     """Of the start, or of an earlier run."""
     params = construction.init_params(config, jax.random.key(config.seed))
     params = meta_training.trained_params(args.start, params)
+    if args.adjuster is not None:
+        params = params.replace(adjuster=initialization.load(args.adjuster).adjuster)
     state = construction.init_state(config, params, make_optimizer(config, 1.0))
     if args.resume_from is not None:
         state = training_state.load(args.resume_from, state)

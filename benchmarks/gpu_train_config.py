@@ -7,22 +7,26 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from configs import embedded
+from configs import embedded, meta_adjustable
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.settings import configuration, provenance
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
 
+CONFIGS = {"embedded": embedded, "meta_adjustable": meta_adjustable}
+
 
 def make_config(args: argparse.Namespace, start: initialization.Initialization) -> Settings:
-    """configs/embedded.py at 256 px, 4 styles x 4 contents, for the network of the start."""
+    """The chosen one of `CONFIGS` at 256 px, 4 styles x 4 contents, for the network of the start."""
     vgg16 = f"vgg16:{args.pack / 'vgg16_relu4_3_fp16.safetensors'}"
     changes: dict[str, Any] = {
         "data.image_size": args.size,
         # crops come from pictures as they are in the tars
         "data.min_scale": 1.0,
         "data.max_scale": 1.0,
+        "batch.styles": 4,
         "batch.contents": 4,
+        "model.init": "",  # --start
         "features.network": vgg16,
         "features.dtype": "bfloat16",
         "model.dtype": "bfloat16",
@@ -37,7 +41,7 @@ def make_config(args: argparse.Namespace, start: initialization.Initialization) 
     for pair in args.set:
         name, _, value = pair.partition("=")
         changes[name] = _value(value)
-    return configuration.changed(embedded.get_config(), changes)
+    return configuration.changed(CONFIGS[args.config].get_config(), changes)
 
 
 def predictor_features(recorded: Mapping[str, Any], vgg16: str) -> str:
