@@ -17,7 +17,7 @@ CONFIGS = {"embedded": embedded, "meta_adjustable": meta_adjustable}
 
 
 def make_config(args: argparse.Namespace, start: initialization.Initialization) -> Settings:
-    """The chosen one of `CONFIGS` at 256 px, 4 styles x 4 contents, for the network of the start."""
+    """One of `CONFIGS` at 256 px, 4 styles x 4 contents, for the network of the start."""
     vgg16 = f"vgg16:{args.pack / 'vgg16_relu4_3_fp16.safetensors'}"
     changes: dict[str, Any] = {
         "data.image_size": args.size,

@@ -2,6 +2,7 @@
 
 __all__ = [
     "decoding",
+    "device_cache",
     "folder",
     "images",
     "in_memory",

@@ -3,6 +3,7 @@
 __all__ = [
     "compilation",
     "compilation_cache",
+    "input_watch",
     "interrupts",
     "out_of_memory",
     "processes",

@@ -60,17 +60,21 @@ class Parallel(NamedTuple):
       step: (state, placed batch, task) -> (state, metrics), both replicated.
       replicate: pytree -> the same on every device.
       place_batch: (host batch, whether this process asks to stop) -> what `step` takes. Every
-        process passes its own part of the batch.
+        process passes its own part of the batch. Of a step on cached data it takes what
+        `place_rows` returned.
       share: (styles, contents of a whole batch) -> those of this process.
+      place_rows: pytree of the rows of this process -> the same split among all devices.
 
-    `replicate` and `place_batch` take `jax.ShapeDtypeStruct` in the place of arrays and then return
-    such, with the sharding of the array: enough to lower the very program that arrays would run.
+    `replicate`, `place_batch` and `place_rows` take `jax.ShapeDtypeStruct` in the place of arrays
+    and then return such, with the sharding of the array: enough to lower the very program that
+    arrays would run.
     """
 
     step: Callable[..., tuple[Any, Any]]
     replicate: Callable[[Any], Any]
     place_batch: Callable[..., Any]
     share: Callable[[int, int], Shares]
+    place_rows: Callable[[Any], Any]
 
 
 def in_order(devices: Sequence[Device]) -> list[Device]:
@@ -101,12 +105,22 @@ def layout(styles: int, contents: int, devices: int) -> Layout:
     return parts
 
 
+def rows_here(count: int, devices: Sequence[Device]) -> range:
+    """Rows of this process where `count` are split among all devices; the last ones may be empty.
+
+    Each device gets the same number, so that the range may reach beyond `count`.
+    """
+    per_device, local = math.ceil(count / len(devices)), _local(devices)
+    return range(min(local) * per_device, (max(local) + 1) * per_device)
+
+
 def parallelize(
     step: Callable[..., tuple[Any, Any]],
     *,
     kind: Kind,
     devices: Sequence[Device],
     parts: Layout | None = None,
+    cached: bool = False,
 ) -> Parallel:
     """Wrap the per-replica `step(state, batch, task)`.
 
@@ -115,13 +129,18 @@ def parallelize(
       kind: "shard_map", or "pmap", the older way, with one axis.
       devices: D of them, of all processes, see `in_order`.
       parts: how they share a batch; None for styles among all of them.
+      cached: the step takes rows that all devices share, see `place_rows`, in the place of a batch.
 
     Raises:
-      UserError: unknown kind, or one that cannot split contents.
+      UserError: unknown kind, or one that cannot split contents or rows.
     """
     parts = parts or Layout(len(devices))
     if kind == "shard_map":
-        return _shard_map(step, devices, parts)
+        return _shard_map(step, devices, parts, cached)
+    if kind == "pmap" and cached:
+        raise UserError(
+            "config.parallel.kind=pmap cannot read config.data.cache=device: use shard_map"
+        )
     if kind == "pmap" and parts.contents > 1:
         raise UserError(
             f"config.parallel.kind=pmap cannot split contents, but {len(devices)} devices share "
@@ -132,18 +151,20 @@ def parallelize(
     raise UserError(f"config.parallel.kind={kind!r} is unknown: use {' or '.join(KINDS)}")
 
 
-def _shard_map(step: Callable, devices: Sequence[Device], parts: Layout) -> Parallel:
+def _shard_map(step: Callable, devices: Sequence[Device], parts: Layout, cached: bool) -> Parallel:
     mesh = Mesh(np.asarray(devices).reshape(parts), (AXIS, CONTENTS))
     everywhere, of_styles, of_contents = (
         PartitionSpec(),
         PartitionSpec(AXIS),
         PartitionSpec(CONTENTS),
     )
-    specs: Any = Batch(styles=of_styles, support=of_contents, query=of_contents)
+    rows = PartitionSpec(mesh.axis_names)
+    of_batch = Batch(styles=of_styles, support=of_contents, query=of_contents)
+    specs: Any = rows if cached else of_batch
     several = len(_local(devices)) < len(devices)
     if several:
         step = _counting_votes(step, mesh.axis_names)
-        specs = (specs, PartitionSpec(mesh.axis_names))
+        specs = (specs, rows)
     wrapped = jax.shard_map(
         step,
         mesh=mesh,
@@ -154,15 +175,17 @@ def _shard_map(step: Callable, devices: Sequence[Device], parts: Layout) -> Para
         check_vma=False,
     )
 
-    def place_batch(batch: Batch, stop: bool = False) -> Any:
-        placed = (batch, _votes(devices, stop)) if several else batch
-        return jax.tree.map(lambda leaf, spec: _place(leaf, mesh, spec), placed, specs)
+    def place_batch(batch: Any, stop: bool = False) -> Any:
+        if not cached:
+            batch = jax.tree.map(lambda leaf, spec: _place(leaf, mesh, spec), batch, of_batch)
+        return (batch, _place(_votes(devices, stop), mesh, rows)) if several else batch
 
     return Parallel(
         step=compilation.jit(wrapped, donate_argnums=0),
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
         place_batch=place_batch,
         share=functools.partial(_share, devices, parts),
+        place_rows=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, rows), tree),
     )
 
 
@@ -187,7 +210,7 @@ def _votes(devices: Sequence[Device], stop: bool) -> np.ndarray:
 
 
 def _counting_votes(step: Callable[..., tuple[Any, Any]], axes: Any) -> Callable[..., Any]:
-    def counting(state: Any, placed: tuple[Batch, jax.Array], task: Any) -> tuple[Any, Any]:
+    def counting(state: Any, placed: tuple[Any, jax.Array], task: Any) -> tuple[Any, Any]:
         batch, votes = placed
         state, metrics = step(state, batch, task)
         return state, {**metrics, STOP_VOTES: jax.lax.psum(votes.sum(), axes)}
@@ -226,6 +249,7 @@ def _pmap(step: Callable, devices: Sequence[Device]) -> Parallel:
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
         place_batch=place_batch,
         share=functools.partial(_share, devices, Layout(len(devices))),
+        place_rows=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, split), tree),
     )
 
 

@@ -49,12 +49,15 @@ class Session:
       checkpoints: get the state.
       watch: refuses metrics that are not finite.
       stop: asked after each step.
+      measured: metrics of the host over the time since it was last asked: asked when a record of
+        metrics is written and when a program has been compiled.
     """
 
     log: RunLog | None
     checkpoints: Checkpoints
     watch: FiniteWatch
     stop: StopRequests
+    measured: Callable[[], Mapping[str, float]] = dict
 
 
 def run_steps(
@@ -96,7 +99,9 @@ def run_steps(
             if log and compiled:
                 log.start_clock(step)
             if log and to_log:
-                log.metrics(step, values)
+                log.metrics(step, {**values, **session.measured()})
+            elif compiled:
+                session.measured()
         if log and to_save:
             session.checkpoints.save(step, state)
         if last or stopping:

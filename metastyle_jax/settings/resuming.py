@@ -18,7 +18,7 @@ from metastyle_jax.settings import provenance, schema
 from metastyle_jax.settings.schema import Settings
 
 _NETWORK = ("model.width", "model.residual_blocks", "model.blur", "model.predictor")
-_ORDER = ("seed", "data.content", "data.style", "batch.styles", "batch.contents")
+_ORDER = ("seed", "data.content", "data.style", "data.cache", "batch.styles", "batch.contents")
 _DATA = ("content", "style")
 
 
@@ -71,6 +71,7 @@ def notice(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
       now: as `recorded`.
     """
     before, now = _comparable(before), _comparable(now)
+    before.setdefault("data.cache", "")  # nor was there one before this setting
     for kind in _DATA:
         _name_data_by_files(before, now, kind)
     _resolve_pooling(before, now)

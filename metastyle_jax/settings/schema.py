@@ -54,6 +54,12 @@ class Data:
         0.0, "standard deviation of the input noise on the contents; 0 disables it", FRACTION
     )
     threads: int = _setting(4, "threads that decode, per stream of images", _at_least(0))
+    cache: str = _setting(
+        "",
+        "device: keep all pictures decoded in the memory of the devices, as squares, and crop them "
+        "there; empty: read them for each batch",
+        ("", "device"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

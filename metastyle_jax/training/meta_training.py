@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network
 from metastyle_jax.runtime import processes, sharding
+from metastyle_jax.runtime.input_watch import InputWatch
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
@@ -32,6 +34,7 @@ from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import progress_sheet, training_advice, training_pictures
 from metastyle_jax.training.program import load_task, pick_devices, wrap_steps
+from metastyle_jax.training.training_advice import INPUT_WAIT
 
 _LOG = logging.getLogger(__name__)
 
@@ -157,15 +160,26 @@ def _loop(
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
     _, wrapped = steps
-    shares = wrapped.share(config.batch.styles, config.batch.contents)
-    data = training_pictures.batches(config, sources, start, config.seed, shares)
+    if config.data.cache:
+        data = itertools.repeat(
+            training_pictures.cache(config, sources, pick_devices(config), wrapped)
+        )
+    else:
+        shares = wrapped.share(config.batch.styles, config.batch.contents)
+        data = training_pictures.batches(config, sources, start, config.seed, shares)
     state, on_devices = wrapped.replicate(state), wrapped.replicate(task)
     first_order_steps = config.outer.first_order_steps
     compiling = (first_order_steps + 1,)  # beside the first step of the session
 
+    waits = InputWatch()
+
     def take_step(step: int, state: outer_step.TrainState):
         run = steps[step > first_order_steps].step
-        return run(state, wrapped.place_batch(next(data), stop.received), on_devices)
+        batch = waits.get(
+            lambda: wrapped.place_batch(next(data), stop.received),
+            state.step.is_ready,  # pyright: ignore[reportAttributeAccessIssue]  (not declared)
+        )
+        return run(state, batch, on_devices)
 
     numbers = Steps(start, total, config.log.every, config.checkpoint.every, compiling)
     advise = training_advice.not_finite(config)
@@ -188,7 +202,7 @@ def _loop(
 
         signs = training_advice.Signs(config, log.warn)
         watch = FiniteWatch(checkpoints, advise, signs.look)
-        session = Session(log, checkpoints, watch, stop)
+        session = Session(log, checkpoints, watch, stop, training_advice.bottleneck(waits.share))
         return run_steps(state, take_step, numbers, session, draw_sheet)
 
 
@@ -200,7 +214,7 @@ def _describe(values: Mapping[str, float]) -> str:
         f"{inner}outer {values['outer_loss']:.4g} "
         f"(content {values['outer_content']:.4g} style {values['outer_style']:.4g}) "
         f"gradient weights {values['gradient_norm_weights']:.3g} "
-        f"style {values['gradient_norm_style']:.3g}"
+        f"style {values['gradient_norm_style']:.3g} input wait {values[INPUT_WAIT]:.0%}"
     )
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
 
 from metastyle_jax import bilevel
+from metastyle_jax.data import device_cache
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
+from metastyle_jax.metalearning.structures import Axes
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import feature_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -20,6 +24,7 @@ from metastyle_jax.networks.vgg import Pooling
 from metastyle_jax.runtime import processes, sharding
 from metastyle_jax.settings import construction, provenance, schema
 from metastyle_jax.settings.schema import Settings
+from metastyle_jax.training import training_pictures
 
 
 def pick_devices(config: Settings) -> list[sharding.Device]:
@@ -116,7 +121,32 @@ def wrap_steps(
             outer_optimizer=optimizer,
             axes=parts.axes,
         )
-        kind = config.parallel.kind
-        return sharding.parallelize(step, kind=kind, devices=devices, parts=parts)
+        cached = bool(config.data.cache)
+        return sharding.parallelize(
+            _drawing(config, step, parts.axes) if cached else step,
+            kind=config.parallel.kind,
+            devices=devices,
+            parts=parts,
+            cached=cached,
+        )
 
     return wrap(cheap), wrap(loop)
+
+
+def _drawing(config: Settings, step: Callable[..., Any], axes: Axes) -> Callable[..., Any]:
+    """The step of cached pictures in the place of a batch."""
+
+    def draw_and_step(
+        state: outer_step.TrainState, caches: device_cache.Caches, task: StyleTask
+    ) -> Any:
+        batch = device_cache.draw(
+            caches,
+            state.step,
+            counts=(config.batch.styles, config.batch.contents),
+            crop=training_pictures.crop(config),
+            seed=config.seed,
+            axes=axes,
+        )
+        return step(state, batch, task)
+
+    return draw_and_step

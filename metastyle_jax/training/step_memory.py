@@ -17,6 +17,7 @@ from metastyle_jax.metalearning.structures import Batch
 from metastyle_jax.runtime import sharding
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
+from metastyle_jax.training import training_pictures
 from metastyle_jax.training.program import pick_devices, task_shapes, wrap_steps
 
 
@@ -27,7 +28,7 @@ class Memory:
     Attributes:
       state: parameters and the outer optimizer's moments.
       features: weights of the feature network.
-      batch: this device's styles, and all contents.
+      batch: this device's styles, and all contents; or its part of the cached pictures.
       arguments: these three, as the compiler lays them out.
       temporary: activations and whatever else lives only within the step.
       results: what the step returns beside the memory of its arguments: metrics; with pmap, which
@@ -104,7 +105,10 @@ def argument_shapes(
         return construction.init_state(config, params, optimizer)
 
     styles, contents = config.batch.styles, config.batch.contents
-    batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
+    if config.data.cache:
+        batch = step.place_rows(training_pictures.cache_shapes(config, pick_devices(config)))
+    else:
+        batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
     return (
         step.replicate(jax.eval_shape(init)),
         step.place_batch(batch),

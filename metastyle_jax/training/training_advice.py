@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -13,6 +14,11 @@ from metastyle_jax.settings.schema import Settings
 # deviation of a factor 2.7). A rate that is too high soon gives a hundred times the first loss.
 DIVERGED = 10.0
 DIVERGED_STEPS = 10
+
+INPUT_WAIT = "input_wait"  # metric: the part of the time that devices wait for pictures
+INPUT_IS_SLOW = 0.1  # from here on the steps could be that much faster with faster input
+
+_LOG = logging.getLogger(__name__)
 
 Tell = Callable[[int, Mapping[str, float], str], None]
 
@@ -41,6 +47,33 @@ def not_finite(config: Settings) -> Callable[[str, int], str]:
         return f"{likely}; {change}, or else {' or '.join(others)}, and go on with --resume"
 
     return advise
+
+
+def bottleneck(share: Callable[[], float]) -> Callable[[], dict[str, float]]:
+    """`share` as a metric; a line says once whether input or devices limit the rate.
+
+    The first time it is asked most of the time went into compiling, so it says so the second time.
+    """
+    asked = 0
+
+    def measured() -> dict[str, float]:
+        nonlocal asked
+        value, asked = share(), asked + 1
+        if asked == 2:
+            _LOG.info(_limit(value))
+        return {INPUT_WAIT: value}
+
+    return measured
+
+
+def _limit(share: float) -> str:
+    waited = f"they waited for pictures {share:.0%} of the time"
+    if share < INPUT_IS_SLOW:
+        return f"the devices are the bottleneck: {waited}"
+    return (
+        f"the input is the bottleneck, not the devices: {waited}; raise config.data.threads, or "
+        "keep the pictures on the devices with config.data.cache=device"
+    )
 
 
 def _rate(config: Settings, level: str) -> str:

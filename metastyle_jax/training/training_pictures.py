@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from metastyle_jax.data import pipeline
+import jax
+import numpy as np
+
+from metastyle_jax.data import device_cache, pipeline
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning.structures import Batch
+from metastyle_jax.runtime import sharding
 from metastyle_jax.runtime.sharding import Shares
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import atomic_path
 
 _LOG = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def open_sources(config: Settings) -> dict[str, ImageSource]:
@@ -52,6 +59,11 @@ def _check_one_style(config: Settings, sources: Mapping[str, ImageSource]) -> No
         )
 
 
+def crop(config: Settings) -> pipeline.Crop:
+    """How contents and styles are cut."""
+    return pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
+
+
 def batches(
     config: Settings,
     sources: dict[str, ImageSource],
@@ -60,18 +72,90 @@ def batches(
     shares: Shares | None = None,
 ) -> Iterator[Batch]:
     """Batches from step `start_step` on, or a share of them, see `pipeline.batches`."""
-    crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
+    cut = crop(config)
     return pipeline.batches(
         sources["content"],
         sources["style"],
         styles=config.batch.styles,
         contents=config.batch.contents,
         shares=shares,
-        content_crop=crop,
-        style_crop=crop,
+        content_crop=cut,
+        style_crop=cut,
         order=pipeline.Order(seed, start_step),
         reading=pipeline.Reading(config.data.threads),
     )
+
+
+def cache(
+    config: Settings,
+    sources: Mapping[str, ImageSource],
+    devices: Sequence[sharding.Device],
+    step: sharding.Parallel,
+) -> device_cache.Caches:
+    """All pictures on the devices; each process decodes those of its own devices.
+
+    Raises:
+      UserError: they do not fit; or from a source.
+    """
+    side = device_cache.side_of(crop(config))
+    counts = {kind: len(source) for kind, source in sources.items()}
+    rows = {kind: sharding.rows_here(count, devices) for kind, count in counts.items()}
+    local = sum(device.process_index == jax.process_index() for device in devices)
+    size = sum(len(part) for part in rows.values()) * 3 * side**2 // local
+    _check_room(size, devices)
+    total = sum(len(part) for part in rows.values())
+    _LOG.info(f"decoding {total} pictures of {side} px, {size / 1e6:.1f} MB on each device")
+    progress = _Progress(total)
+    pixels = {
+        kind: device_cache.read(
+            source, rows[kind], side, threads=config.data.threads, progress=progress
+        )
+        for kind, source in sources.items()
+    }
+    return device_cache.Caches(
+        **{
+            kind: device_cache.Pictures(step.place_rows(pixels.pop(kind)), counts[kind])
+            for kind in sources
+        }
+    )
+
+
+def cache_shapes(config: Settings, devices: Sequence[sharding.Device]) -> device_cache.Caches:
+    """What `cache` returns as shapes; pictures are counted, not read."""
+    side, caches = device_cache.side_of(crop(config)), {}
+    for kind, source in open_sources(config).items():
+        count = len(sharding.rows_here(len(source), devices))
+        pixels = jax.ShapeDtypeStruct((count, side, side, 3), np.uint8)
+        caches[kind] = device_cache.Pictures(pixels, len(source))
+    return device_cache.Caches(**caches)
+
+
+def _check_room(size: int, devices: Sequence[sharding.Device]) -> None:
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+    if limit is not None and size > limit:
+        raise UserError(
+            f"config.data.cache=device needs {size / 1e9:.1f} GB on each device, which has "
+            f"{limit / 1e9:.1f} GB: use more devices, fewer pictures, a smaller "
+            "config.data.max_scale, or leave it out"
+        )
+
+
+class _Progress:
+    """Says every 10 seconds how many pictures are decoded, at which rate, and the time left."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+        self._begin = self._said = time.monotonic()
+
+    def __call__(self) -> None:
+        """Called after each picture."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said, rate = now, self._done / (now - self._begin)
+        left = (self._total - self._done) / rate
+        _LOG.info(f"{self._done} of {self._total} pictures, {rate:.0f}/s, ETA {left:.0f} s")
 
 
 def list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:

@@ -25,7 +25,7 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.networks import stylization_network, vgg
 from metastyle_jax.runtime import interrupts, sharding
-from metastyle_jax.settings import construction, resuming, schema
+from metastyle_jax.settings import configuration, construction, resuming, schema
 from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.digest import leaf_digests
 from metastyle_jax.storage.folder_lock import locked
@@ -161,6 +161,38 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     assert record["step"] == 2
 
 
+def test_pictures_in_device_memory_train_and_resume_bit_for_bit(tmp_path):
+    changes = {"data__cache": "device", "data__max_scale": 1.5}
+    whole = meta_training.train(tiny_config(outer__steps=4, **changes), tmp_path / "whole")
+    meta_training.train(tiny_config(outer__steps=2, **changes), tmp_path / "run")
+    found = meta_training.train(
+        tiny_config(outer__steps=4, **changes), tmp_path / "run", resume=True
+    )
+    assert leaf_digests(jax.device_get(found)) == leaf_digests(jax.device_get(whole))
+    last = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["input_wait"] <= 1 and last["outer_loss"] > 0
+
+
+def test_pictures_that_do_not_fit_are_refused_before_one_is_read(monkeypatch):
+    class Small:
+        process_index = 0
+
+        def memory_stats(self):
+            return {"bytes_limit": 10_000}
+
+    class Unreadable:
+        def __len__(self):
+            return 6
+
+    with pytest.raises(UserError, match=r"cache=device needs 0\.0 GB on each device, which has 0"):
+        training_pictures.cache(
+            configuration.read(tiny_config(data__cache="device")),
+            {"content": Unreadable(), "style": Unreadable()},
+            [Small(), Small()],
+            None,
+        )
+
+
 def _restore(config, workdir):
     optimizer = construction.make_outer_optimizer(config)
     network = stylization_network.init(jax.random.key(0), width=4, residual_blocks=1)
@@ -264,6 +296,8 @@ def test_data_that_moved_are_the_same_data(tmp_path, capsys, monkeypatch):
             "data.content 'a' -> 'b'; the data come in another order",
         ),
         ({}, {"data.noise": 0.0}, "data.noise not set -> 0"),
+        ({}, {"data.cache": ""}, None),
+        ({}, {"data.cache": "device"}, "-> 'device'; the data come in another order"),
         (
             {"features.network": "compact", "features.pooling": ""},
             {"features.network": "compact", "features.pooling": vgg.POOLING["compact"]},
