@@ -23,7 +23,8 @@ def jit(function: Callable, **keywords: Any) -> Callable:
       keywords: arguments of `jax.jit`.
 
     Returns:
-      The compiled function, with the method `lower`. The backend is started by the first call.
+      The compiled function, with the methods `lower` and `trace`. The backend is started by the
+      first call.
     """
 
     @functools.cache
@@ -35,6 +36,7 @@ def jit(function: Callable, **keywords: Any) -> Callable:
         return compiled()(*args, **kwargs)
 
     cast(Any, call).lower = lambda *args, **kwargs: compiled().lower(*args, **kwargs)
+    cast(Any, call).trace = lambda *args, **kwargs: compiled().trace(*args, **kwargs)
     return call
 
 
