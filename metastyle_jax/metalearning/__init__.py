@@ -8,4 +8,5 @@ __all__ = [
     "structures",
     "style_tasks",
     "subsets",
+    "task_gradients",
 ]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from metastyle_jax.losses import moving_averages
-from metastyle_jax.metalearning import outer_loss, subsets
+from metastyle_jax.metalearning import outer_loss, subsets, task_gradients
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.schedule import (
     CONSTANT,
@@ -64,6 +64,7 @@ def train_step(
     outer_optimizer: optax.GradientTransformation,
     schedule: Schedule = CONSTANT,
     axes: Axes = ONE_DEVICE,
+    combine: str = task_gradients.MEAN,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One outer step.
 
@@ -75,24 +76,39 @@ def train_step(
       outer_optimizer: of all parameters.
       schedule: what depends on the outer step.
       axes: mapped axes to average over.
+      combine: how the gradients of the styles become one, of `task_gradients.COMBINATIONS`.
 
     Returns:
       (state after the step, metrics of `outer_loss.meta_loss`, the norms "gradient_norm_weights",
       "gradient_norm_style" ..., scalars).
     """
-    # the gradient of this replica's loss first, then the mean: see `runtime.sharding`
-    gradient, metrics = outer_gradient(
-        state.params,
-        state.step,
-        batch,
-        task,
-        loop=loop,
-        schedule=schedule,
-        averages=state.averages,
-        axes=axes,
-    )
-    if axes.names:
-        gradient, metrics = jax.lax.pmean((gradient, metrics), axes.names)
+
+    def of(batch: Batch, number: jax.Array | int = 0):
+        return outer_gradient(
+            state.params,
+            state.step,
+            batch,
+            task,
+            loop=loop,
+            schedule=schedule,
+            averages=state.averages,
+            axes=axes,
+            first_style=_first(axes.styles, styles) + number,
+        )
+
+    styles = batch.styles
+    if combine == task_gradients.NORMALIZED:
+        gradients, metrics = task_gradients.per_task(of, batch, unroll=loop.unroll)
+        if axes.contents is not None:
+            gradients = jax.lax.pmean(gradients, axes.contents)
+        gradient = task_gradients.normalized(gradients, axes)
+        metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), metrics)
+        metrics = jax.lax.pmean(metrics, axes.names) if axes.names else metrics
+    else:
+        # the gradient of this replica's loss first, then the mean: see `runtime.sharding`
+        gradient, metrics = of(batch)
+        if axes.names:
+            gradient, metrics = jax.lax.pmean((gradient, metrics), axes.names)
     for name, part in gradient.parts().items():
         metrics[f"gradient_norm_{name}"] = optax.tree.norm(part)
     before = cast(Any, state.params)  # see `init_state`
@@ -115,16 +131,20 @@ def outer_gradient(
     schedule: Schedule = CONSTANT,
     averages: moving_averages.Averages | None = None,
     axes: Axes = ONE_DEVICE,
+    first_style: jax.Array | int | None = None,
 ) -> tuple[MetaParameters, dict[str, jax.Array]]:
     """The meta-gradient at outer step `step`, as `loop.estimator` estimates it.
 
     Arguments are those of `train_step`, and `averages` those of the layers' losses over the steps
-    before. It is the gradient of the loss of this replica; the inner loop sees all contents.
+    before. `first_style` is the number of the first style among those of the step; None for all
+    styles of this replica. It is the gradient of the loss of this replica; the inner loop sees all
+    contents.
 
     Returns:
       (gradient in the shape of `params`, metrics of `outer_loss.meta_loss`).
     """
-    first_style = _first(axes.styles, batch.styles)
+    if first_style is None:
+        first_style = _first(axes.styles, batch.styles)
     first_content = _first(axes.contents, batch.query)
     scheduled = at_step(schedule, step, inner_steps=loop.steps, random=task.random)
     scheduled = scheduled._replace(first_content=first_content)

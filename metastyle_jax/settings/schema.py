@@ -17,6 +17,7 @@ from ml_collections import config_dict
 from metastyle_jax import bilevel
 from metastyle_jax.bilevel import learned_rates
 from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning import task_gradients
 from metastyle_jax.runtime import sharding
 from metastyle_jax.settings.ranges import FRACTION, LARGEST, POSITIVE_WEIGHT, Range
 
@@ -231,6 +232,12 @@ class Outer:
     )
     estimator: str = _setting(
         "exact", "of the meta-gradient, see docs/meta_gradients.md", tuple(bilevel.ESTIMATORS)
+    )
+    combine: str = _setting(
+        task_gradients.MEAN,
+        "how the gradients of the styles become one: mean; or normalized, each array divided by "
+        "its root mean square first, so that no style outweighs others",
+        task_gradients.COMBINATIONS,
     )
     first_order_steps: int = _setting(
         0, "outer steps at the beginning that use first_order instead", _at_least(0)

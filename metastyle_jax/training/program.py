@@ -120,6 +120,7 @@ def wrap_steps(
             schedule=construction.make_schedule(config),
             outer_optimizer=optimizer,
             axes=parts.axes,
+            combine=config.outer.combine,
         )
         cached = bool(config.data.cache)
         return sharding.parallelize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -13,7 +14,7 @@ import tiny
 from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
-from metastyle_jax.metalearning import outer_step
+from metastyle_jax.metalearning import outer_step, task_gradients
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.structures import Axes
 from metastyle_jax.metalearning.style_tasks import StyleTask
@@ -30,13 +31,14 @@ OBJECTIVE = perceptual.Objective(
 )
 
 
-def make_step(axes: Axes, rate: float = 1.0):
+def make_step(axes: Axes, rate: float = 1.0, combine: str = task_gradients.MEAN):
     return functools.partial(
         outer_step.train_step,
         loop=InnerLoop(estimator=bilevel.exact, optimizer=lambda step, rates: optax.sgd(0.1)),
         # plain descent: the parameters then show the gradient itself
         outer_optimizer=optax.sgd(rate),
         axes=axes,
+        combine=combine,
     )
 
 
@@ -117,6 +119,48 @@ def test_an_inner_loop_sees_the_contents_of_all_devices(estimator):
         np.abs(expected.weights["conv1"]["kernel"] - state.params.weights["conv1"]["kernel"]).max()
         > 1e-4
     )
+
+
+def test_normalized_gradients_are_those_of_single_styles_brought_to_one_size():
+    """By numpy from single gradients; on one device, and on four that split styles and contents."""
+    state, batch, task = make_arguments()
+    # the styles must matter, and differ
+    task = dataclasses.replace(task, objective=dataclasses.replace(OBJECTIVE, style_weight=1e6))
+    shades = np.linspace(0.1, 1, STYLES).reshape(-1, 1, 1, 1)
+    batch = batch.replace(styles=batch.styles * shades)
+    loop = make_step(outer_step.ONE_DEVICE).keywords["loop"]
+    single = jax.jit(functools.partial(outer_step.outer_gradient, loop=loop))
+    gradients = [
+        jax.device_get(
+            single(
+                state.params,
+                state.step,
+                batch.replace(styles=batch.styles[n : n + 1]),
+                task,
+                first_style=n,
+            )[0]
+        )
+        for n in range(STYLES)
+    ]
+
+    def combine(*leaves):
+        sizes = [np.sqrt(np.mean(leaf**2)) for leaf in leaves]
+        mean = np.mean([leaf / max(s, 1e-9) for leaf, s in zip(leaves, sizes, strict=True)], axis=0)
+        return mean * np.mean(sizes)
+
+    gradient = jax.tree.map(combine, *gradients)
+    expected = jax.tree.map(lambda leaf, g: np.asarray(leaf) - g, state.params, gradient)
+    plain = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *gradients)
+    for parts in (sharding.Layout(1), sharding.Layout(STYLES // 2, CONTENTS)):
+        devices = jax.devices()[: parts.styles * parts.contents]
+        step = make_step(parts.axes, combine=task_gradients.NORMALIZED)
+        wrapped = sharding.parallelize(step, kind="shard_map", devices=devices, parts=parts)
+        arguments = wrapped.replicate(state), wrapped.place_batch(batch), wrapped.replicate(task)
+        found = jax.device_get(jax.block_until_ready(wrapped.step(*arguments))[0].params)
+        check = functools.partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-11)
+        jax.tree.map(check, found, expected)
+    kernel = gradient.weights["conv1"]["kernel"], plain.weights["conv1"]["kernel"]
+    assert np.linalg.norm(kernel[0] - kernel[1]) > 0.05 * np.linalg.norm(kernel[1])
 
 
 def test_contents_are_split_where_styles_do_not_suffice():
