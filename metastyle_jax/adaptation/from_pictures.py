@@ -47,7 +47,8 @@ def adapt(
 ) -> Stylizer:
     """Adapt the network to one style image.
 
-    With the defaults this takes 100 steps of Adam on the 3,200 parameters of the style.
+    With the defaults this takes 100 steps of Adam on the 3,200 parameters of the style; 25 where
+    VGG-16 is not installed.
 
     Args:
       style_image: the path of an image file, a Pillow image, or an array (H, W, 3), uint8 or floats
@@ -63,7 +64,7 @@ def adapt(
       style_size: a style image whose short side is longer is resized to this many pixels.
       progress: called after each step with its number (from 1) and its losses, `{"loss", "content",
         "style"}`.
-      options: any of `service.Options`: `steps=100`, `learning_rate=0.01` (0.0003 for "all"),
+      options: any of `service.Options`: `steps`, `learning_rate=0.01` (0.0003 for "all"),
         `parameters="norm"` (or "all"; or "sliders", which has to start with some), `size=256` (side
         of the training crops in pixels), `batch=1` (contents per step), `seed=0` (of the order and
         crops of the contents).

@@ -66,6 +66,8 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
     start = _start(args, initialization.load(args.init), style)
     crops = adapt_input.center_crops(contents, args.size)
+    if args.steps is None:
+        args.steps = service.default_steps(start, args.parameters)
     task = Task(args, style_path, style, contents, crops, start)
     return task._replace(start=_balanced(task))
 

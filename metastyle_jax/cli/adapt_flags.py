@@ -72,7 +72,12 @@ def _add_files(add: Callable[..., Any]) -> None:
 
 
 def _add_numbers(add: Callable[..., Any]) -> None:
-    add("--steps", type=int, default=100, help="adaptation steps")
+    add(
+        "--steps",
+        type=int,
+        help=f"adaptation steps; default: {service.DEFAULT_STEPS}, or {service.FEWER_STEPS} from a "
+        "predicted start where compact features stand in for those of the training",
+    )
     add(
         "--parameters",
         choices=("norm", "all"),
