@@ -10,9 +10,9 @@ from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
-from metastyle_jax.runtime import compilation_cache, processes
-from metastyle_jax.settings import schema
-from metastyle_jax.training import meta_training
+from metastyle_jax.runtime import compilation_cache, processes, profiling
+from metastyle_jax.settings import configuration, schema
+from metastyle_jax.training import compile_report, meta_training
 
 
 def add_parser(commands: Any) -> None:
@@ -30,6 +30,17 @@ def add_parser(commands: Any) -> None:
         metavar="HOST:PORT",
         help="of process 0, where JAX does not know the others (it does on TPU, Slurm, Open MPI)",
     )
+    parser.add_argument(
+        "--compile-only",
+        action="store_true",
+        help="compile the outer step for the devices at hand, say its memory and operations, and "
+        "end; nothing is read or written",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="A:B",
+        help="write a trace of steps A to B below --workdir, for tensorboard --logdir",
+    )
     parser.add_argument("--processes", type=int, help="that train together; with --coordinator")
     parser.add_argument("--process-id", type=int, help="of this one, from 0; with --coordinator")
     parser.set_defaults(meets_others=True)
@@ -43,13 +54,18 @@ def run(args: argparse.Namespace) -> None:
       UserError: a setting, a folder or a file cannot be used; a loss is not finite.
     """
     config = configuration_flags.parse_config(args.settings)
-    configuration_flags.require("--workdir", args.workdir, "runs/NAME")
+    profile = profiling.parse_steps("--profile", args.profile) if args.profile else None
+    if not args.compile_only:
+        configuration_flags.require("--workdir", args.workdir, "runs/NAME")
     launch = processes.Launch(args.coordinator, args.processes, args.process_id)
     with processes.joined(launch):
         compilation_cache.enable()
         if not processes.is_main():
             logging.getLogger("metastyle_jax").setLevel(logging.WARNING)
-        meta_training.train(config, args.workdir, resume=args.resume)
+        if args.compile_only:
+            print(compile_report.report(configuration.read(config)))
+            return
+        meta_training.train(config, args.workdir, resume=args.resume, profile=profile)
 
 
 def _settings_help() -> str:

@@ -7,6 +7,7 @@ __all__ = [
     "interrupts",
     "out_of_memory",
     "processes",
+    "profiling",
     "progress",
     "run_log",
     "sharding",

@@ -43,3 +43,9 @@ def enable(backend: str | None = None) -> Path | None:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
+
+
+def enabled() -> bool:
+    """Whether compiled programs are kept on disk."""
+    known = cast(Any, jax.config)
+    return bool(known.jax_compilation_cache_dir and known.jax_enable_compilation_cache)

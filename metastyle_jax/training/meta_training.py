@@ -22,7 +22,7 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network
-from metastyle_jax.runtime import processes, sharding
+from metastyle_jax.runtime import processes, profiling, sharding
 from metastyle_jax.runtime.input_watch import InputWatch
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
@@ -42,7 +42,11 @@ SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batc
 
 
 def train(
-    config: ml_collections.ConfigDict | Settings, workdir: str | Path, *, resume: bool = False
+    config: ml_collections.ConfigDict | Settings,
+    workdir: str | Path,
+    *,
+    resume: bool = False,
+    profile: profiling.Steps | None = None,
 ) -> outer_step.TrainState:
     """Meta-train as `config` says; everything is written below `workdir`.
 
@@ -53,6 +57,7 @@ def train(
       resume: continue from the newest intact checkpoint, bit for bit as if never stopped if the
         settings are the same; a line says which are not. Starts from the beginning if there is
         none.
+      profile: steps to write a trace of into `profile/`; None for none.
 
     Returns:
       The state after the last step.
@@ -64,11 +69,15 @@ def train(
     """
     with stop_requests() as stop:
         settings = configuration.read(config)
-        return _train(settings, Path(workdir).expanduser(), resume, stop)
+        return _train(settings, Path(workdir).expanduser(), resume, profile, stop)
 
 
 def _train(
-    config: Settings, workdir: Path, resume: bool, stop: StopRequests
+    config: Settings,
+    workdir: Path,
+    resume: bool,
+    profile: profiling.Steps | None,
+    stop: StopRequests,
 ) -> outer_step.TrainState:
     devices = pick_devices(config)
     sources = training_pictures.open_sources(config)
@@ -91,7 +100,7 @@ def _train(
             _write_json(workdir / "config.json", schema.flatten(config))
         steps = wrap_steps(config, optimizer, devices)
         try:
-            return _loop(config, workdir, steps, state, task, sources, checkpoints, stop)
+            return _loop(config, workdir, steps, state, task, sources, checkpoints, profile, stop)
         finally:
             if main:
                 training_pictures.list_skipped(workdir, sources)
@@ -156,6 +165,7 @@ def _loop(
     task: StyleTask,
     sources: dict[str, ImageSource],
     checkpoints: checkpoint.Checkpoints,
+    profile: profiling.Steps | None,
     stop: StopRequests,
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
@@ -187,13 +197,16 @@ def _loop(
         watch = FiniteWatch(checkpoints, advise)
         return run_steps(state, take_step, numbers, Session(None, checkpoints, watch, stop))
     draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
-    with RunLog(
-        prepare_folder(workdir),
-        start_step=start,
-        total_steps=total,
-        images_per_step=config.batch.styles * config.batch.contents,
-        describe=_describe,
-    ) as log:
+    with (
+        RunLog(
+            prepare_folder(workdir),
+            start_step=start,
+            total_steps=total,
+            images_per_step=config.batch.styles * config.batch.contents,
+            describe=_describe,
+        ) as log,
+        profiling.traced(take_step, profile, workdir / "profile") as traced,
+    ):
 
         def draw_sheet(step: int, state: outer_step.TrainState) -> None:
             if draw and (step % config.log.sheet_every == 0 or step == total):
@@ -203,7 +216,7 @@ def _loop(
         signs = training_advice.Signs(config, log.warn)
         watch = FiniteWatch(checkpoints, advise, signs.look)
         session = Session(log, checkpoints, watch, stop, training_advice.bottleneck(waits.share))
-        return run_steps(state, take_step, numbers, session, draw_sheet)
+        return run_steps(state, traced, numbers, session, draw_sheet)
 
 
 def _describe(values: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,29 @@ class Memory:
         return self.arguments + self.temporary + self.results
 
 
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """One compiled outer step.
+
+    Attributes:
+      memory: on each device.
+      operations: floating point, on each device; of the program before it is compiled, but on CPU,
+        where the compiled one says more.
+      seconds: that compiling took.
+    """
+
+    memory: Memory
+    operations: float
+    seconds: float
+
+
 def step_memory(config: Settings) -> Memory:
-    """The memory of the outer step that training runs with `config`, compiled from shapes.
+    """The memory of the outer step that training runs with `config`, see `compile_step`."""
+    return compile_step(config).memory
+
+
+def compile_step(config: Settings) -> CompiledStep:
+    """Compile the outer step that training runs with `config`, from shapes.
 
     Raises:
       UserError: the compiler itself finds no room for it.
@@ -56,8 +78,10 @@ def step_memory(config: Settings) -> Memory:
     optimizer = construction.make_outer_optimizer(config)
     step = wrap_steps(config, optimizer, pick_devices(config))[1]
     shapes = argument_shapes(config, optimizer, step)
+    begin = time.perf_counter()
+    lowered = step.step.lower(*shapes)
     try:
-        analysis = step.step.lower(*shapes).compile().memory_analysis()
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -66,6 +90,13 @@ def step_memory(config: Settings) -> Memory:
             f"{config.batch.styles} is too large for {jax.default_backend()} to compile: plan with "
             "a smaller batch"
         ) from error
+    seconds = time.perf_counter() - begin
+    counted = compiled if jax.default_backend() == "cpu" else lowered
+    operations = (counted.cost_analysis() or {}).get("flops", 0.0)
+    return CompiledStep(_memory(compiled.memory_analysis(), shapes), operations, seconds)
+
+
+def _memory(analysis: Any, shapes: tuple[Any, Any, Any]) -> Memory:
     state, batch, features = (_bytes_per_device(tree) for tree in shapes)
     return Memory(
         state=state,
