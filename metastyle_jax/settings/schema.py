@@ -283,6 +283,9 @@ class CheckpointSettings:
 
     every: int = _setting(1000, "steps between checkpoints", _at_least(1))
     keep: int = _setting(3, "newest checkpoints that stay", _at_least(1))
+    keep_every: int = _setting(
+        0, "checkpoints of steps that are multiples of this stay too; 0 for none", _at_least(0)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

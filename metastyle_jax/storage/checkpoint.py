@@ -35,6 +35,7 @@ class Checkpoints:
     Args:
       directory: holds one folder per step; created by the first `save`.
       keep: number of newest checkpoints to keep, at least 1.
+      keep_every: older ones stay too if their step is a multiple of this; 0 for none of them.
       configuration: all settings of the run by dotted name (`{"model.width": 32, ...}`), JSON
         values; stored in each checkpoint.
 
@@ -43,12 +44,17 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: str | Path, *, keep: int = 3, configuration: Mapping[str, Any]
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 3,
+        keep_every: int = 0,
+        configuration: Mapping[str, Any],
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
         self.directory = Path(directory).absolute()
-        self._keep = keep
+        self._keep, self._keep_every = keep, keep_every
         self._configuration = _as_json(configuration)
         self.recorded: Mapping[str, Any] | None = None
         self._newest: int | None = None  # step saved or restored last
@@ -64,7 +70,7 @@ class Checkpoints:
         return sorted(checkpoint_reading.steps_in(self.directory))
 
     def save(self, step: int, state: Any) -> None:
-        """Write a complete checkpoint or none, then delete all but the newest `keep`.
+        """Write a complete checkpoint or none, then delete older ones that need not stay.
 
         Does nothing if this step was the last one saved or restored.
 
@@ -96,7 +102,8 @@ class Checkpoints:
             raise write_error(folder, error) from error
         self._newest = step
         for old in self.steps()[: -self._keep]:
-            checkpoint_files.remove(self.directory / str(old))
+            if not self._keep_every or old % self._keep_every:
+                checkpoint_files.remove(self.directory / str(old))
 
     def start(self, state: Any, configuration: Mapping[str, Any], *, resume: bool) -> Any:
         """The first state of a run: `state`, or the newest intact checkpoint when resuming.

@@ -90,6 +90,7 @@ def _train(
         checkpoint.Checkpoints(
             workdir / checkpoint_reading.DIRECTORY_NAME,
             keep=config.checkpoint.keep,
+            keep_every=config.checkpoint.keep_every,
             configuration=recorded,
         ) as checkpoints,
     ):

@@ -180,6 +180,13 @@ def test_keeps_the_newest(tmp_path):
     assert restore(tmp_path, {"a": jnp.zeros(3)}, {})[0]["a"].tolist() == [10.0, 10.0, 10.0]
 
 
+def test_keeps_round_steps_for_good(tmp_path):
+    with Checkpoints(tmp_path, keep=1, keep_every=4, configuration={}) as checkpoints:
+        for step in range(1, 11):
+            checkpoints.save(step, {"a": jnp.full(3, float(step))})
+        assert checkpoints.steps() == [4, 8, 10]
+
+
 def test_does_not_write_over_a_run_that_was_not_resumed(two):
     with pytest.raises(UserError, match="--resume"):
         Checkpoints(two, configuration={}).save(15, make_state(15))
