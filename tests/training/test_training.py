@@ -666,6 +666,13 @@ class Metric:
         return np.zeros(())
 
 
+class StepNumber(int):
+    """The number of a step that is never done when somebody asks."""
+
+    def is_ready(self) -> bool:
+        return False
+
+
 def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
     """What the loop does in which order, around a step that does nothing."""
     events: list[str] = []
@@ -677,16 +684,19 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
         number = int(state.step) + 1
         events.append(f"run {number}")
         metrics = dict.fromkeys(names, 0.0) | {"inner_loss_0": Metric(events, number)}
-        return state.replace(step=number), metrics
+        return state.replace(step=StepNumber(number)), metrics
 
     def place_batch(batch, stop):
         assert not stop
         events.append("place")
         return batch
 
-    wrapped = sharding.Parallel(step, lambda tree: tree, place_batch, lambda s, b: ((0, s), (0, b)))
+    def same(tree):
+        return tree
+
+    wrapped = sharding.Parallel(step, same, place_batch, lambda s, b: ((0, s), (0, b)), same)
     checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
-    state = outer_step.TrainState(step=0, params=None, opt_state=None)
+    state = outer_step.TrainState(step=StepNumber(0), params=None, opt_state=None)
     sources = training_pictures.open_sources(config)
     meta_training._loop(
         config,
@@ -696,6 +706,7 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
         None,
         sources,
         checkpoints,
+        None,
         interrupts.StopRequests(),
     )
     return events
