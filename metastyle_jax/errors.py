@@ -39,6 +39,12 @@ class ProcessError(UserError):
     """An error of one of several processes, which ends at once: the others shall miss it soon."""
 
 
+class ProcessDefect(ProcessError):
+    """A defect of this project in one of several processes; its traceback has been printed."""
+
+    exit_code = 1
+
+
 def check_failures(failures: Sequence[str], done: int, verb: str) -> None:
     """Raise the summary of failures at the end of a command that continued after them.
 

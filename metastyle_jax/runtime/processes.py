@@ -10,13 +10,14 @@ import contextlib
 import dataclasses
 import re
 import socket
+import traceback
 from collections.abc import Iterator
 from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
 
-from metastyle_jax.errors import ProcessError, UserError
+from metastyle_jax.errors import ProcessDefect, ProcessError, UserError
 
 _HEARTBEAT = 30  # seconds after which a process that is not heard of counts as gone
 _MEETING = 120  # seconds to wait for the others
@@ -50,7 +51,9 @@ def joined(launch: Launch) -> Iterator[None]:
 
     Raises:
       UserError: the flags are not complete or not possible, or not all processes came.
-      ProcessError: for a `UserError` of the body; or another process ended while it ran.
+      ProcessError: for a `UserError` or `OSError` of the body; or another process ended while it
+        ran.
+      ProcessDefect: for any other exception, whose traceback is printed.
     """
     _check(launch)
     try:
@@ -69,15 +72,16 @@ def joined(launch: Launch) -> Iterator[None]:
     try:
         yield
         jax.distributed.shutdown()
-    except UserError as error:
+    except (UserError, OSError) as error:
         raise ProcessError(f"{name()}: {error}") from error
-    except (RuntimeError, ValueError) as error:
-        if not _LOST.search(str(error)):
-            raise
-        raise ProcessError(
-            f"{name()}: another process ended or cannot be reached ({_first_line(error)}): its "
-            "output says why; then start all of them again with --resume"
-        ) from error
+    except Exception as error:
+        if isinstance(error, RuntimeError | ValueError) and _LOST.search(str(error)):
+            raise ProcessError(
+                f"{name()}: another process ended or cannot be reached ({_first_line(error)}): its "
+                "output says why; then start all of them again with --resume"
+            ) from error
+        traceback.print_exc()  # raised, it would wait for the others in the teardown
+        raise ProcessDefect(f"{name()} failed: {type(error).__name__}, see above") from error
 
 
 def several() -> bool:

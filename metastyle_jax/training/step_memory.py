@@ -110,7 +110,9 @@ def _memory(analysis: Any, shapes: tuple[Any, Any, Any]) -> Memory:
 
 def device_memory(devices: list[sharding.Device]) -> int:
     """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
-    stats = devices[0].memory_stats() or {}
+    # those of other processes do not say
+    here = [device for device in devices if device.process_index == jax.process_index()]
+    stats = here[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     try:
@@ -118,8 +120,8 @@ def device_memory(devices: list[sharding.Device]) -> int:
     except OSError:  # not Linux
         lines = ""
     if free := re.search(r"^MemAvailable:\s+(\d+) kB$", lines, re.M):
-        return int(free[1]) * 1024 // len(devices)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
+        return int(free[1]) * 1024 // len(here)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(here)
 
 
 def argument_shapes(

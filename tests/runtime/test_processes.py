@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from metastyle_jax.cli import commands
-from metastyle_jax.errors import UserError
+from metastyle_jax.errors import ProcessDefect, ProcessError, UserError
+from metastyle_jax.runtime import processes as group
 from metastyle_jax.storage import checkpoint_files
 from processes import QUICK_COMPILE, ROOT
 
@@ -188,3 +189,24 @@ def test_a_process_that_is_killed_ends_the_other(tmp_path, victim):
 def test_flags_that_cannot_be_are_refused(flags, message, tmp_path):
     with pytest.raises(UserError, match=message):
         commands.main(["train", "--config=configs/default.py", f"--workdir={tmp_path}", *flags])
+
+
+@pytest.mark.parametrize(
+    "error, raised, message, traced",
+    [
+        (UserError("no such folder"), ProcessError, "process 1 of 2: no such folder", False),
+        (OSError(28, "No space left", "a/b"), ProcessError, r"No space left: 'a/b'", False),
+        (RuntimeError("Gloo: connection reset"), ProcessError, "another process ended", False),
+        (ValueError("a defect"), ProcessDefect, "process 1 of 2 failed: ValueError", True),
+        (ZeroDivisionError(), ProcessDefect, "failed: ZeroDivisionError", True),
+    ],
+)
+def test_any_error_ends_a_process_at_once(error, raised, message, traced, monkeypatch, capsys):
+    """A `ProcessError` ends it without a teardown that waits for the others."""
+    monkeypatch.setattr(group, "_meet", lambda launch: None)
+    monkeypatch.setattr(group, "several", lambda: True)
+    monkeypatch.setattr(group, "name", lambda: "process 1 of 2")
+    with pytest.raises(raised, match=message) as caught, group.joined(group.Launch()):
+        raise error
+    assert caught.value.exit_code == (1 if raised is ProcessDefect else 2)
+    assert ("Traceback" in capsys.readouterr().err) == traced
