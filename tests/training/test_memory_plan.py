@@ -227,12 +227,16 @@ def test_the_default_memory_is_that_of_the_machine():
 
 
 class Accelerator:
+    def __init__(self, process_index: int) -> None:
+        self.process_index = process_index
+
     def memory_stats(self) -> dict[str, int]:
+        assert not self.process_index, "devices of other processes do not say"
         return {"bytes_in_use": 5, "bytes_limit": 80_000}
 
 
 def test_an_accelerator_knows_its_limit():
-    assert step_memory.device_memory([Accelerator(), Accelerator()]) == 80_000
+    assert step_memory.device_memory([Accelerator(1), Accelerator(0)]) == 80_000
 
 
 @pytest.mark.parametrize(
