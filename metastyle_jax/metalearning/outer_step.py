@@ -82,6 +82,7 @@ def train_step(
       (state after the step, metrics of `outer_loss.meta_loss`, the norms "gradient_norm_weights",
       "gradient_norm_style" ..., scalars).
     """
+    styles = batch.styles
 
     def of(batch: Batch, number: jax.Array | int = 0):
         return outer_gradient(
@@ -96,7 +97,6 @@ def train_step(
             first_style=_first(axes.styles, styles) + number,
         )
 
-    styles = batch.styles
     if combine == task_gradients.NORMALIZED:
         gradients, metrics = task_gradients.per_task(of, batch, unroll=loop.unroll)
         if axes.contents is not None:
