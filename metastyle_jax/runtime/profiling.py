@@ -37,6 +37,19 @@ def parse_steps(flag: str, text: str) -> Steps:
     return Steps(int(match[1]), int(match[2]))
 
 
+def check_steps(steps: Steps | None, start: int, total: int) -> None:
+    """Refuse steps that a run from step `start` + 1 to `total` does not take.
+
+    Raises:
+      UserError: one of them is not taken; without this the trace would be short, or missing.
+    """
+    if steps is not None and not start < steps.first <= steps.last <= total:
+        raise UserError(
+            f"--profile={steps.first}:{steps.last} is not within the steps of this run, "
+            f"{start + 1} to {total}: name steps that it takes"
+        )
+
+
 @contextlib.contextmanager
 def traced(take_step: TakeStep, steps: Steps | None, folder: Path) -> Iterator[TakeStep]:
     """`take_step`, with a trace of some steps in `folder`; a stopped trace is kept too.

@@ -170,6 +170,7 @@ def _loop(
     stop: StopRequests,
 ) -> outer_step.TrainState:
     start, total = int(state.step), config.outer.steps
+    profiling.check_steps(profile, start, total)
     _, wrapped = steps
     if config.data.cache:
         data = itertools.repeat(

@@ -46,6 +46,14 @@ def test_an_interrupted_trace_is_written(calls):
     assert calls == ["in folder", 1, 2, "stop"]
 
 
+def test_steps_that_a_resumed_run_does_not_take_are_refused():
+    profiling.check_steps(None, 5, 9)
+    profiling.check_steps(profiling.Steps(6, 9), 5, 9)
+    for steps in ((5, 6), (2, 3), (9, 10)):
+        with pytest.raises(UserError, match=r"--profile=\d+:\d+ is not within .* 6 to 9"):
+            profiling.check_steps(profiling.Steps(*steps), 5, 9)
+
+
 @pytest.mark.parametrize("text", ["3:2", "0:2", "3", "a:b", "1:2:3"])
 def test_what_names_no_steps_is_refused(text):
     with pytest.raises(UserError, match=f"--profile={text} names no steps"):
