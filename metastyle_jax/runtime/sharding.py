@@ -82,9 +82,15 @@ def in_order(devices: Sequence[Device]) -> list[Device]:
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
+def local_devices(devices: Sequence[Device]) -> list[Device]:
+    """Those of this process; only they say their memory."""
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
 def _local(devices: Sequence[Device]) -> list[int]:
     """Numbers of the devices of this process."""
-    return [n for n, device in enumerate(devices) if device.process_index == jax.process_index()]
+    here = local_devices(devices)
+    return [n for n, device in enumerate(devices) if device in here]
 
 
 def layout(styles: int, contents: int, devices: int) -> Layout:

@@ -110,8 +110,7 @@ def _memory(analysis: Any, shapes: tuple[Any, Any, Any]) -> Memory:
 
 def device_memory(devices: list[sharding.Device]) -> int:
     """Bytes that each device may use: its own limit, or its share of the machine's free memory."""
-    # those of other processes do not say
-    here = [device for device in devices if device.process_index == jax.process_index()]
+    here = sharding.local_devices(devices)
     stats = here[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]

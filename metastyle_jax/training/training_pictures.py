@@ -100,9 +100,9 @@ def cache(
     side = device_cache.side_of(crop(config))
     counts = {kind: len(source) for kind, source in sources.items()}
     rows = {kind: sharding.rows_here(count, devices) for kind, count in counts.items()}
-    local = sum(device.process_index == jax.process_index() for device in devices)
-    size = sum(len(part) for part in rows.values()) * 3 * side**2 // local
-    _check_room(size)
+    here = sharding.local_devices(devices)
+    size = sum(len(part) for part in rows.values()) * 3 * side**2 // len(here)
+    _check_room(size, here[0])
     total = sum(len(part) for part in rows.values())
     _LOG.info(f"decoding {total} pictures of {side} px, {size / 1e6:.1f} MB on each device")
     progress = _Progress(total)
@@ -130,9 +130,8 @@ def cache_shapes(config: Settings, devices: Sequence[sharding.Device]) -> device
     return device_cache.Caches(**caches)
 
 
-def _check_room(size: int) -> None:
-    # of a device of this process: others do not say
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+def _check_room(size: int, device: sharding.Device) -> None:
+    limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is not None and size > limit:
         raise UserError(
             f"config.data.cache=device needs {size / 1e9:.1f} GB on each device, which has "
