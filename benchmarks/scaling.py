@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import os
 import platform
-import re
 import time
 from typing import Any
 
@@ -29,17 +27,10 @@ import numpy as np  # noqa: E402
 
 from configs import default  # noqa: E402
 from metastyle_jax.metalearning.structures import Batch  # noqa: E402
-from metastyle_jax.runtime import sharding  # noqa: E402
+from metastyle_jax.runtime import collectives, sharding  # noqa: E402
 from metastyle_jax.settings import configuration, construction  # noqa: E402
 from metastyle_jax.settings.schema import Settings  # noqa: E402
 from metastyle_jax.training import program, step_memory  # noqa: E402
-
-_COLLECTIVE = re.compile(
-    r"^.*= (.*?) (?:all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)"
-    r"(?:-start)?\(",
-    re.M,
-)
-_ARRAY = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +90,9 @@ def settings(size: int, styles: int, contents: int, features: str) -> Settings:
 def shaped(config: Settings, devices: int) -> tuple[sharding.Parallel, Any]:
     """The outer step on that many devices, and its arguments as shapes."""
     optimizer = construction.make_outer_optimizer(config)
-    step = program.wrap_steps(config, optimizer, jax.devices()[:devices])[1]
-    return step, step_memory.argument_shapes(config, optimizer, step)
+    used = jax.devices()[:devices]
+    step = program.wrap_steps(config, optimizer, used)[1]
+    return step, step_memory.argument_shapes(config, optimizer, step, used)
 
 
 def count(styles: int, contents: int) -> float:
@@ -118,20 +110,12 @@ def small(devices: int, styles: int, contents: int, repeats: int) -> str:
     config = settings(32, styles, contents, "compact")
     step, shapes = shaped(config, devices)
     compiled = step.step.lower(*shapes).compile()
-    sizes = [array_bytes(shape) for shape in _COLLECTIVE.findall(compiled.as_text())]
+    sizes = [each.size for each in collectives.in_program(compiled.as_text())]
     parts = sharding.layout(styles, contents, devices)
     seconds = timed(config, step, compiled, repeats)
     return (
         f"| {devices} | {styles} x {contents} | {parts.styles} x {parts.contents} | {len(sizes)} | "
         f"{sum(sizes) / 1e6:.3f} | {1e3 * seconds:.0f} |"
-    )
-
-
-def array_bytes(shapes: str) -> int:
-    """Bytes of the arrays that a type such as "(f32[3,4], f32[])" names."""
-    return sum(
-        int(bits) // 8 * math.prod(int(side) for side in sides.split(",") if side)
-        for bits, sides in _ARRAY.findall(shapes)
     )
 
 

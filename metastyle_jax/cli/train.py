@@ -10,7 +10,8 @@ from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
-from metastyle_jax.runtime import compilation_cache, processes, profiling
+from metastyle_jax.errors import UserError
+from metastyle_jax.runtime import compilation_cache, processes, profiling, topology
 from metastyle_jax.settings import configuration, schema
 from metastyle_jax.training import compile_report, meta_training
 
@@ -37,6 +38,11 @@ def add_parser(commands: Any) -> None:
         "end; nothing is read or written",
     )
     parser.add_argument(
+        "--topology",
+        metavar="TPU:SHAPE",
+        help="with --compile-only: for a TPU slice that need not be there, as v5e:4x4; by libtpu",
+    )
+    parser.add_argument(
         "--profile",
         metavar="A:B",
         help="write a trace of steps A to B below --workdir, for tensorboard --logdir",
@@ -55,6 +61,8 @@ def run(args: argparse.Namespace) -> None:
     """
     config = configuration_flags.parse_config(args.settings)
     profile = profiling.parse_steps("--profile", args.profile) if args.profile else None
+    if args.topology and not args.compile_only:
+        raise UserError(f"--topology={args.topology} needs --compile-only: add it")
     if not args.compile_only:
         configuration_flags.require("--workdir", args.workdir, "runs/NAME")
     launch = processes.Launch(args.coordinator, args.processes, args.process_id)
@@ -63,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
         if not processes.is_main():
             logging.getLogger("metastyle_jax").setLevel(logging.WARNING)
         if args.compile_only:
-            print(compile_report.report(configuration.read(config)))
+            devices = topology.described("--topology", args.topology) if args.topology else None
+            print(compile_report.report(configuration.read(config), devices))
             return
         meta_training.train(config, args.workdir, resume=args.resume, profile=profile)
 

@@ -1,6 +1,7 @@
 """Running programs: compilation, devices, the training loop, interruption, progress, run logs."""
 
 __all__ = [
+    "collectives",
     "compilation",
     "compilation_cache",
     "input_watch",
@@ -11,5 +12,6 @@ __all__ = [
     "progress",
     "run_log",
     "sharding",
+    "topology",
     "training_loop",
 ]

@@ -15,11 +15,12 @@ import jax
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 
-def jit(function: Callable, **keywords: Any) -> Callable:
+def jit(function: Callable, *, platform: str | None = None, **keywords: Any) -> Callable:
     """`jax.jit` with `options()`, which JAX accepts for outermost programs only.
 
     Args:
       function: the whole program.
+      platform: that it is compiled for; None for JAX's default backend.
       keywords: arguments of `jax.jit`.
 
     Returns:
@@ -29,7 +30,7 @@ def jit(function: Callable, **keywords: Any) -> Callable:
 
     @functools.cache
     def compiled() -> Any:
-        return jax.jit(function, compiler_options=dict(options()), **keywords)
+        return jax.jit(function, compiler_options=dict(options(platform)), **keywords)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -41,9 +42,9 @@ def jit(function: Callable, **keywords: Any) -> Callable:
 
 
 @functools.cache
-def options() -> Mapping[str, str]:
-    """Compiler options for JAX's default backend that this version of XLA knows."""
-    if jax.default_backend() != "cpu":
+def options(platform: str | None = None) -> Mapping[str, str]:
+    """Compiler options for a platform, or the default one, that this version of XLA knows."""
+    if (platform or jax.default_backend()) != "cpu":
         return {}
     try:
         jax.jit(lambda x: x, compiler_options=_CPU_OPTIONS).lower(0.0).compile()

@@ -182,12 +182,13 @@ def _shard_map(step: Callable, devices: Sequence[Device], parts: Layout, cached:
     )
 
     def place_batch(batch: Any, stop: bool = False) -> Any:
+        votes = _votes(devices, stop, like=jax.tree.leaves(batch)[0])
         if not cached:
             batch = jax.tree.map(lambda leaf, spec: _place(leaf, mesh, spec), batch, of_batch)
-        return (batch, _place(_votes(devices, stop), mesh, rows)) if several else batch
+        return (batch, _place(votes, mesh, rows)) if several else batch
 
     return Parallel(
-        step=compilation.jit(wrapped, donate_argnums=0),
+        step=compilation.jit(wrapped, platform=devices[0].platform, donate_argnums=0),
         replicate=lambda tree: jax.tree.map(lambda leaf: _place(leaf, mesh, everywhere), tree),
         place_batch=place_batch,
         share=functools.partial(_share, devices, parts),
@@ -210,8 +211,10 @@ def _share(devices: Sequence[Device], parts: Layout, styles: int, contents: int)
     )
 
 
-def _votes(devices: Sequence[Device], stop: bool) -> np.ndarray:
-    """One number for each device of this process."""
+def _votes(devices: Sequence[Device], stop: bool, like: Any) -> Any:
+    """One number for each device of this process; a shape, of all, if `like` is one."""
+    if isinstance(like, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((len(devices),), np.int32)
     return np.full(len(_local(devices)), stop, np.int32)
 
 
@@ -248,7 +251,8 @@ def _pmap(step: Callable, devices: Sequence[Device]) -> Parallel:
             support=_place(batch.support, mesh, everywhere),
             query=_place(batch.query, mesh, everywhere),
         )
-        return (placed, _place(_votes(devices, stop), mesh, split)) if several else placed
+        votes = _votes(devices, stop, like=styles)
+        return (placed, _place(votes, mesh, split)) if several else placed
 
     return Parallel(
         step=wrapped,

@@ -69,13 +69,13 @@ def make_task(
     )
 
 
-def make_inner_loop(config: Settings) -> InnerLoop:
-    """The inner loop of a configuration."""
+def make_inner_loop(config: Settings, platform: str | None = None) -> InnerLoop:
+    """The inner loop of a configuration on a platform, or on JAX's default backend."""
     return InnerLoop(
         subset=config.inner.subset,
         steps=config.inner.steps,
         estimator=make_estimator(config),
-        unroll=unrolled(config),
+        unroll=unrolled(config, platform),
         optimizer=make_inner_optimizer(config),
     )
 
@@ -92,11 +92,13 @@ def make_schedule(config: Settings) -> Schedule:
     )
 
 
-def unrolled(config: Settings) -> bool:
-    """Whether inner steps are compiled one after the other, not as a loop, on this backend."""
+def unrolled(config: Settings, platform: str | None = None) -> bool:
+    """Whether inner steps are compiled one after the other, not as a loop, on that platform."""
     unroll = config.inner.unroll
     if unroll == "auto":
-        return jax.default_backend() == "cpu" and config.inner.steps <= UNROLLED_AT_MOST
+        return (
+            platform or jax.default_backend()
+        ) == "cpu" and config.inner.steps <= UNROLLED_AT_MOST
     return unroll
 
 

@@ -27,13 +27,19 @@ from metastyle_jax.settings.schema import Settings
 from metastyle_jax.training import training_pictures
 
 
-def pick_devices(config: Settings) -> list[sharding.Device]:
+def pick_devices(
+    config: Settings, available: list[sharding.Device] | None = None
+) -> list[sharding.Device]:
     """The devices that `config.parallel.devices` asks for, of all processes.
+
+    Args:
+      config: settings.
+      available: in order; None for those at hand.
 
     Raises:
       UserError: there are fewer devices, they cannot share a batch, or a process would have none.
     """
-    available = sharding.in_order(jax.devices())
+    available = available or sharding.in_order(jax.devices())
     count = config.parallel.devices or len(available)
     if count > len(available):
         raise UserError(
@@ -109,7 +115,7 @@ def wrap_steps(
 
     They are two programs, because XLA:CPU has no fast convolutions inside conditionals.
     """
-    loop = construction.make_inner_loop(config)
+    loop = construction.make_inner_loop(config, devices[0].platform)
     cheap = dataclasses.replace(loop, estimator=bilevel.first_order)
     parts = sharding.layout(config.batch.styles, config.batch.contents, len(devices))
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import Batch
-from metastyle_jax.runtime import sharding
+from metastyle_jax.runtime import collectives, sharding
+from metastyle_jax.runtime.collectives import Collective
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.training import training_pictures
@@ -54,30 +56,34 @@ class CompiledStep:
 
     Attributes:
       memory: on each device.
-      operations: floating point, on each device; of the program before it is compiled, but on CPU,
-        where the compiled one says more.
+      operations: floating point, on each device; of the compiled program, but on GPU, where the
+        program before it is compiled says more.
+      collectives: what it sends between devices.
       seconds: that compiling took.
     """
 
     memory: Memory
     operations: float
+    collectives: Sequence[Collective]
     seconds: float
 
 
 def step_memory(config: Settings) -> Memory:
     """The memory of the outer step that training runs with `config`, see `compile_step`."""
-    return compile_step(config).memory
+    return compile_step(config, pick_devices(config)).memory
 
 
-def compile_step(config: Settings) -> CompiledStep:
-    """Compile the outer step that training runs with `config`, from shapes.
+def compile_step(config: Settings, devices: list[sharding.Device]) -> CompiledStep:
+    """Compile the outer step that training runs with `config` on these devices, from shapes.
+
+    The devices need not be there, see `runtime.topology`.
 
     Raises:
       UserError: the compiler itself finds no room for it.
     """
     optimizer = construction.make_outer_optimizer(config)
-    step = wrap_steps(config, optimizer, pick_devices(config))[1]
-    shapes = argument_shapes(config, optimizer, step)
+    step = wrap_steps(config, optimizer, devices)[1]
+    shapes = argument_shapes(config, optimizer, step, devices)
     begin = time.perf_counter()
     lowered = step.step.lower(*shapes)
     try:
@@ -87,13 +93,17 @@ def compile_step(config: Settings) -> CompiledStep:
             raise
         raise UserError(
             f"one outer step of config.inner.steps={config.inner.steps} and config.batch.styles="
-            f"{config.batch.styles} is too large for {jax.default_backend()} to compile: plan with "
+            f"{config.batch.styles} is too large for {devices[0].platform} to compile: plan with "
             "a smaller batch"
         ) from error
     seconds = time.perf_counter() - begin
-    counted = compiled if jax.default_backend() == "cpu" else lowered
-    operations = (counted.cost_analysis() or {}).get("flops", 0.0)
-    return CompiledStep(_memory(compiled.memory_analysis(), shapes), operations, seconds)
+    counted = lowered if devices[0].platform == "gpu" else compiled
+    return CompiledStep(
+        memory=_memory(compiled.memory_analysis(), shapes),
+        operations=(counted.cost_analysis() or {}).get("flops", 0.0),
+        collectives=collectives.in_program(compiled.as_text()),
+        seconds=seconds,
+    )
 
 
 def _memory(analysis: Any, shapes: tuple[Any, Any, Any]) -> Memory:
@@ -124,7 +134,7 @@ def device_memory(devices: list[sharding.Device]) -> int:
 
 
 def argument_shapes(
-    config: Settings, optimizer: Any, step: sharding.Parallel
+    config: Settings, optimizer: Any, step: sharding.Parallel, devices: list[sharding.Device]
 ) -> tuple[Any, Any, Any]:
     """(state, batch, feature network) of the step as shapes, placed as training places them."""
 
@@ -138,14 +148,20 @@ def argument_shapes(
 
     styles, contents = config.batch.styles, config.batch.contents
     if config.data.cache:
-        batch = step.place_rows(training_pictures.cache_shapes(config, pick_devices(config)))
+        batch = step.place_rows(training_pictures.cache_shapes(config, devices))
     else:
         batch = Batch(styles=images(styles), support=images(contents), query=images(contents))
     return (
         step.replicate(jax.eval_shape(init)),
         step.place_batch(batch),
-        step.replicate(task_shapes(config)),
+        step.replicate(jax.tree.map(_as_shape, task_shapes(config))),
     )
+
+
+def _as_shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Loss weights are numbers; a device that is only described holds none."""
+    dtype = jax.dtypes.canonicalize_dtype(np.result_type(leaf))
+    return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
 
 
 def _bytes_per_device(tree: Any) -> int:

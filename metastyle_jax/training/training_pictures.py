@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -121,10 +122,10 @@ def cache(
 
 
 def cache_shapes(config: Settings, devices: Sequence[sharding.Device]) -> device_cache.Caches:
-    """What `cache` returns as shapes; pictures are counted, not read."""
+    """What `cache` returns as shapes, of all processes; pictures are counted, not read."""
     side, caches = device_cache.side_of(crop(config)), {}
     for kind, source in open_sources(config).items():
-        count = len(sharding.rows_here(len(source), devices))
+        count = math.ceil(len(source) / len(devices)) * len(devices)
         pixels = jax.ShapeDtypeStruct((count, side, side, 3), np.uint8)
         caches[kind] = device_cache.Pictures(pixels, len(source))
     return device_cache.Caches(**caches)

@@ -12,6 +12,7 @@ from configs import default
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.metalearning import outer_step
+from metastyle_jax.runtime.collectives import Collective
 from metastyle_jax.settings import configuration, construction
 from metastyle_jax.training import (
     compile_report,
@@ -307,14 +308,16 @@ def test_a_program_too_large_to_compile_is_one_sentence(monkeypatch):
 
 def test_compile_only_says_what_the_compiled_step_needs(monkeypatch, capsys):
     memory = step_memory.Memory(10**5, 10**4, 10**3, 111_000, 2 * 10**6, 0)
-    compiled = step_memory.CompiledStep(memory, 3.25e9, 7.1)
-    monkeypatch.setattr(step_memory, "compile_step", lambda config: compiled)
+    sent = [Collective("all-reduce", 6_000_000), Collective("all-reduce", 13_000)]
+    compiled = step_memory.CompiledStep(memory, 3.25e9, sent, 7.1)
+    monkeypatch.setattr(step_memory, "compile_step", lambda config, devices: compiled)
     print(compile_report.report(configuration.read(tiny_config())))
     lines = capsys.readouterr().out.splitlines()
     assert (
-        lines[0] == "compiled the outer step for cpu (1 device) in 7.1 s; not kept for the training"
+        lines[0] == "compiled the outer step for cpu (not kept for the training, 1 device) in 7.1 s"
     )
     assert lines[2].startswith(
         "memory: 2.11 MB (state 100 kB, features 10.0 kB, batch 1.00 kB, temp"
     )
     assert lines[3] == "operations: 3.25e+09"
+    assert lines[4] == "messages between devices: 2, 6.01 MB"
