@@ -19,6 +19,7 @@ SUMMARIES = {
     "packs": "list the styles that ship with the package",
     "adapt": "adapt the network to one style image, and stylize pictures with it",
     "train": "meta-train a stylization network",
+    "prepare": "write a folder of pictures as a data set of a few large files, for clusters",
     "report": "write a page about a training: curves, sheets, settings",
     "plan": "estimate the memory of training, and the largest batch that fits",
     "balance": "find the style weight of each loss at which content and style gradients are equal",

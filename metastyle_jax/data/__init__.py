@@ -9,6 +9,7 @@ __all__ = [
     "input_files",
     "picture_writer",
     "pipeline",
+    "record_writer",
     "resizing",
     "sources",
 ]

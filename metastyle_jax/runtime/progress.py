@@ -1,8 +1,14 @@
-"""Expected time for pictures of several sizes; each new size is compiled first."""
+"""How long pictures take: of several sizes, where each new size is compiled first, or of one."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable
+
+SECONDS_BETWEEN_LINES = 10.0
+
+_LOG = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 
@@ -52,3 +58,21 @@ class Pace:
         if slope * mean_pixels > mean_seconds:  # the constant would be negative
             return 0.0, mean_seconds / mean_pixels
         return mean_seconds - slope * mean_pixels, slope
+
+
+class PictureCount:
+    """Says every 10 seconds how many pictures are decoded, at which rate, and the time left."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+        self._begin = self._said = time.monotonic()
+
+    def __call__(self) -> None:
+        """Called after each picture."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said, rate = now, self._done / (now - self._begin)
+        left = (self._total - self._done) / rate
+        _LOG.info(f"{self._done} of {self._total} pictures, {rate:.0f}/s, ETA {left:.0f} s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,13 +17,12 @@ from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning.structures import Batch
 from metastyle_jax.runtime import sharding
+from metastyle_jax.runtime.progress import PictureCount
 from metastyle_jax.runtime.sharding import Shares
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import atomic_path
 
 _LOG = logging.getLogger(__name__)
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 def open_sources(config: Settings) -> dict[str, ImageSource]:
@@ -106,7 +104,7 @@ def cache(
     _check_room(size, here[0])
     total = sum(len(part) for part in rows.values())
     _LOG.info(f"decoding {total} pictures of {side} px, {size / 1e6:.1f} MB on each device")
-    progress = _Progress(total)
+    progress = PictureCount(total)
     pixels = {
         kind: device_cache.read(
             source, rows[kind], side, threads=config.data.threads, progress=progress
@@ -139,24 +137,6 @@ def _check_room(size: int, device: sharding.Device) -> None:
             f"{limit / 1e9:.1f} GB: use more devices, fewer pictures, a smaller "
             "config.data.max_scale, or leave it out"
         )
-
-
-class _Progress:
-    """Says every 10 seconds how many pictures are decoded, at which rate, and the time left."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-        self._begin = self._said = time.monotonic()
-
-    def __call__(self) -> None:
-        """Called after each picture."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._said < SECONDS_BETWEEN_LINES:
-            return
-        self._said, rate = now, self._done / (now - self._begin)
-        left = (self._total - self._done) / rate
-        _LOG.info(f"{self._done} of {self._total} pictures, {rate:.0f}/s, ETA {left:.0f} s")
 
 
 def list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:
