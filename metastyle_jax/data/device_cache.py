@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import flax.struct
@@ -124,6 +124,21 @@ def draw(
             for name, key in zip(STREAMS, keys, strict=True)
         }
     )
+
+
+def rows(
+    lengths: Mapping[str, int], *, counts: tuple[int, int], seed: int, step: int
+) -> dict[str, list[int]]:
+    """Which pictures the batch of a step has, as `draw` draws them; see `pipeline.rows`."""
+    of_styles, of_contents = (lengths["style"], counts[0]), (lengths["content"], counts[1])
+    found, keys = {}, jax.random.split(jax.random.key(seed), len(STREAMS))
+    for name, key, (length, count) in zip(
+        STREAMS, keys, (of_styles, of_contents, of_contents), strict=True
+    ):
+        order, _ = jax.random.split(key)
+        numbers = step * count + jnp.arange(count)
+        found[name] = [int(row) for row in _shuffled(order, numbers, length)]
+    return found
 
 
 def _stream(

@@ -66,6 +66,10 @@ class FileSource:
                 self._skip(path, error)
         raise self._nothing_usable()
 
+    def name(self, index: int) -> str:
+        """The path of the file that image `index` is of, unless it could not be decoded."""
+        return str(self._paths[index])
+
     def __repr__(self) -> str:
         # Grain puts this into its own messages; it must not change as files are skipped.
         return f"{type(self).__name__}({self._where!r})"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, cast
 
 import grain
 import numpy as np
@@ -162,23 +162,52 @@ def crops(
       (N * V, H, W, 3) float32 in [0, 1], or less with a share; the crops of one image follow one
       another.
     """
-    order_seeds, crop_seeds = _stream_seeds(order.seed)
+    _, crop_seeds = _stream_seeds(order.seed)
     read_options = grain.ReadOptions(
         num_threads=reading.threads,
         prefetch_buffer_size=reading.prefetch if reading.threads else 0,
     )
-    dataset = (
-        grain.MapDataset.source(source)
-        .shuffle(seed=order_seeds[stream])
-        # not endless: with batches of one Grain rounds that length to one too large for len()
-        .repeat(ELEMENTS // len(source))
-        .random_map(_augmentation(crop, views), seed=crop_seeds[stream])
+    dataset = _shuffled(source, order.seed, stream).random_map(
+        _augmentation(crop, views), seed=crop_seeds[stream]
     )
     if share is not None and share != (0, count):
         dataset, count = _share(dataset, count, *share), share[1]
     batched = dataset.batch(count, batch_fn=np.concatenate)
     # Slicing keeps the absolute index, from which order and crops are derived.
     return iter(batched[order.start_step :].to_iter_dataset(read_options))
+
+
+def rows(
+    lengths: Mapping[str, int], *, counts: tuple[int, int], seed: int, step: int
+) -> dict[str, list[int]]:
+    """Which pictures batch `step` has, as `batches` draws them.
+
+    Args:
+      lengths: of the sources, "content" and "style".
+      counts: S styles and B contents.
+      seed: of the order.
+      step: number of the batch, from 0.
+
+    Returns:
+      Numbers in their source by stream, see `STREAMS`; S of them, B and B.
+    """
+    of_styles, of_contents = (lengths["style"], counts[0]), (lengths["content"], counts[1])
+    found = {}
+    for number, (length, count) in enumerate((of_styles, of_contents, of_contents)):
+        order = _shuffled(range(length), seed, number)
+        found[STREAMS[number]] = [cast(int, order[step * count + row]) for row in range(count)]
+    return found
+
+
+def _shuffled(source: Any, seed: int, stream: int) -> grain.MapDataset:
+    """The elements of a source, each once an epoch."""
+    order_seeds, _ = _stream_seeds(seed)
+    return (
+        grain.MapDataset.source(source)
+        .shuffle(seed=order_seeds[stream])
+        # not endless: with batches of one Grain rounds that length to one too large for len()
+        .repeat(ELEMENTS // len(source))
+    )
 
 
 def _share(dataset: grain.MapDataset, count: int, first: int, share: int) -> grain.MapDataset:

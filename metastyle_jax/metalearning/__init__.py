@@ -4,6 +4,7 @@ __all__ = [
     "inner_adaptation",
     "outer_loss",
     "outer_step",
+    "plain_adaptation",
     "schedule",
     "structures",
     "style_tasks",

@@ -19,12 +19,14 @@ SMOOTHING = 9  # records in a running mean
 SHEETS = 4  # shown: the first, the last, and some between
 _SHEET_SIDE = 1200  # pixels, the longest a sheet is shown with
 _QUALITY = 85  # of its JPEG
+VALIDATION = "adaptation_loss_"  # metrics of validation, with the number of steps
 # title -> (beginning of the names of its metrics, whether the axis is logarithmic)
 _CHARTS = {
     "Loss on the query contents, after the inner loop": ("outer_", False),
     "Loss on the support contents, before each inner step": ("inner_loss", False),
     "Norms of the meta-gradient": ("gradient_norm", True),
     "Norm of the inner gradient": ("inner_gradient", True),
+    "Loss of validation styles, after so many adaptation steps": (VALIDATION, False),
     "Steps per second": ("steps_per_second", False),
 }
 _STYLE = """
@@ -106,18 +108,21 @@ def _summary(run: Run) -> dict[str, Any]:
 
 
 def _charts(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    steps = [record["step"] for record in records]
     charts = []
     for title, (beginning, logarithmic) in _CHARTS.items():
         names = dict.fromkeys(
             name for record in records for name in record if name.startswith(beginning)
         )
+        # validations are rare, and have records of their own
+        drawn = [record for record in records if any(name in record for name in names)]
+        smooth = np.asarray if beginning == VALIDATION else _smoothed
         series = {
-            name.removeprefix("gradient_norm_"): _smoothed(
-                [record.get(name, np.nan) for record in records]
+            name.removeprefix("gradient_norm_").removeprefix(VALIDATION): smooth(
+                [record.get(name, np.nan) for record in drawn]
             )
             for name in names
         }
+        steps = [record["step"] for record in drawn]
         charts.append(line_chart(title, steps, series, logarithmic=logarithmic))
     return charts
 

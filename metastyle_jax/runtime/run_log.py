@@ -94,6 +94,16 @@ class RunLog:
         _LOG.info(self._line(step, values, rate))
         self.start_clock(step)
 
+    def validation(self, step: int, values: Mapping[str, float], text: str) -> None:
+        """Record what was measured beside the training after `step`; `text` goes to the terminal.
+
+        It is a record of its own in `metrics.jsonl`.
+        """
+        self._record_warned()
+        self._write({"step": step, **values}, None)
+        self._board.scalars(step, dict(values))
+        _LOG.info(f"step {step}/{self._total} {text}")
+
     def warn(self, step: int, values: Mapping[str, float], text: str) -> None:
         """Print a warning on stderr, and add it as `warnings` to the record of `step`.
 

@@ -278,6 +278,20 @@ class Log:
 
 
 @dataclasses.dataclass(frozen=True)
+class Validation:
+    """Adaptation to styles that are not trained with, during the training."""
+
+    styles: str = _setting("", "artworks, as data.style; empty for no validation")
+    contents: str = _setting("", "photographs, as data.content; empty for data.content")
+    every: int = _setting(1000, "steps between validations", _at_least(1))
+    count: int = _setting(
+        4, "styles to adapt to, evenly spread; each on batch.contents contents", _at_least(1)
+    )
+    steps: int = _setting(50, "of Adam on the parameters of each style", _at_least(0))
+    learning_rate: float = _setting(1e-2, "of that Adam", _at_least(0))
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckpointSettings:
     """What a run keeps."""
 
@@ -302,6 +316,7 @@ class Settings:
     outer: Outer = Outer()
     parallel: Parallel = Parallel()
     log: Log = Log()
+    validation: Validation = Validation()
     checkpoint: CheckpointSettings = CheckpointSettings()
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.errors import UserError
@@ -32,13 +32,11 @@ from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
-from metastyle_jax.training import progress_sheet, training_advice, training_pictures
+from metastyle_jax.training import observation, replay, training_advice, training_pictures
 from metastyle_jax.training.program import load_task, pick_devices, wrap_steps
 from metastyle_jax.training.training_advice import INPUT_WAIT
 
 _LOG = logging.getLogger(__name__)
-
-SHEET_SEED = 1_000_003  # added to the seed of the run: the sheet shows one batch of another order
 
 
 def train(
@@ -198,7 +196,7 @@ def _loop(
     if not processes.is_main():
         watch = FiniteWatch(checkpoints, advise)
         return run_steps(state, take_step, numbers, Session(None, checkpoints, watch, stop))
-    draw = _sheet_drawer(config, task, sources) if config.log.sheet_every else None
+    observe = observation.observer(config, task, sources)
     with (
         RunLog(
             prepare_folder(workdir),
@@ -209,16 +207,15 @@ def _loop(
         ) as log,
         profiling.traced(take_step, profile, workdir / "profile") as traced,
     ):
-
-        def draw_sheet(step: int, state: outer_step.TrainState) -> None:
-            if draw and (step % config.log.sheet_every == 0 or step == total):
-                log.sheet(step, draw(jax.device_get(state.params)))
-                log.start_clock(step)
-
         signs = training_advice.Signs(config, log.warn)
-        watch = FiniteWatch(checkpoints, advise, signs.look)
+
+        def record_and_advise(metric: str, step: int) -> str:
+            path = replay.record(workdir, config, sources, step, metric)
+            return f"{advise(metric, step)}; {path} names its pictures and repeats it"
+
+        watch = FiniteWatch(checkpoints, record_and_advise, signs.look)
         session = Session(log, checkpoints, watch, stop, training_advice.bottleneck(waits.share))
-        return run_steps(state, traced, numbers, session, draw_sheet)
+        return run_steps(state, traced, numbers, session, functools.partial(observe, log))
 
 
 def _describe(values: Mapping[str, float]) -> str:
@@ -231,13 +228,6 @@ def _describe(values: Mapping[str, float]) -> str:
         f"gradient weights {values['gradient_norm_weights']:.3g} "
         f"style {values['gradient_norm_style']:.3g} input wait {values[INPUT_WAIT]:.0%}"
     )
-
-
-def _sheet_drawer(
-    config: Settings, task: StyleTask, sources: dict[str, ImageSource]
-) -> Callable[[MetaParameters], np.ndarray]:
-    batch = next(training_pictures.batches(config, sources, 0, config.seed + SHEET_SEED))
-    return progress_sheet.drawer(config, task, batch)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from PIL import Image
 
 import train
 from configs import default
+from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
@@ -159,6 +161,13 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     )
     _, record = checkpoint_reading.read_params(tmp_path)
     assert record["step"] == 2
+    # the command that it leaves repeats it
+    left = json.loads((tmp_path / "not_finite.json").read_text())
+    assert (left["step"], left["metric"]) == (3, "inner_loss_0")
+    assert str(tmp_path / "not_finite.json") in str(error.value)
+    with pytest.raises(UserError) as again:
+        commands.main(shlex.split(left["command"])[1:])
+    assert str(again.value) == str(error.value)
 
 
 def test_pictures_in_device_memory_train_and_resume_bit_for_bit(tmp_path):
