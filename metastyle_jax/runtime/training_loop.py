@@ -49,6 +49,7 @@ class Session:
       checkpoints: get the state.
       watch: refuses metrics that are not finite.
       stop: asked after each step.
+      loss: mean over the steps since it was last asked: asked when a checkpoint is written.
       measured: metrics of the host over the time since it was last asked: asked when a record of
         metrics is written and when a program has been compiled.
     """
@@ -57,6 +58,7 @@ class Session:
     checkpoints: Checkpoints
     watch: FiniteWatch
     stop: StopRequests
+    loss: Callable[[], float | None] = lambda: None
     measured: Callable[[], Mapping[str, float]] = dict
 
 
@@ -103,8 +105,9 @@ def run_steps(
             elif compiled:
                 session.measured()
         if log and to_save:
-            session.checkpoints.save(step, state)
+            session.checkpoints.save_later(step, state, session.loss())
         if last or stopping:
+            session.checkpoints.wait()
             processes.wait("saved")  # one that ends is missed by those that still work
         if stopping:
             _LOG.warning(f"stopped after step {step}; continue with --resume")

@@ -300,6 +300,12 @@ class CheckpointSettings:
     keep_every: int = _setting(
         0, "checkpoints of steps that are multiples of this stay too; 0 for none", _at_least(0)
     )
+    keep_best: int = _setting(
+        0,
+        "so many with the lowest outer loss, its mean over the steps since the checkpoint before, "
+        "stay too",
+        _at_least(0),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

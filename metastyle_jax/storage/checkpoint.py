@@ -12,7 +12,8 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Checkpoints:
       directory: holds one folder per step; created by the first `save`.
       keep: number of newest checkpoints to keep, at least 1.
       keep_every: older ones stay too if their step is a multiple of this; 0 for none of them.
+      keep_best: so many of those saved with the lowest loss stay too.
       configuration: all settings of the run by dotted name (`{"model.width": 32, ...}`), JSON
         values; stored in each checkpoint.
 
@@ -49,40 +51,60 @@ class Checkpoints:
         *,
         keep: int = 3,
         keep_every: int = 0,
+        keep_best: int = 0,
         configuration: Mapping[str, Any],
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
         self.directory = Path(directory).absolute()
-        self._keep, self._keep_every = keep, keep_every
+        self._keep, self._keep_every, self._keep_best = keep, keep_every, keep_best
         self._configuration = _as_json(configuration)
         self.recorded: Mapping[str, Any] | None = None
         self._newest: int | None = None  # step saved or restored last
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Nothing to do: `save` returns when the checkpoint is on disk."""
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Wait for the checkpoint that is being written."""
+        try:
+            self.wait()
+        except UserError as failed:
+            if kind is None:
+                raise
+            _logger.warning(str(failed))  # another error is being raised already
+        finally:
+            self._writer.shutdown()
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, damaged or not, oldest first."""
+        self.wait()
         return sorted(checkpoint_reading.steps_in(self.directory))
 
-    def save(self, step: int, state: Any) -> None:
-        """Write a complete checkpoint or none, then delete older ones that need not stay.
+    def save(self, step: int, state: Any, loss: float | None = None) -> None:
+        """`save_later`, and wait until it is on disk."""
+        self.save_later(step, state, loss)
+        self.wait()
 
-        Does nothing if this step was the last one saved or restored.
+    def save_later(self, step: int, state: Any, loss: float | None = None) -> None:
+        """Begin to write a complete checkpoint or none, then delete older ones that need not stay.
+
+        The arrays are copied at once; a thread writes them. Does nothing if this step was the last
+        one saved or restored.
 
         Args:
           step: number of training steps done, >= 0.
           state: pytree of jax or numpy arrays of any shape (not empty) and numeric dtype, as dicts,
             flax.struct dataclasses, NamedTuples ...; PRNG keys as `jax.random.key_data`.
             `checkpoint_reading.read_params` reads the part under `params` alone.
+          loss: by which the best are known; None for a checkpoint that is none of them.
 
         Raises:
-          UserError: the folder cannot be written (older checkpoints are still there), or it holds
-            a checkpoint of this or a later step, of a run that was not resumed.
+          UserError: the folder holds a checkpoint of this or a later step, of a run that was not
+            resumed; or, here or when it is waited for, the checkpoint before cannot be written
+            (older ones are still there).
           TypeError, ValueError: the state holds something else.
         """
         if step == self._newest:
@@ -92,18 +114,46 @@ class Checkpoints:
                 f"{self.directory} already has a checkpoint of step {later[-1]}; continue that run "
                 "with --resume or use another --workdir"
             )
-        arrays = _host_arrays(state)
+        self._writing = self._writer.submit(self._write, step, _host_arrays(state), loss)
+        self._newest = step
+
+    def wait(self) -> None:
+        """Wait for the checkpoint that is being written, if there is one.
+
+        Raises:
+          UserError: it cannot be written; older ones are still there.
+        """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except BaseException:
+            self._newest = None
+            raise
+
+    def _write(self, step: int, arrays: Mapping[str, np.ndarray], loss: float | None) -> None:
         folder = self.directory / str(step)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             checkpoint_files.remove_leftovers(self.directory)
-            checkpoint_files.write(folder, step, arrays, self._configuration)
+            checkpoint_files.write(folder, step, arrays, self._configuration, loss)
         except OSError as error:
             raise write_error(folder, error) from error
-        self._newest = step
-        for old in self.steps()[: -self._keep]:
-            if not self._keep_every or old % self._keep_every:
+        steps = sorted(checkpoint_reading.steps_in(self.directory))
+        best = self._best(steps) if self._keep_best else ()
+        for old in steps[: -self._keep]:
+            if (not self._keep_every or old % self._keep_every) and old not in best:
                 checkpoint_files.remove(self.directory / str(old))
+
+    def _best(self, steps: Sequence[int]) -> list[int]:
+        losses = {}
+        for step in steps:
+            with contextlib.suppress(Damaged):
+                loss = checkpoint_files.read_record(self.directory / str(step)).get("loss")
+                if loss is not None:
+                    losses[step] = loss
+        return sorted(losses, key=lambda step: losses[step])[: self._keep_best]
 
     def start(self, state: Any, configuration: Mapping[str, Any], *, resume: bool) -> Any:
         """The first state of a run: `state`, or the newest intact checkpoint when resuming.
@@ -196,7 +246,8 @@ def _host_arrays(state: Any) -> dict[str, np.ndarray]:
             raise TypeError(f"{name} holds Python objects")
         if leaf.size == 0:
             raise ValueError(f"{name} has no elements (shape {leaf.shape}), which Orbax refuses")
-    return {name: np.asarray(leaf) for name, leaf in jax.device_get(leaves).items()}
+    # copies: an array may share the memory of the state, which the next step may overwrite
+    return {name: np.array(leaf) for name, leaf in jax.device_get(leaves).items()}
 
 
 def _like(template: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -40,7 +40,11 @@ class Damaged(Exception):
 
 
 def write(
-    folder: Path, step: int, arrays: Mapping[str, np.ndarray], configuration: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    configuration: Mapping[str, Any],
+    loss: float | None = None,
 ) -> None:
     """Write a complete checkpoint or none.
 
@@ -49,6 +53,7 @@ def write(
       step: of the training.
       arrays: by name (`params/weights/conv1/kernel`), any shape but empty, any numeric dtype.
       configuration: JSON values.
+      loss: recorded if given.
 
     Raises:
       OSError: it cannot be written.
@@ -61,7 +66,7 @@ def write(
     staging = folder.with_name(f"{folder.name}{_INCOMPLETE}")
     try:
         orbax_files.save(staging, items)
-        record = _record(step, arrays, configuration, staging)
+        record = _record(step, arrays, configuration, staging, loss)
         with atomic_path(staging / RECORD_NAME) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
         staging.rename(folder)
@@ -95,7 +100,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
     Returns:
       `step`, `configuration`, `versions`, `arrays` (name -> sha256, shape, dtype), `files` (path in
-      the checkpoint -> sha256), `format`, `format_version` and `digest`.
+      the checkpoint -> sha256), `format`, `format_version` and `digest`; `loss` if one was saved.
 
     Raises:
       Damaged: it cannot be read or has changed.
@@ -180,6 +185,7 @@ def _record(
     arrays: Mapping[str, np.ndarray],
     configuration: Mapping[str, Any],
     folder: Path,
+    loss: float | None,
 ) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     record = {
@@ -198,6 +204,8 @@ def _record(
         },
         "files": {path.relative_to(folder).as_posix(): file_digest(path) for path in files},
     }
+    if loss is not None:
+        record["loss"] = loss
     return {**record, "digest": _record_digest(record)}
 
 

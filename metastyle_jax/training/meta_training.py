@@ -89,6 +89,7 @@ def _train(
             workdir / checkpoint_reading.DIRECTORY_NAME,
             keep=config.checkpoint.keep,
             keep_every=config.checkpoint.keep_every,
+            keep_best=config.checkpoint.keep_best,
             configuration=recorded,
         ) as checkpoints,
     ):
@@ -213,8 +214,16 @@ def _loop(
             path = replay.record(workdir, config, sources, step, metric)
             return f"{advise(metric, step)}; {path} names its pictures and repeats it"
 
-        watch = FiniteWatch(checkpoints, record_and_advise, signs.look)
-        session = Session(log, checkpoints, watch, stop, training_advice.bottleneck(waits.share))
+        losses = observation.MeanLoss()
+
+        def see(step: int, metrics: Mapping[str, float]) -> None:
+            signs.look(step, metrics)
+            losses.add(metrics)
+
+        watch = FiniteWatch(checkpoints, record_and_advise, see)
+        session = Session(
+            log, checkpoints, watch, stop, losses.take, training_advice.bottleneck(waits.share)
+        )
         return run_steps(state, traced, numbers, session, functools.partial(observe, log))
 
 

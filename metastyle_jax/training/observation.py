@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 
@@ -49,6 +49,23 @@ def observer(
             log.start_clock(step)
 
     return observe
+
+
+class MeanLoss:
+    """The mean outer loss over the steps since it was last taken."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a step."""
+        self._sum, self._count = self._sum + metrics["outer_loss"], self._count + 1
+
+    def take(self) -> float | None:
+        """The mean; None of no steps. Begins anew."""
+        mean = self._sum / self._count if self._count else None
+        self._sum, self._count = 0.0, 0
+        return mean
 
 
 def _sheets(config: Settings, task: StyleTask, sources: dict[str, ImageSource]) -> _Look:

@@ -170,15 +170,15 @@ def test_a_stopped_training_resumes_bit_for_bit_and_the_network_loads(
     assert list(weights) == list(vgg.needed_convs("compact", student.LAYERS))
     assert whole.stat().st_size <= 1.2e6
 
-    save = checkpoint.Checkpoints.save
+    save = checkpoint.Checkpoints.save_later
 
-    def save_and_stop(self, step, state):
-        save(self, step, state)
+    def save_and_stop(self, step, state, loss):
+        save(self, step, state, loss)
         if step == 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(checkpoint.Checkpoints, "save", save_and_stop)
+        patch.setattr(checkpoint.Checkpoints, "save_later", save_and_stop)
         distillation.train_features(config(), tmp_path / "stopped")
     with pytest.raises(UserError, match="continue that run with --resume"):
         distillation.train_features(config(), tmp_path / "stopped")

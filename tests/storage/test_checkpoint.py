@@ -27,7 +27,7 @@ import optax
 import pytest
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage import digest
+from metastyle_jax.storage import checkpoint_files, digest
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.storage.checkpoint import Checkpoints
 from metastyle_jax.storage.checkpoint_reading import read_params
@@ -185,6 +185,44 @@ def test_keeps_round_steps_for_good(tmp_path):
         for step in range(1, 11):
             checkpoints.save(step, {"a": jnp.full(3, float(step))})
         assert checkpoints.steps() == [4, 8, 10]
+
+
+def test_keeps_the_lowest_losses(tmp_path):
+    losses = [3.0, 1.0, 2.0, None, 5.0, 4.0, 6.0]
+    with Checkpoints(tmp_path, keep=1, keep_best=2, configuration={}) as checkpoints:
+        for step, loss in enumerate(losses):
+            checkpoints.save(step, {"a": jnp.full(3, float(step))}, loss)
+        assert checkpoints.steps() == [1, 2, 6]
+
+
+def test_what_is_saved_later_is_the_state_of_then(tmp_path):
+    """The next step takes over the memory of the state, while it is being written."""
+    step = jax.jit(lambda x: x + 1, donate_argnums=0)
+    state, steps = jnp.zeros(100_000), 5
+    with Checkpoints(tmp_path, keep=steps, configuration={}) as checkpoints:
+        for number in range(1, steps + 1):
+            state = step(state)
+            checkpoints.save_later(number, {"a": state})
+    for number in range(1, steps + 1):
+        record = checkpoint_files.read_record(tmp_path / str(number))
+        arrays = checkpoint_files.read_arrays(tmp_path / str(number), record)
+        assert set(arrays["a"].tolist()) == {number}
+
+
+def test_what_cannot_be_saved_later_is_said_when_it_is_waited_for(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    checkpoints = Checkpoints(tmp_path / "file" / "below", configuration={})
+    checkpoints.save_later(1, {"a": jnp.zeros(3)})
+    with pytest.raises(UserError, match="below"):
+        checkpoints.wait()
+    # at the end of a session, but not in the place of the error that ends it
+    with pytest.raises(UserError, match="below"), checkpoints:
+        checkpoints.save_later(1, {"a": jnp.zeros(3)})
+    checkpoints = Checkpoints(tmp_path / "file" / "below", configuration={})
+    with pytest.raises(KeyError), checkpoints:
+        checkpoints.save_later(1, {"a": jnp.zeros(3)})
+        raise KeyError
+    assert "below" in caplog.text
 
 
 def test_does_not_write_over_a_run_that_was_not_resumed(two):

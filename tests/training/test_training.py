@@ -704,7 +704,9 @@ def loop_events(tmp_path: Path, total: int, log_every: int) -> list[str]:
         return tree
 
     wrapped = sharding.Parallel(step, same, place_batch, lambda s, b: ((0, s), (0, b)), same)
-    checkpoints = types.SimpleNamespace(save=lambda *arguments: None, steps=list)
+    checkpoints = types.SimpleNamespace(
+        save_later=lambda *arguments: None, wait=lambda: None, steps=list
+    )
     state = outer_step.TrainState(step=StepNumber(0), params=None, opt_state=None)
     sources = training_pictures.open_sources(config)
     meta_training._loop(
