@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,20 @@ from metastyle_jax.reporting.event_file import EventFile
 from metastyle_jax.storage.atomic import atomic_path, write_error
 
 _LOG = logging.getLogger(__name__)
+
+
+class Board(Protocol):
+    """What shows a training, see `EventFile`."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None: ...
+
+    def text(self, step: int, name: str, text: str) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class RunLog:
@@ -30,6 +44,7 @@ class RunLog:
       total_steps: number of the last step, for the ETA.
       images_per_step: images that a step processes, for the rate.
       describe: (metrics) -> text for the terminal.
+      boards: that get all numbers and sheets too, beside TensorBoard's files; closed at the end.
     """
 
     def __init__(
@@ -40,6 +55,7 @@ class RunLog:
         total_steps: int,
         images_per_step: int,
         describe: Callable[[Mapping[str, float]], str],
+        boards: Sequence[Board] = (),
     ) -> None:
         self._path = workdir / "metrics.jsonl"
         self._sheets = workdir / "sheets"
@@ -48,9 +64,10 @@ class RunLog:
         self._describe = describe
         _truncate(self._path, start_step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = EventFile(
+        events = EventFile(
             workdir / "tensorboard", purge_step=start_step + 1 if start_step else None
         )
+        self._boards: Sequence[Board] = (events, *boards)
         self._mark: tuple[int, float] | None = None
         self._warned: dict[
             int, tuple[Mapping[str, float], list[str]]
@@ -73,7 +90,8 @@ class RunLog:
             if kind is None:
                 raise  # otherwise the first error is being raised already
         finally:
-            self._board.close()
+            for board in self._boards:
+                board.close()
 
     def start_clock(self, step: int) -> None:
         """Start measuring the rate: after compilation, and after work that is not training."""
@@ -89,8 +107,9 @@ class RunLog:
         self._record_warned()
         self._write(record, warnings)
         del record["step"]
-        self._board.scalars(step, record)
-        self._board.flush()
+        for board in self._boards:
+            board.scalars(step, record)
+            board.flush()
         _LOG.info(self._line(step, values, rate))
         self.start_clock(step)
 
@@ -101,7 +120,8 @@ class RunLog:
         """
         self._record_warned()
         self._write({"step": step, **values}, None)
-        self._board.scalars(step, dict(values))
+        for board in self._boards:
+            board.scalars(step, values)
         _LOG.info(f"step {step}/{self._total} {text}")
 
     def warn(self, step: int, values: Mapping[str, float], text: str) -> None:
@@ -110,13 +130,15 @@ class RunLog:
         If the step has no record, one is written with its metrics `values`.
         """
         _LOG.warning(f"warning: step {step}: {text}")
-        self._board.text(step, "warnings", text)
+        for board in self._boards:
+            board.text(step, "warnings", text)
         self._warned.setdefault(step, (dict(values), []))[1].append(text)
 
     def sheet(self, step: int, image: np.ndarray) -> None:
         """Record a picture sheet, (H, W, 3) in [0, 1]."""
         write_png(self._sheets / f"step_{step:07d}.png", image)
-        self._board.picture(step, "sheet", image)
+        for board in self._boards:
+            board.picture(step, "sheet", image)
 
     def _record_warned(self) -> None:
         for step, (values, warnings) in self._warned.items():

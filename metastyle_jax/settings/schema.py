@@ -275,6 +275,9 @@ class Log:
         50, "steps between lines on the terminal, in JSONL and in TensorBoard", _at_least(1)
     )
     sheet_every: int = _setting(1000, "steps between picture sheets; 0 for none", _at_least(0))
+    wandb: str = _setting(
+        "", "project of Weights & Biases that gets all this too; needs pip install wandb"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

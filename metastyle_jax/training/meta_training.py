@@ -22,6 +22,7 @@ from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network
+from metastyle_jax.reporting.wandb_run import WandbRun
 from metastyle_jax.runtime import processes, profiling, sharding
 from metastyle_jax.runtime.input_watch import InputWatch
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
@@ -205,6 +206,7 @@ def _loop(
             total_steps=total,
             images_per_step=config.batch.styles * config.batch.contents,
             describe=_describe,
+            boards=_boards(config, workdir),
         ) as log,
         profiling.traced(take_step, profile, workdir / "profile") as traced,
     ):
@@ -225,6 +227,12 @@ def _loop(
             log, checkpoints, watch, stop, losses.take, training_advice.bottleneck(waits.share)
         )
         return run_steps(state, traced, numbers, session, functools.partial(observe, log))
+
+
+def _boards(config: Settings, workdir: Path) -> list[WandbRun]:
+    if not config.log.wandb:
+        return []
+    return [WandbRun(config.log.wandb, workdir, schema.flatten(config))]
 
 
 def _describe(values: Mapping[str, float]) -> str:

@@ -182,6 +182,25 @@ def test_pictures_in_device_memory_train_and_resume_bit_for_bit(tmp_path):
     assert 0 <= last["input_wait"] <= 1 and last["outer_loss"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["", "device"])
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path, cache):
+    changes = {"data__cache": cache, "outer__steps": 4}
+    meta_training.train(tiny_config(**changes), tmp_path / "one")
+    changes["outer__steps"] = 2
+    meta_training.train(tiny_config(**changes), tmp_path / "run")
+    changes |= {"outer__steps": 4, "parallel__devices": 2}
+    found = meta_training.train(tiny_config(**changes), tmp_path / "run", resume=True)
+    assert len(found.params.weights["conv1"]["kernel"].sharding.device_set) == 2
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "run")
+    )
+    for name in ("outer_loss", "inner_loss_0", "gradient_norm_weights"):
+        values = [[record[name] for record in records] for records in (one, two)]
+        np.testing.assert_allclose(*values, rtol=1e-4)
+
+
 def test_pictures_that_do_not_fit_are_refused_before_one_is_read(monkeypatch):
     class Small:
         process_index = 0
