@@ -13,6 +13,9 @@ from processes import quick_xla_flags
 # read when jax starts its backend, hence before the import; what the user sets comes last and wins
 _DEVICES = "--xla_force_host_platform_device_count=4"
 os.environ["XLA_FLAGS"] = " ".join((_DEVICES, quick_xla_flags(), os.environ.get("XLA_FLAGS", "")))
+# every test compiles what it runs, in processes of its own too: a program kept from an earlier
+# version could hide a defect
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -21,8 +24,6 @@ from metastyle_jax.cli.terminal import hide_log, show_log  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# every test compiles what it runs: a program kept from an earlier version could hide a defect
-jax.config.update("jax_enable_compilation_cache", False)
 # without expensive optimizations of machine code compiling takes a third of the time. The programs
 # are the same; their code is slower, but they are tiny. `test_commands` runs the first commands of
 # the README with all optimizations, as users do

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jaxlib
 
 from metastyle_jax.storage import cache_folder
 
+SECONDS_ON_CPU = 0.2  # programs that compile faster are not kept
+_QUIET_ON_CPU = (0, 10, 2)  # version of jaxlib
+
 
 def enable(backend: str | None = None) -> Path | None:
-    """Turn on the cache for accelerators; entry points call it before anything is compiled.
+    """Turn on the cache; entry points call it before anything is compiled.
 
     The folder is `xla` in the cache folder of this project, see `storage.cache_folder`.
     Environment variables of JAX have priority: JAX_COMPILATION_CACHE_DIR sets the folder, and
     JAX_ENABLE_COMPILATION_CACHE=false turns the cache off.
 
-    The cache is off on CPU unless JAX_COMPILATION_CACHE_DIR is set: jaxlib 0.9 and 0.10 reject
-    programs from their cache with many warnings (jax issue 38445), and cached programs of another
-    version or machine have crashed (SIGILL, SIGSEGV).
+    Programs for CPUs are kept apart for each kind of processor and version of jaxlib: those of
+    another one have crashed (SIGILL, SIGSEGV). From jaxlib 0.10.2 on; 0.9.0 to 0.10.0 load their
+    own programs with pages of warnings (jax issue 38445).
 
     Args:
       backend: "cpu", "gpu" or "tpu"; None for the default backend.
@@ -31,9 +38,12 @@ def enable(backend: str | None = None) -> Path | None:
     known = cast(Any, jax.config)  # JAX defines its attributes when it is imported
     if known.jax_compilation_cache_dir or not known.jax_enable_compilation_cache:
         return None
-    if (backend or jax.default_backend()) == "cpu":
-        return None
     folder = cache_folder.default_folder() / "xla"
+    if (backend or jax.default_backend()) == "cpu":
+        if not enabled_on_cpu():
+            return None
+        folder /= _processor()
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS_ON_CPU)
     try:
         # only the owner may write: a cached program is code that the next run executes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,6 +53,25 @@ def enable(backend: str | None = None) -> Path | None:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
+
+
+def enabled_on_cpu() -> bool:
+    """Whether this jaxlib loads programs for CPUs without warnings."""
+    version = tuple(int(part) for part in re.findall(r"\d+", jaxlib.__version__)[:3])
+    return version >= _QUIET_ON_CPU
+
+
+def _processor() -> str:
+    """A name for this kind of processor and this jaxlib: other ones cannot run its programs."""
+    facts = [jaxlib.__version__, platform.machine(), platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux: this machine alone
+        facts.append(platform.node())
+    else:
+        kinds = ("model name", "flags", "Features", "CPU part")
+        facts += sorted({line for line in lines if line.startswith(kinds)})
+    return "cpu-" + hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 def enabled() -> bool:
