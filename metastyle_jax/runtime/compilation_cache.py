@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
-import jaxlib
+import jaxlib.version
 
 from metastyle_jax.storage import cache_folder
 
@@ -57,13 +57,13 @@ def enable(backend: str | None = None) -> Path | None:
 
 def enabled_on_cpu() -> bool:
     """Whether this jaxlib loads programs for CPUs without warnings."""
-    version = tuple(int(part) for part in re.findall(r"\d+", jaxlib.__version__)[:3])
+    version = tuple(int(part) for part in re.findall(r"\d+", jaxlib.version.__version__)[:3])
     return version >= _QUIET_ON_CPU
 
 
 def _processor() -> str:
     """A name for this kind of processor and this jaxlib: other ones cannot run its programs."""
-    facts = [jaxlib.__version__, platform.machine(), platform.processor()]
+    facts = [jaxlib.version.__version__, platform.machine(), platform.processor()]
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux: this machine alone

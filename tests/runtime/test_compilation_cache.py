@@ -38,16 +38,16 @@ def test_programs_of_accelerators_are_kept_for_their_owner_alone(tmp_path):
 
 def test_programs_of_the_cpu_are_kept_for_its_kind_and_this_version(tmp_path, monkeypatch):
     assert jax.default_backend() == "cpu"
-    monkeypatch.setattr(compilation_cache.jaxlib, "__version__", "0.10.2")
+    monkeypatch.setattr(compilation_cache.jaxlib.version, "__version__", "0.10.2")
     folder = compilation_cache.enable()
     assert folder.parent == tmp_path / "cache" / "metastyle_jax" / "xla"
     jax.config.update(FOLDER, None)
     assert compilation_cache.enable() == folder
     jax.config.update(FOLDER, None)
-    monkeypatch.setattr(compilation_cache.jaxlib, "__version__", "0.12.0.1")
+    monkeypatch.setattr(compilation_cache.jaxlib.version, "__version__", "0.12.0.1")
     assert compilation_cache.enable() != folder
     jax.config.update(FOLDER, None)
-    monkeypatch.setattr(compilation_cache.jaxlib, "__version__", "0.10.2")
+    monkeypatch.setattr(compilation_cache.jaxlib.version, "__version__", "0.10.2")
     read = compilation_cache.Path.read_text
     other = "model name : another\nflags : fpu avx\n"
     monkeypatch.setattr(
@@ -60,7 +60,7 @@ def test_programs_of_the_cpu_are_kept_for_its_kind_and_this_version(tmp_path, mo
 
 @pytest.mark.parametrize("version", ["0.8.3", "0.9.2", "0.10.1"])
 def test_programs_of_the_cpu_are_not_kept_where_loading_them_warns(tmp_path, monkeypatch, version):
-    monkeypatch.setattr(compilation_cache.jaxlib, "__version__", version)
+    monkeypatch.setattr(compilation_cache.jaxlib.version, "__version__", version)
     assert compilation_cache.enable() is None
     assert jax.config.jax_compilation_cache_dir is None
     assert not list(tmp_path.iterdir())
