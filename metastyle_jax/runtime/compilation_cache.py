@@ -38,21 +38,21 @@ def enable(backend: str | None = None) -> Path | None:
     known = cast(Any, jax.config)  # JAX defines its attributes when it is imported
     if known.jax_compilation_cache_dir or not known.jax_enable_compilation_cache:
         return None
-    folder = cache_folder.default_folder() / "xla"
+    kept = cache_folder.default_folder() / "xla"
     if (backend or jax.default_backend()) == "cpu":
         if not enabled_on_cpu():
             return None
-        folder /= _processor()
+        kept /= _processor()
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS_ON_CPU)
     try:
         # only the owner may write: a cached program is code that the next run executes
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return None
-    if not os.access(folder, os.W_OK):
+    if not os.access(kept, os.W_OK):
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    return folder
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+    return kept
 
 
 def enabled_on_cpu() -> bool:
@@ -76,5 +76,12 @@ def _processor() -> str:
 
 def enabled() -> bool:
     """Whether compiled programs are kept on disk."""
+    return folder() is not None
+
+
+def folder() -> Path | None:
+    """Where compiled programs are kept; None if they are not."""
     known = cast(Any, jax.config)
-    return bool(known.jax_compilation_cache_dir and known.jax_enable_compilation_cache)
+    if not (known.jax_compilation_cache_dir and known.jax_enable_compilation_cache):
+        return None
+    return Path(known.jax_compilation_cache_dir)
