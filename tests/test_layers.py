@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     ("features",),
     ("stylization",),
-    ("export", "video"),
+    ("export", "video", "serving"),
     ("training", "adaptation", "pixels"),
     ("evaluation",),
     ("studies",),

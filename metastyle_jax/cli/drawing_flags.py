@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from metastyle_jax.cli import style_arguments
-from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
+from metastyle_jax.stylization import sliders
 from metastyle_jax.stylization.options import COLORS, STROKE_SIZES, STRONGEST, Options
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -80,7 +80,7 @@ def load(
     Raises:
       UserError: a style cannot be loaded, or has no such weights.
     """
-    alpha = None if args.alpha is None else parse_alpha(args.alpha)
+    alpha = None if args.alpha is None else sliders.parse("--alpha", args.alpha)
     stylizers = load_with_sliders(args, styles)
     return stylizers if alpha is None else [each.at(alpha) for each in stylizers]
 
@@ -97,25 +97,3 @@ def load_with_sliders(
     if args.noise is None:
         return stylizers
     return [dataclasses.replace(each, input_noise=args.noise) for each in stylizers]
-
-
-def parse_alpha(text: str) -> dict[str, float]:
-    """{"relu2_2": 1.0, "relu3_3": 0.2} for "relu2_2:1,relu3_3:0.2".
-
-    Raises:
-      UserError: it is of another form, a weight is outside [0, 1], or a layer is named twice.
-    """
-    alpha: dict[str, float] = {}
-    for part in text.split(","):
-        layer, _, value = (word.strip() for word in part.partition(":"))
-        try:
-            weight = float(value)
-        except ValueError:
-            raise UserError(
-                f"--alpha={text}: {part!r} is not LAYER:WEIGHT, as in relu2_2:1,relu3_3:0.2"
-            ) from None
-        if layer in alpha:
-            raise UserError(f"--alpha={text} names {layer} twice: give each layer one weight")
-        ranges.FRACTION.check(f"--alpha={text}: the weight of {layer}", weight)
-        alpha[layer] = weight
-    return alpha

@@ -16,7 +16,7 @@ from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files, picture_writer
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
-from metastyle_jax.stylization import batch_run
+from metastyle_jax.stylization import batch_run, sliders
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.stylization.variations import Variation
 
@@ -125,7 +125,7 @@ def _drawings(
     """What is made of every picture; and, with --random, the variation that each is."""
     if args.random is None:
         return [_drawing(args, styles, drawing_flags.load(args, styles))], []
-    alpha = None if args.alpha is None else drawing_flags.parse_alpha(args.alpha)
+    alpha = None if args.alpha is None else sliders.parse("--alpha", args.alpha)
     stylizers = drawing_flags.load_with_sliders(args, styles)
     variations = random_flags.draw(args, stylizers[0], alpha)
     drawings = [

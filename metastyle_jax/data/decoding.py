@@ -36,6 +36,10 @@ _COMMON = ("JPEG", "PNG", "WEBP", "TIFF")  # tried first
 _FRAMED = frozenset(["GIF", "PNG", "WEBP", "TIFF", "AVIF", "FLI", "DCX"])
 
 
+class TooManyPixels(UserError):
+    """An image of more than `MAX_PIXELS` pixels."""
+
+
 class Header(NamedTuple):
     """Contents of the header of an image file.
 
@@ -150,7 +154,12 @@ def check_header(path: str | os.PathLike[str]) -> Header:
     """
     if Path(path).stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; replace it")
-    with _open(path, str(path)) as image:
+    return header_of(path, str(path))
+
+
+def header_of(file: IO[bytes] | str | os.PathLike[str], name: str) -> Header:
+    """`check_header` of an open file too; `name` is its name in messages."""
+    with _open(file, name) as image:
         notes = (_frames_note(image), color_profiles.profile_problem(image))
         return Header(image.width, image.height, tuple(note for note in notes if note))
 
@@ -186,7 +195,7 @@ def _open(file: IO[bytes] | str | os.PathLike[str], name: str) -> Image.Image:
     try:
         image = Image.open(file, formats=formats())
     except Image.DecompressionBombError:
-        raise UserError(too_large) from None
+        raise TooManyPixels(too_large) from None
     except UnidentifiedImageError:
         raise UserError(
             f"{name}: this is not an image of a known format; give a JPEG, PNG or WebP file"
@@ -195,7 +204,7 @@ def _open(file: IO[bytes] | str | os.PathLike[str], name: str) -> Image.Image:
         raise UserError(f"{name}: the image cannot be opened ({error}); replace the file") from None
     if image.width * image.height > MAX_PIXELS:
         image.close()
-        raise UserError(too_large)
+        raise TooManyPixels(too_large)
     return image
 
 

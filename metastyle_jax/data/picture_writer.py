@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -53,14 +53,27 @@ def write_picture(
     ending = ending_of(path)
     if not ending:
         raise UserError(f"{path}: give a name that ends in .{', .'.join(FORMATS)}")
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        encode(file, ending, image, opacity=opacity, quality=quality, record=record)
+
+
+def encode(
+    file: IO[bytes],
+    ending: str,
+    image: np.ndarray,
+    *,
+    opacity: np.ndarray | None = None,
+    quality: int = QUALITY,
+    record: str = "",
+) -> None:
+    """Write a picture to an open file; `ending` is one of `FORMATS`, see `write_picture`."""
     picture = Image.fromarray(as_uint8(image))
     if opacity is not None:
         picture.putalpha(Image.fromarray(opacity))
         if ending == "jpg":
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture).convert("RGB")
-    with atomic_path(path) as temporary, temporary.open("xb") as file:
-        picture.save(file, format=FORMATS[ending], **_options(ending, quality, record))
+    picture.save(file, format=FORMATS[ending], **_options(ending, quality, record))
 
 
 def _options(ending: str, quality: int, record: str) -> dict[str, Any]:

@@ -13,9 +13,36 @@ import numpy as np
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import adjuster
 from metastyle_jax.runtime import compilation
+from metastyle_jax.settings import ranges
 
 SETTING = "alpha"  # the weights that a style was made with, among the settings of its record
 DEFAULT = 1.0  # of a layer that nobody names: its weight in a plain objective
+
+
+def parse(name: str, text: str) -> dict[str, float]:
+    """{"relu2_2": 1.0, "relu3_3": 0.2} for "relu2_2:1,relu3_3:0.2".
+
+    Args:
+      name: of the flag or field, for messages.
+      text: what was given.
+
+    Raises:
+      UserError: it is of another form, a weight is outside [0, 1], or a layer is named twice.
+    """
+    alpha: dict[str, float] = {}
+    for part in text.split(","):
+        layer, _, value = (word.strip() for word in part.partition(":"))
+        try:
+            weight = float(value)
+        except ValueError:
+            raise UserError(
+                f"{name}={text}: {part!r} is not LAYER:WEIGHT, as in relu2_2:1,relu3_3:0.2"
+            ) from None
+        if layer in alpha:
+            raise UserError(f"{name}={text} names {layer} twice: give each layer one weight")
+        ranges.FRACTION.check(f"{name}={text}: the weight of {layer}", weight)
+        alpha[layer] = weight
+    return alpha
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

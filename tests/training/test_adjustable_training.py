@@ -12,13 +12,14 @@ from PIL import Image
 
 import tiny
 from configs import adjustable
-from metastyle_jax.cli import commands, drawing_flags
+from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import schedule
 from metastyle_jax.networks import adjuster
 from metastyle_jax.settings import configuration, resuming
 from metastyle_jax.storage import initialization, style_file
 from metastyle_jax.storage.digest import leaf_digests
+from metastyle_jax.stylization import sliders
 from metastyle_jax.stylization.loading import load
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.training import meta_training
@@ -231,7 +232,7 @@ def test_a_model_without_sliders_says_so(trained):
 
 
 def test_weights_on_a_command_line():
-    assert drawing_flags.parse_alpha("relu2_2:1, relu3_3:0.2") == {"relu2_2": 1, "relu3_3": 0.2}
+    assert sliders.parse("--alpha", "relu2_2:1, relu3_3:0.2") == {"relu2_2": 1, "relu3_3": 0.2}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""metastyle serve [STYLE ...]"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import ipaddress
+import logging
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.errors import UserError
+from metastyle_jax.settings.ranges import Range
+from metastyle_jax.storage import style_packs
+from metastyle_jax.stylization.stylizer import Stylizer
+
+# sides of pictures that are drawn at the start, so that no request waits for a compiler: small ones
+# and all others have programs of their own
+_WARM = (64, 512)
+_LOG = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Add `serve` to the commands."""
+    parser = add_command(commands, "serve", run)
+    parser.add_argument(
+        "styles",
+        nargs="*",
+        metavar="STYLE",
+        help="style files to serve under their names, beside the packs",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="0 for any free one")
+    parser.add_argument("--max-bytes", type=int, default=20_000_000, help="of a picture")
+    parser.add_argument("--max-pixels", type=int, default=16_000_000, help="of a picture")
+    parser.add_argument("--waiting", type=int, default=16, help="requests that may wait")
+    parser.add_argument("--seconds", type=float, default=60.0, help="to answer a request")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM; requests that were taken are answered first.
+
+    Raises:
+      UserError: a flag or a style cannot be used, or the extra is not installed.
+    """
+    Range(0, 65_535).check("--port", args.port)
+    Range(1, 2**31).check("--max-bytes", args.max_bytes)
+    Range(256, 80_000_000).check("--max-pixels", args.max_pixels)
+    Range(0, 10_000).check("--waiting", args.waiting)
+    Range(0.1, 3600).check("--seconds", args.seconds)
+    if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
+        raise UserError("serving needs FastAPI and Uvicorn: pip install 'metastyle_jax[serve]'")
+    import uvicorn
+
+    from metastyle_jax.serving import application
+
+    styles = _styles(args.styles)
+    _LOG.info("compiling ...")
+    for side in _WARM:
+        next(iter(styles.values())).draw(np.zeros((side, side, 3), np.uint8))
+    limits = application.Limits(args.max_bytes, args.max_pixels, args.waiting, args.seconds)
+    about = {
+        pack.name: {"title": pack.title, "artist": pack.artist, "year": pack.year}
+        for pack in style_packs.index()
+    }
+    if not _is_loopback(args.host):
+        _LOG.warning(f"{args.host} may be reached by others, and nobody is asked who they are")
+    listening = _listen(args.host, args.port)
+    server = uvicorn.Config(
+        application.make(styles, about, limits),
+        log_level="warning",
+        timeout_graceful_shutdown=int(args.seconds) + 1,
+        limit_concurrency=args.waiting + 64,  # connections; beyond that 503 without reading
+        h11_max_incomplete_event_size=65_536,
+    )
+    address = f"[{args.host}]" if ":" in args.host else args.host
+    port = listening.getsockname()[1]
+    _LOG.info(f"{len(styles)} styles on http://{address}:{port}, described at /openapi.json")
+    # Uvicorn handles it, and raises it once more at the end, which would look like a crash
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    with listening:
+        uvicorn.Server(server).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(
+            f"--host={host} --port={port} cannot be listened on ({error.strerror}): use another "
+            "port, or 0 for any free one"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _styles(files: list[str]) -> dict[str, Stylizer]:
+    packs = {pack.name: f"{style_packs.PREFIX}{pack.name}" for pack in style_packs.index()}
+    named = {Path(file).stem: file for file in files}
+    if len(named) < len(files) or named.keys() & packs.keys():
+        raise UserError("two styles have one name, which is that of the file: rename one of them")
+    arguments = [style_arguments.parse(spec) for spec in (*packs.values(), *named.values())]
+    return dict(zip((*packs, *named), style_arguments.load_all(arguments), strict=True))

@@ -1,0 +1,144 @@
+"""One request: what is asked for, checked, and how it is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from PIL import Image
+
+from metastyle_jax.data import decoding, images, picture_writer
+from metastyle_jax.errors import UserError
+from metastyle_jax.stylization import blending, sliders
+from metastyle_jax.stylization.options import Options
+from metastyle_jax.stylization.stylizer import Stylizer
+
+CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
+PICTURE = "the picture"
+
+
+class TooLarge(UserError):
+    """The picture, or what is asked for, has more pixels than are drawn here."""
+
+
+class NoPicture(UserError):
+    """What was sent is no picture of a known format."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+      stylizer: with its style, or a blend.
+      options: of the drawing.
+      ending: of the format of the result, see `picture_writer.FORMATS`.
+    """
+
+    stylizer: Stylizer
+    options: Options
+    ending: str
+
+
+def make(
+    styles: Mapping[str, Stylizer],
+    names: str,
+    *,
+    alpha: str | None,
+    strength: float,
+    colors: str,
+    stroke_size: float,
+    size: int | None,
+    ending: str,
+) -> Request:
+    """A request of checked values.
+
+    Args:
+      styles: by name.
+      names: one of them, or several with their shares: "great_wave:0.3,the_scream:0.7".
+      alpha: weights of layers, see `sliders.parse`; None for 1.
+      strength, colors, stroke_size, size: see `Options`.
+      ending: of the format.
+
+    Raises:
+      UserError: a value cannot be used.
+    """
+    if ending not in CONTENT_TYPES:
+        raise UserError(f"format={ending} is unknown: use one of {', '.join(CONTENT_TYPES)}")
+    try:
+        options = Options(strength, colors, stroke_size, size)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    stylizer = _blend(styles, names)
+    if alpha is not None:
+        stylizer = stylizer.at(sliders.parse("alpha", alpha))
+    return Request(stylizer, options, ending)
+
+
+def _blend(styles: Mapping[str, Stylizer], names: str) -> Stylizer:
+    parts = [part.strip().partition(":") for part in names.split(",")]
+    for name, _, _ in parts:
+        if name not in styles:
+            raise UserError(f"style={names}: there is no style {name!r}, see /v1/packs")
+    if len(parts) == 1 and not parts[0][2]:
+        return styles[parts[0][0]]
+    try:
+        shares = [(styles[name], float(share or 1)) for name, _, share in parts]
+    except ValueError:
+        raise UserError(f"style={names}: write NAME:SHARE,NAME:SHARE, shares as numbers") from None
+    return blending.blend(shares)
+
+
+def check_picture(data: bytes, options: Options, pixels: int) -> None:
+    """Refuse, by its header, a picture that is none, or too large to draw.
+
+    Args:
+      data: the file.
+      options: its size counts too.
+      pixels: that a picture may have, and what is drawn.
+
+    Raises:
+      NoPicture: it has no known format.
+      TooLarge: it has more pixels, or would have.
+    """
+    try:
+        header = decoding.header_of(io.BytesIO(data), PICTURE)
+    except decoding.TooManyPixels as error:
+        raise TooLarge(str(error)) from error
+    except UserError as error:
+        raise NoPicture(str(error)) from error
+    drawn = header.width * header.height
+    if options.size is not None:
+        drawn *= (options.size / min(header.width, header.height)) ** 2
+    if max(header.width * header.height, drawn) > pixels:
+        raise TooLarge(
+            f"{PICTURE} has {header.width}x{header.height} pixels, {drawn:.0f} as drawn; at most "
+            f"{pixels} are drawn here: make it smaller, or give a smaller size"
+        )
+
+
+def draw(request: Request, data: bytes, check: Callable[[float], None]) -> bytes:
+    """Draw a picture.
+
+    Args:
+      request: how.
+      data: the file of the picture.
+      check: called from time to time with the share that is done; may raise.
+
+    Returns:
+      The file of the drawing, with the transparency of the picture.
+
+    Raises:
+      UserError: the picture is damaged, or does not suit the request.
+    """
+    layers = decoding.decode_layers(io.BytesIO(data), PICTURE)
+    images.check_minimum_size(layers.colors, PICTURE)
+    drawn = request.stylizer.draw(layers.colors, request.options, check)
+    opacity = layers.opacity
+    if opacity is not None:
+        opacity = np.asarray(Image.fromarray(opacity).resize(drawn.shape[1::-1]))
+    file = io.BytesIO()
+    picture_writer.encode(file, request.ending, drawn, opacity=opacity)
+    return file.getvalue()

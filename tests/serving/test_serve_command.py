@@ -1,0 +1,101 @@
+"""`metastyle serve` in a process of its own: it answers, and ends when it is told to."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metastyle_jax.cli import commands, serve
+from metastyle_jax.errors import UserError
+from processes import QUICK_COMPILE, ROOT
+
+httpx = pytest.importorskip("httpx", reason="asks the server by httpx")
+pytest.importorskip("fastapi", reason="serving needs the extra serve")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--port=99999", "--port must be"),
+        ("--max-pixels=1", "--max-pixels must be"),
+        ("--seconds=0", "--seconds must be"),
+        ("--waiting=-1", "--waiting must be"),
+        ("nowhere.safetensors", "nowhere.safetensors"),
+    ],
+)
+def test_bad_flags_are_one_sentence(flag, message):
+    with pytest.raises(UserError, match=message):
+        commands.main(["serve", flag])
+
+
+def test_two_styles_of_one_name_are_refused(tmp_path):
+    with pytest.raises(UserError, match="two styles have one name"):
+        commands.main(["serve", str(tmp_path / "starry_night.safetensors")])
+
+
+def test_loopback_is_known():
+    assert all(map(serve._is_loopback, ("127.0.0.1", "::1", "localhost", "127.8.0.1")))
+    assert not any(map(serve._is_loopback, ("0.0.0.0", "::", "example.org", "10.0.0.1")))
+
+
+@pytest.mark.slow
+def test_sigterm_answers_what_was_taken_first(tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "metastyle_jax", "serve", "--port=0"],
+            cwd=tmp_path,
+            env={**os.environ, **QUICK_COMPILE, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        address = _address(server, log)
+        file = io.BytesIO()
+        Image.fromarray(np.zeros((500, 700, 3), np.uint8)).save(file, "PNG")
+        answers = []
+
+        def ask():
+            query = {"style": "starry_night", "format": "png"}
+            answers.append(
+                httpx.post(
+                    f"{address}/v1/stylize", params=query, content=file.getvalue(), timeout=100
+                )
+            )
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while "metastyle_queue 1" not in httpx.get(f"{address}/metrics").text and not answers:
+            time.sleep(0.01)
+        server.send_signal(signal.SIGTERM)
+        asking.join(100)
+        assert answers[0].status_code == 200
+        assert Image.open(io.BytesIO(answers[0].content)).size == (700, 500)
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+    assert "Traceback" not in log.read_text()
+
+
+def _address(server: subprocess.Popen, log) -> str:
+    for _ in range(1200):
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())
+        if found and found[1] != "0":
+            try:
+                httpx.get(f"{found[0]}/healthz")
+                return found[0]
+            except httpx.ConnectError:
+                pass
+        assert server.poll() is None, log.read_text()
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
