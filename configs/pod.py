@@ -21,8 +21,9 @@ DATA is --config.data.tfds_dir=DIR --config.data.content=tfds:photographs:train
 --config.data.style=tfds:artworks:train.
 
 Hardware: on 256 chips 64 styles x 4 contents are one of each on a chip. 118,000 photographs (COCO)
-and 81,000 artworks (WikiArt), squares of 308 px, are 57 GB, 0.22 GB on each chip. It has been
-compiled for such a slice (docs/scaling.md), not run on one: time and loss are not known.
+and 81,000 artworks (WikiArt), squares of 308 px, are 57 GB, 0.22 GB on each chip. Not run
+on such a slice, and at this size not compiled for one yet (docs/scaling.md): time, memory and loss
+are not known.
 """
 
 import ml_collections
