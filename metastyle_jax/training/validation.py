@@ -68,6 +68,7 @@ def curves(
     last = config.validation.steps
 
     def measure(params: MetaParameters) -> dict[str, float]:
+        params = jax.device_put(params)  # once, not at every step
         styles, opt_state, data = prepare(params, batch, task)
         found: dict[str, float] = {}
         for number in range(last + 1):
