@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stylization",),
     ("export", "video", "serving"),
     ("training", "adaptation", "pixels"),
-    ("evaluation",),
+    ("evaluation", "studio"),
     ("studies",),
     ("cli",),
     ("__main__",),

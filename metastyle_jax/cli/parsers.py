@@ -16,6 +16,7 @@ SUMMARIES = {
     "blend": "write a style between styles",
     "grid": "draw a picture in one to four styles and between them, as one sheet",
     "inspect": "say what a file is, and whether it is whole",
+    "studio": "open a local page: adapt, blend, paint regions, move sliders, save the result",
     "serve": "answer requests over HTTP: a picture in, a stylized picture out",
     "doctor": "say what is installed, whether the shipped files are whole, and draw a picture",
     "packs": "list the styles that ship with the package",

@@ -8,7 +8,6 @@ import ipaddress
 import logging
 import signal
 import socket
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings.ranges import Range
 from metastyle_jax.storage import style_packs
-from metastyle_jax.stylization.stylizer import Stylizer
 
 # sides of pictures that are drawn at the start, so that no request waits for a compiler: small ones
 # and all others have programs of their own
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
 
     from metastyle_jax.serving import application
 
-    styles = _styles(args.styles)
+    styles = style_arguments.offered(args.styles)
     _LOG.info("compiling ...")
     for side in _WARM:
         next(iter(styles.values())).draw(np.zeros((side, side, 3), np.uint8))
@@ -104,12 +102,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _styles(files: list[str]) -> dict[str, Stylizer]:
-    packs = {pack.name: f"{style_packs.PREFIX}{pack.name}" for pack in style_packs.index()}
-    named = {Path(file).stem: file for file in files}
-    if len(named) < len(files) or named.keys() & packs.keys():
-        raise UserError("two styles have one name, which is that of the file: rename one of them")
-    arguments = [style_arguments.parse(spec) for spec in (*packs.values(), *named.values())]
-    return dict(zip((*packs, *named), style_arguments.load_all(arguments), strict=True))

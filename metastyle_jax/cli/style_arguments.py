@@ -132,3 +132,17 @@ def regions(
     if missing:
         layers.insert(0, np.clip(1 - np.sum(layers, axis=0), 0, 1))
     return blending.Regions(stylizers, np.stack(layers).astype(np.float32))
+
+
+def offered(files: Sequence[str]) -> dict[str, Stylizer]:
+    """All packs and the style files, by name: what a server offers.
+
+    Raises:
+      UserError: two have one name, or a file cannot be loaded.
+    """
+    packs = {pack.name: f"{style_packs.PREFIX}{pack.name}" for pack in style_packs.index()}
+    named = {Path(file).stem: file for file in files}
+    if len(named) < len(files) or named.keys() & packs.keys():
+        raise UserError("two styles have one name, which is that of the file: rename one of them")
+    arguments = [parse(spec) for spec in (*packs.values(), *named.values())]
+    return dict(zip((*packs, *named), load_all(arguments), strict=True))

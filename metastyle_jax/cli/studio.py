@@ -1,0 +1,89 @@
+"""metastyle studio [STYLE ...]"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import socket
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.errors import UserError
+from metastyle_jax.settings.ranges import Range
+from metastyle_jax.storage import style_packs
+
+_LOG = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Add `studio` to the commands."""
+    parser = add_command(commands, "studio", run)
+    parser.add_argument(
+        "styles", nargs="*", metavar="STYLE", help="style files to offer beside the packs"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=7860, help="0 for any free one")
+    parser.add_argument("--max-bytes", type=int, default=20_000_000, help="of a picture")
+    parser.add_argument("--max-pixels", type=int, default=16_000_000, help="of a picture")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Open the page until Ctrl-C.
+
+    Raises:
+      UserError: a flag or a style cannot be used, or the extra is not installed.
+    """
+    Range(0, 65_535).check("--port", args.port)
+    Range(1, 2**31).check("--max-bytes", args.max_bytes)
+    Range(256, 80_000_000).check("--max-pixels", args.max_pixels)
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the studio needs Gradio: pip install 'metastyle_jax[studio]'")
+    styles = style_arguments.offered(args.styles)
+    _LOG.info("compiling ...")
+    next(iter(styles.values())).draw(np.zeros((512, 512, 3), np.uint8))
+    titles = {pack.name: f"{pack.title}, {pack.artist}" for pack in style_packs.index()}
+    # uploads lie in a folder of this process, which is deleted at its end
+    with tempfile.TemporaryDirectory(prefix="metastyle-studio-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        _serve(args, styles, titles)
+
+
+def _serve(args: argparse.Namespace, styles: Any, titles: dict[str, str]) -> None:
+    from metastyle_jax.studio import page, work
+
+    blocks = page.make(styles, titles, work.Limits(args.max_bytes, args.max_pixels))
+    try:
+        _, address, _ = blocks.launch(
+            server_name=args.host,
+            server_port=args.port or _free_port(args.host),
+            max_file_size=args.max_bytes,
+            theme=page.THEME,
+            css=page.CSS,
+            footer_links=[],
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise UserError(
+            f"--host={args.host} --port={args.port} cannot be listened on: use another port, or 0 "
+            "for any free one"
+        ) from error
+    _LOG.info(f"{len(styles)} styles on {address}")
+    blocks.block_thread()
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=_family(host)) as probe:
+        return probe.getsockname()[1]
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

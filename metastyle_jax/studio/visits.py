@@ -1,0 +1,52 @@
+"""What one visitor of the page has chosen and made."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+from metastyle_jax.stylization.blending import Regions
+from metastyle_jax.stylization.stylizer import Stylizer
+
+
+@dataclasses.dataclass(eq=False)
+class Visit:
+    """The state of one open page.
+
+    Attributes:
+      drawn_with: what the next picture is drawn with; None before anything is chosen.
+      adapted: what the adaptation of this visitor has reached; None before.
+      artwork: file of the artwork that `adapted` belongs to.
+      losses: of all its steps.
+      stop: set to end the adaptation that runs.
+      choices: of styles, so far.
+      folder: for the files that are offered for download; made when it is first used.
+    """
+
+    drawn_with: Stylizer | Regions | None = None
+    adapted: Stylizer | None = None
+    artwork: str = ""
+    losses: tuple[float, ...] = ()
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    choices: int = 0
+    folder: Path | None = None
+
+    def count_choice(self) -> int:
+        """The number of the choice that was just made."""
+        self.choices += 1
+        return self.choices
+
+    def file(self, name: str) -> Path:
+        """Where a file for download goes."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="metastyle-studio-"))
+        return self.folder / name
+
+    def close(self) -> None:
+        """End what runs, and delete all files; the page was closed."""
+        self.stop.set()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

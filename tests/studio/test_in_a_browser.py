@@ -1,0 +1,257 @@
+"""The studio in headless Chromium, as a visitor sees it; nothing leaves this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metastyle_jax.cli import commands
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("gradio", reason="gradio is not installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 180_000  # most milliseconds to wait for anything: XLA compiles
+WIDTHS = {"wide": 1280, "phone": 390}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """A studio in a process of its own."""
+    log = tmp_path_factory.mktemp("studio") / "log"
+    command = [sys.executable, "-m", "metastyle_jax", "studio", "--port=0"]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=os.environ
+        )
+    try:
+        for _ in range(SECONDS // 200):
+            if found := re.search(r"styles on (http\S+)", log.read_text()):
+                break
+            assert process.poll() is None, log.read_text()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.2)
+        else:
+            pytest.fail(log.read_text())
+        yield found.group(1)
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+class Visitor:
+    """A page, with what it asked of other hosts and its errors."""
+
+    def __init__(self, browser: Any, address: str, width: int = WIDTHS["wide"]) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", self._request)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.set_default_timeout(SECONDS)
+        self.page.goto(address)
+        self.page.wait_for_selector("#sample")
+
+    def _request(self, request: Any) -> None:
+        if not re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", request.url):
+            self.foreign.append(request.url)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def waits_for(self, pattern: str) -> str:
+        """The line that says what happens, once it matches."""
+        self.page.wait_for_function(
+            f"/{pattern}/.test(document.querySelector('#status').innerText)", timeout=SECONDS
+        )
+        return self.page.inner_text("#status")
+
+    def drawing(self) -> str:
+        """Something that changes with the picture."""
+        return self.page.eval_on_selector_all("#result img", "images => images.map(x => x.src)")
+
+    def draws_anew(self, act: Any) -> None:
+        """`act` changes the picture."""
+        before = self.drawing()
+        act()
+        self.page.wait_for_function(
+            "before => { const now = [...document.querySelectorAll('#result img')]"
+            ".map(x => x.src); return now.length && String(now) !== String(before); }",
+            arg=before,
+            timeout=SECONDS,
+        )
+        self.waits_for("pixels")
+
+    def moves(self, slider: str, value: float) -> None:
+        field = self.page.locator(f"#{slider} input[type=number]")
+        field.fill(str(value))
+        field.press("Enter")
+
+
+@pytest.fixture
+def visitor(browser, address) -> Iterator[Visitor]:
+    visitor = Visitor(browser, address)
+    yield visitor
+    visitor.page.close()
+    assert visitor.foreign == []
+    assert visitor.errors == []
+
+
+@pytest.fixture
+def pictures(tmp_path) -> dict[str, Path]:
+    random = np.random.default_rng(0)
+    files = {}
+    for name, size in (("photograph", (96, 128)), ("artwork", (80, 80))):
+        blocks = random.integers(0, 255, (size[0] // 8, size[1] // 8, 3), np.uint8)
+        files[name] = tmp_path / f"{name}.png"
+        Image.fromarray(blocks).resize(size[::-1]).save(files[name])
+    return files
+
+
+def upload(visitor: Visitor, where: str, file: Path) -> None:
+    visitor.page.set_input_files(f"#{where} input[type=file]", file)
+
+
+def test_every_slider_and_the_gallery_draw_anew(visitor, pictures):
+    assert "Drop a photograph" in visitor.page.inner_text("#status")
+    visitor.draws_anew(lambda: upload(visitor, "photograph", pictures["photograph"]))
+    assert visitor.waits_for("pixels") == "128 x 96 pixels."
+    for slider, value in (("strength", 0.5), ("stroke", 2)):
+        visitor.draws_anew(lambda: visitor.moves(slider, value))  # noqa: B023
+    visitor.draws_anew(lambda: visitor.page.locator("#colors input").nth(1).check())
+    visitor.draws_anew(lambda: visitor.page.locator("#gallery button").nth(4).click())
+    # what cannot be done is a sentence, and the studio goes on
+    visitor.moves("stroke", 4)
+    visitor.waits_for("pixels")
+    with visitor.page.expect_download() as download:
+        visitor.page.click("#picture_file")
+    with Image.open(download.value.path()) as picture:
+        assert picture.size == (128, 96)
+
+
+def test_adapting_shows_steps_and_leaves_a_pack(visitor, pictures, tmp_path, capsys):
+    upload(visitor, "photograph", pictures["photograph"])
+    visitor.waits_for("pixels")
+    visitor.page.get_by_role("tab", name="Your artwork").click()
+    visitor.page.click("#adapt")
+    assert "the artwork is missing" in visitor.waits_for("missing")
+    upload(visitor, "artwork", pictures["artwork"])
+    visitor.moves("steps", 5)
+    visitor.page.locator("#sliders input").check()
+    visitor.page.click("#adapt")
+    visitor.waits_for("Compiling|Step")
+    visitor.waits_for("Step [1-5] of 5, loss")
+    visitor.page.wait_for_selector("#curve canvas, #curve svg")
+    visitor.waits_for("pixels")  # it is drawn at full size at the end
+    assert visitor.page.locator("#bar [role=progressbar]").get_attribute("aria-valuenow") == "100"
+    visitor.draws_anew(lambda: visitor.moves("alpha0", 0.1))
+    visitor.page.click("#make_pack")
+    visitor.waits_for("ready")
+    with visitor.page.expect_download() as download:
+        visitor.page.click("#pack_file")
+    file = tmp_path / "style.safetensors"
+    download.value.save_as(file)
+    commands.main(["inspect", str(file)])
+    assert "whole" in capsys.readouterr().out
+    # stopped, and gone on with
+    visitor.moves("steps", 200)
+    visitor.page.click("#further")
+    visitor.waits_for("Step")
+    visitor.page.click("#stop")
+    visitor.waits_for("pixels")
+
+
+def test_blending_on_the_pad_by_pointer_and_by_keys(visitor, pictures):
+    upload(visitor, "photograph", pictures["photograph"])
+    visitor.waits_for("pixels")
+    visitor.page.get_by_role("tab", name="Blend").click()
+    area = visitor.page.locator("#pad .pad-area")
+    visitor.draws_anew(lambda: area.click(position={"x": 20, "y": 20}))
+    knob = visitor.page.locator("#pad .pad-knob").get_attribute("style")
+    visitor.draws_anew(lambda: visitor.page.keyboard.press("ArrowRight"))
+    assert visitor.page.locator("#pad .pad-knob").get_attribute("style") != knob
+
+
+def test_painted_regions_get_styles_of_their_own(visitor, pictures):
+    upload(visitor, "photograph", pictures["photograph"])
+    visitor.waits_for("pixels")
+    visitor.page.get_by_role("tab", name="Regions").click()
+    visitor.page.click("#regions")
+    visitor.waits_for("no region is painted")
+    canvas = visitor.page.locator("#editor canvas").first
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    assert box is not None
+    visitor.page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5, steps=5)
+    visitor.page.mouse.up()
+    visitor.draws_anew(lambda: visitor.page.click("#regions"))
+
+
+def test_random_variations_and_the_camera(visitor, pictures):
+    upload(visitor, "photograph", pictures["photograph"])
+    visitor.waits_for("pixels")
+    visitor.page.get_by_role("tab", name="Random").click()
+    visitor.moves("count", 2)
+    visitor.page.click("#random")
+    visitor.waits_for("2 of 2 variations")
+    visitor.page.wait_for_selector("#variations img >> nth=1")
+    visitor.page.get_by_role("tab", name="Webcam").click()
+    visitor.page.locator("#camera button:visible").first.click()  # lets the camera be used
+    visitor.page.click("#camera .capture-button")
+    visitor.page.wait_for_selector("#frames img")
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_the_page_fits_its_window(browser, address, width):
+    visitor = Visitor(browser, address, width)
+    visitor.page.click("#sample")
+    visitor.waits_for("pixels")
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    if folder := os.environ.get("METASTYLE_SCREENSHOTS"):
+        visitor.page.screenshot(path=f"{folder}/studio_{width}.png", full_page=True)
+    visitor.page.close()
+    assert visitor.foreign == [] and visitor.errors == []
+
+
+def test_a_broken_file_is_one_sentence(visitor, tmp_path):
+    file = tmp_path / "broken.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    upload(visitor, "photograph", file)
+    text = visitor.waits_for("photograph|picture|image")
+    assert "Traceback" not in text
