@@ -6,8 +6,10 @@ import argparse
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,13 +54,15 @@ def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="metastyle-studio-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        _serve(args, styles, titles)
+        # as Ctrl-C, so that the folder goes
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        _serve(args, styles, titles, Path(folder))
 
 
-def _serve(args: argparse.Namespace, styles: Any, titles: dict[str, str]) -> None:
+def _serve(args: argparse.Namespace, styles: Any, titles: dict[str, str], folder: Path) -> None:
     from metastyle_jax.studio import page, work
 
-    blocks = page.make(styles, titles, work.Limits(args.max_bytes, args.max_pixels))
+    blocks = page.make(styles, titles, folder, work.Limits(args.max_bytes, args.max_pixels))
     try:
         _, address, _ = blocks.launch(
             server_name=args.host,

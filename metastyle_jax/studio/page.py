@@ -6,6 +6,7 @@ import functools
 import html
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -57,16 +58,20 @@ def sentence(error: Exception) -> str:
 
 
 def make(
-    styles: Mapping[str, Stylizer], titles: Mapping[str, str], limits: Limits | None = None
+    styles: Mapping[str, Stylizer],
+    titles: Mapping[str, str],
+    folder: Path | None = None,
+    limits: Limits | None = None,
 ) -> gr.Blocks:
     """The page.
 
     Args:
       styles: by name; the first one is chosen at first.
       titles: of those that have one.
+      folder: for files that visitors download; None for the system's temporary folder.
       limits: None for the defaults.
     """
-    page = _Page(styles, titles, limits or Limits())
+    page = _Page(styles, titles, folder, limits or Limits())
     # files of visitors who left are deleted every ten minutes
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         page.build()
@@ -78,15 +83,18 @@ class _Page:
     """The parts of the page; each method adds one, and connects it."""
 
     def __init__(
-        self, styles: Mapping[str, Stylizer], titles: Mapping[str, str], limits: Limits
+        self,
+        styles: Mapping[str, Stylizer],
+        titles: Mapping[str, str],
+        folder: Path | None,
+        limits: Limits,
     ) -> None:
         self.styles, self.titles, self.limits = styles, titles, limits
         self.names = list(styles)
+        self.begin = functools.partial(Visit, styles[self.names[0]], root=folder)
 
     def build(self) -> None:
-        self.visit = gr.State(
-            functools.partial(Visit, self.styles[self.names[0]]), delete_callback=Visit.close
-        )
+        self.visit = gr.State(self.begin, delete_callback=Visit.close)
         # counts up when a style was chosen, which draws anew; a choice that failed does not
         self.chosen = gr.State(0)
         gr.Markdown(f"# {TITLE}\nA photograph, a style, and everything that can be moved.")

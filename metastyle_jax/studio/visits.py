@@ -23,6 +23,7 @@ class Visit:
       losses: of all its steps.
       stop: set to end the adaptation that runs.
       choices: of styles, so far.
+      root: where `folder` is made; None for the system's temporary folder.
       folder: for the files that are offered for download; made when it is first used.
     """
 
@@ -32,6 +33,7 @@ class Visit:
     losses: tuple[float, ...] = ()
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
     choices: int = 0
+    root: Path | None = None
     folder: Path | None = None
 
     def count_choice(self) -> int:
@@ -42,7 +44,7 @@ class Visit:
     def file(self, name: str) -> Path:
         """Where a file for download goes."""
         if self.folder is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="metastyle-studio-"))
+            self.folder = Path(tempfile.mkdtemp(prefix="visit-", dir=self.root))
         return self.folder / name
 
     def close(self) -> None:

@@ -35,10 +35,15 @@ WIDTHS = {"wide": 1280, "phone": 390}
 def address(tmp_path_factory) -> Iterator[str]:
     """A studio in a process of its own."""
     log = tmp_path_factory.mktemp("studio") / "log"
+    folder = tmp_path_factory.mktemp("temporary")
     command = [sys.executable, "-m", "metastyle_jax", "studio", "--port=0"]
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=os.environ
+            command,
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(folder)},
         )
     try:
         for _ in range(SECONDS // 200):
@@ -52,8 +57,9 @@ def address(tmp_path_factory) -> Iterator[str]:
         yield found.group(1)
         assert "Traceback" not in log.read_text()
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         process.wait(30)
+    assert not list(folder.iterdir())  # nothing of the visitors is left
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +199,30 @@ def test_adapting_shows_steps_and_leaves_a_pack(visitor, pictures, tmp_path, cap
     visitor.waits_for("Step")
     visitor.page.click("#stop")
     visitor.waits_for("pixels")
+
+
+def test_the_sliders_of_another_visitor_answer_beside_an_adaptation(visitor, browser, pictures):
+    upload(visitor, "photograph", pictures["photograph"])
+    visitor.page.get_by_role("tab", name="Your artwork").click()
+    upload(visitor, "artwork", pictures["artwork"])
+    visitor.moves("steps", 200)
+    visitor.page.click("#adapt")
+    visitor.waits_for("Step")
+    other = Visitor(browser, visitor.page.url)
+    upload(other, "photograph", pictures["photograph"])
+    other.waits_for("pixels")
+    other.draws_anew(lambda: other.moves("strength", 0.5))
+    assert "Step" in visitor.page.inner_text("#status")  # it is not done yet
+    other.page.get_by_role("tab", name="Your artwork").click()
+    upload(other, "artwork", pictures["artwork"])
+    other.moves("steps", 1)
+    other.page.click("#adapt")
+    visitor.page.wait_for_timeout(2000)
+    assert "Step" not in other.page.inner_text("#status")  # it waits for its turn
+    visitor.page.click("#stop")
+    visitor.waits_for("pixels")
+    other.waits_for("Step 1 of 1|pixels|Done")
+    other.page.close()
 
 
 def test_blending_on_the_pad_by_pointer_and_by_keys(visitor, pictures):
