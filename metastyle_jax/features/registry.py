@@ -54,11 +54,12 @@ def load(
         convolution; there are no weights on this machine and no download.
     """
     architecture, file = parse(spec)
+    layers = tuple(layers)
     try:
-        convs = vgg.needed_convs(architecture, layers)
+        vgg.needed_convs(architecture, layers)
     except ValueError as error:
         raise UserError(str(error)) from error
-    weights = _read(architecture, file, convs, weight_cache.folder(cache_dir))
+    weights = _read(architecture, file, layers, weight_cache.folder(cache_dir))
     pooling = pooling or vgg.POOLING[architecture]
     return FeatureNetwork(spec, architecture, pooling, jax.tree.map(jnp.asarray, weights), dtype)
 
@@ -140,18 +141,19 @@ def at_hand(name: str, layers: Iterable[str] = (), *, cache_dir: str | Path | No
 
 
 def _read(
-    architecture: str, file: str, convs: tuple[str, ...], folder: Path
+    architecture: str, file: str, layers: tuple[str, ...], folder: Path
 ) -> weight_files.Weights:
     if file:
-        return weight_files.load(architecture, Path(file).expanduser(), convs)
+        return weight_files.load(architecture, Path(file).expanduser(), layers)
     if architecture not in hub.REPOSITORIES:
         asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
         with resources.as_file(asset) as path:
-            return weight_files.load(architecture, path, convs)
-    path = weight_cache.find(folder, architecture, convs[-1])
+            return weight_files.load(architecture, path, layers)
+    deepest = vgg.needed_convs(architecture, layers)[-1]
+    path = weight_cache.find(folder, architecture, deepest)
     if path is None:
-        path = _fetch(architecture, convs[-1], folder)
-    return weight_files.load(architecture, path, convs)
+        path = _fetch(architecture, deepest, folder)
+    return weight_files.load(architecture, path, layers)
 
 
 def _fetch(architecture: str, depth: str, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.networks.vgg import ARCHITECTURES, conv_names, conv_shapes
+from metastyle_jax.networks.vgg import ARCHITECTURES, conv_names, kernel_shapes
 from metastyle_jax.storage import safetensors_file
 
 Weights = dict[str, dict[str, np.ndarray]]
@@ -41,8 +41,21 @@ def torchvision_keys(architecture: str) -> dict[str, str]:
     return keys
 
 
-def load(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:
-    """Weights of the convolutions `convs` (`("conv1_1", ...)`) from one .safetensors, .pth or .pt.
+def keys_of(architecture: str, layers: Iterable[str]) -> dict[str, str]:
+    """Names in files of all that `vgg.features` needs: `torchvision_keys` and "heads.relu1_1".
+
+    Raises:
+      ValueError: unknown architecture or layer, or no layer at all.
+    """
+    convs = torchvision_keys(architecture)
+    return {
+        name: convs[name] if name in convs else f"heads.{name.replace('head', 'relu')}"
+        for name in kernel_shapes(architecture, layers)
+    }
+
+
+def load(architecture: str, path: Path, layers: Iterable[str]) -> Weights:
+    """Weights of the network down to the deepest of `layers` from one .safetensors, .pth or .pt.
 
     Returns:
       `{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}`: HWIO float32 numpy arrays.
@@ -50,14 +63,15 @@ def load(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:
     Raises:
       UserError: the file is missing, damaged, of another network or lacks a convolution.
     """
-    keys = torchvision_keys(architecture)
-    wanted = {f"{keys[conv]}.{part}": conv for conv in convs for part in ("weight", "bias")}
+    layers = tuple(layers)
+    keys = keys_of(architecture, layers)
+    wanted = {f"{key}.{part}": name for name, key in keys.items() for part in ("weight", "bias")}
     if path.suffix.lower() in (".pth", ".pt"):
         present, arrays = _read_torch(path, set(wanted))
     else:
         present = safetensors_file.names(path)
         arrays = safetensors_file.read(path, wanted=wanted.__contains__)[0]
-    known = {f"{key}.weight" for key in keys.values()}
+    known = {f"{key}.weight" for key in torchvision_keys(architecture).values()}
     foreign = sorted(name for name in present if _CONV_KEY.fullmatch(name) and name not in known)
     if foreign:
         raise UserError(
@@ -70,15 +84,24 @@ def load(architecture: str, path: Path, convs: tuple[str, ...]) -> Weights:
                 f"{path} has no weights for {conv}: the key {key} is missing; use a file that goes "
                 f"deeper, or feature layers before {conv.replace('conv', 'relu')}"
             )
-    return {conv: _convert(architecture, path, conv, arrays) for conv in convs}
+    shapes = kernel_shapes(architecture, layers)
+    return {
+        name: _convert(architecture, path, (name, keys[name], shapes[name]), arrays)
+        for name in keys
+    }
 
 
 def _convert(
-    architecture: str, path: Path, conv: str, arrays: dict[str, np.ndarray]
+    architecture: str,
+    path: Path,
+    wanted: tuple[str, str, tuple[int, int, int, int]],
+    arrays: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """OIHW of any float type to HWIO float32, after a look at the shapes."""
-    key = torchvision_keys(architecture)[conv]
-    height, width, inputs, outputs = conv_shapes(architecture)[conv]
+    """OIHW of any float type to HWIO float32, after a look at the shapes.
+
+    `wanted` is the convolution, its name in the file and the shape of its kernel.
+    """
+    conv, key, (height, width, inputs, outputs) = wanted
     kernel, bias = arrays[f"{key}.weight"], arrays[f"{key}.bias"]
     expected = {"weight": (outputs, inputs, height, width), "bias": (outputs,)}
     for part, array in (("weight", kernel), ("bias", bias)):

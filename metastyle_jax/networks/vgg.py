@@ -2,7 +2,8 @@
 
 Features are named by the standard layer names, `relu{block}_{conv}`: `relu1_1` ... `relu5_4`. The
 network is computed only as deep as the deepest layer asked for. `compact` has the layout of VGG-16
-at a third of its width; to relu4_3 it costs an eleventh.
+at a third of its width; to relu4_3 it costs an eleventh. `distilled` has a narrow trunk too, and a
+head on each layer: a 1x1 convolution and a ReLU that predict the channels of VGG-16 there.
 """
 
 from __future__ import annotations
@@ -24,10 +25,19 @@ ARCHITECTURES: dict[str, tuple[tuple[int, int], ...]] = {
     "vgg16": ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
     "vgg19": ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)),
     "compact": ((24, 2), (40, 2), (72, 3), (128, 3), (128, 3)),
+    "distilled": ((24, 2), (40, 2), (72, 3), (96, 3)),
 }
 
+# architecture -> the one whose channels its heads predict
+HEADS = {"distilled": "vgg16"}
+
 # what each was trained with
-POOLING: dict[str, Pooling] = {"vgg16": "max", "vgg19": "max", "compact": "average"}
+POOLING: dict[str, Pooling] = {
+    "vgg16": "max",
+    "vgg19": "max",
+    "compact": "average",
+    "distilled": "average",
+}
 
 # ImageNet statistics that torchvision's weights expect of an RGB image in [0, 1]
 MEAN = (0.485, 0.456, 0.406)
@@ -79,12 +89,49 @@ def conv_shapes(architecture: str) -> dict[str, tuple[int, int, int, int]]:
 
 
 def width(architecture: str, layer: str) -> int:
-    """Channels of a layer.
+    """Channels of a layer, after its head if it has one.
 
     Raises:
       ValueError: unknown architecture or layer.
     """
-    return conv_shapes(architecture)[needed_convs(architecture, [layer])[-1]][-1]
+    convs = needed_convs(architecture, [layer])
+    return conv_shapes(HEADS.get(architecture, architecture))[convs[-1]][-1]
+
+
+def head_of(layer: str) -> str:
+    """ "relu1_1" -> "head1_1"."""
+    return layer.replace("relu", "head")
+
+
+def head_shapes(architecture: str, layers: Iterable[str]) -> dict[str, tuple[int, int, int, int]]:
+    """Kernel shapes HWIO of the heads of `layers`: `{"head1_1": (1, 1, 24, 64), ...}`, or none.
+
+    Raises:
+      ValueError: unknown architecture or layer.
+    """
+    if architecture not in HEADS:
+        return {}
+    trunk = conv_shapes(architecture)
+    return {
+        head_of(layer): (
+            *(1, 1),
+            trunk[needed_convs(architecture, [layer])[-1]][-1],
+            width(architecture, layer),
+        )
+        for layer in layers
+    }
+
+
+def kernel_shapes(architecture: str, layers: Iterable[str]) -> dict[str, tuple[int, int, int, int]]:
+    """Kernel shapes HWIO of all that `features` needs for `layers`, convolutions first.
+
+    Raises:
+      ValueError: unknown architecture or layer, or no layer at all.
+    """
+    layers = tuple(layers)
+    shapes = conv_shapes(architecture)
+    trunk = {conv: shapes[conv] for conv in needed_convs(architecture, layers)}
+    return trunk | head_shapes(architecture, layers)
 
 
 def weight_shapes(
@@ -95,27 +142,25 @@ def weight_shapes(
     Raises:
       ValueError: unknown architecture or layer, or no layer at all.
     """
-    kernels = conv_shapes(architecture)
     return {
-        conv: {
-            "kernel": jax.ShapeDtypeStruct(kernels[conv], jnp.float32),
-            "bias": jax.ShapeDtypeStruct(kernels[conv][-1:], jnp.float32),
+        name: {
+            "kernel": jax.ShapeDtypeStruct(kernel, jnp.float32),
+            "bias": jax.ShapeDtypeStruct(kernel[-1:], jnp.float32),
         }
-        for conv in needed_convs(architecture, layers)
+        for name, kernel in kernel_shapes(architecture, layers).items()
     }
 
 
 def multiplications_per_pixel(architecture: str, layers: Iterable[str]) -> float:
-    """Multiplications that the convolutions up to the deepest of `layers` take per input pixel.
+    """Multiplications of the convolutions up to the deepest of `layers`, and heads, per input pixel.
 
     Raises:
       ValueError: unknown architecture or layer, or no layer at all.
     """
-    shapes = conv_shapes(architecture)
     # each block has a quarter of the positions of the one before
     return sum(
-        math.prod(shapes[conv]) / 4 ** (int(conv[4]) - 1)
-        for conv in needed_convs(architecture, layers)
+        math.prod(kernel) / 4 ** (int(name[4]) - 1)
+        for name, kernel in kernel_shapes(architecture, layers).items()
     )
 
 
@@ -153,8 +198,8 @@ def features(
     """Features of `images` at `layers`.
 
     Args:
-      weights: `{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}`, HWIO; at least the
-        convolutions that `needed_convs(architecture, layers)` names.
+      weights: `{"conv1_1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}`, HWIO; at least what
+        `kernel_shapes(architecture, layers)` names.
       images: (N, H, W, 3) RGB in [0, 1].
       layers: names such as `relu2_2`.
       architecture: a key of `ARCHITECTURES`.
@@ -187,8 +232,16 @@ def features(
         x = jax.nn.relu(_conv(x, weights[name]))
         layer = name.replace("conv", "relu")
         if layer in layers:
-            outputs[layer] = x.astype(images.dtype)
+            seen = x
+            if architecture in HEADS:
+                seen = jax.nn.relu(_head(x, weights[head_of(layer)]))
+            outputs[layer] = seen.astype(images.dtype)
     return outputs
+
+
+def _head(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
+    y = x @ weights["kernel"][0, 0].astype(x.dtype)
+    return y + weights["bias"].astype(x.dtype)[None, None, None]
 
 
 def _conv(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:

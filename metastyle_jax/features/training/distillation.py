@@ -1,10 +1,10 @@
-"""Training of the compact feature network: `train_features(config, workdir)`."""
+"""Training of the distilled feature network: `train_features(config, workdir)`."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
-from metastyle_jax.features import weight_files
-from metastyle_jax.features.training import distillation_step, student, teachers
+from metastyle_jax.features import registry, weight_files
+from metastyle_jax.features.training import distillation_step, drawn_pictures, student
 from metastyle_jax.features.training.distillation_step import DistillationState
+from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
@@ -31,16 +32,19 @@ _LOG = logging.getLogger(__name__)
 # an `ml_collections.ConfigDict`, as `schema.flatten` reads it: nothing declares its attributes
 Config = Any
 
-FILE = "compact.safetensors"
-SCALING_BATCHES = 4  # that the scales of teachers and layers are measured on
+FILE = "distilled.safetensors"
+FIRST_BATCHES = 4  # that the scales of channels are measured on
 MINIMUM = {
     "seed": 0,
     "data.image_size": 32,
     "data.max_scale": 1,
     "data.threads": 0,
-    "batch.contents": 0,
+    "batch.contents": 1,
     "batch.styles": 1,
-    "contrast_weight": 0,
+    "batch.distorted": 0,
+    "batch.drawn": 1,
+    "drawing_steps": 1,
+    "gram_weight": 0,
     "optimizer.learning_rate": 0,
     "optimizer.steps": 1,
     "optimizer.warmup": 0,
@@ -54,9 +58,9 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
     """Train as `config` says; everything is written below `workdir`.
 
     Args:
-      config: a `ConfigDict`, see `configs/compact_features.py`.
+      config: a `ConfigDict`, see `configs/distilled_features.py`.
       workdir: made if needed; gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and
-        `compact.safetensors`, the network in float16.
+        `distilled.safetensors`, the network in float16.
       resume: continue from the newest intact checkpoint; starts from the beginning if there is
         none.
 
@@ -70,7 +74,7 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
     """
     _check(config)
     workdir = Path(workdir).expanduser()
-    teaching = teachers.load(config.teachers)
+    teacher = registry.load(config.teacher, student.LAYERS, pooling=student.POOLING)
     sources = _open_sources(config)
     recorded = resuming.recorded(config, sources)
     with (
@@ -82,27 +86,27 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
             configuration=recorded,
         ) as checkpoints,
     ):
-        state = _initial_state(config, checkpoints, teachers.heads(teaching), resume)
+        first = _batches(config, sources, 0)  # resumed or not
+        pairs = [next(first) for _ in range(max(FIRST_BATCHES, config.batch.drawn))]
+        images = np.concatenate([each for pair in pairs[:FIRST_BATCHES] for each in pair])
+        scales = student.scales(teacher.extract(images, student.LAYERS))
+        state = _initial_state(config, checkpoints, pairs, resume)
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
             _LOG.info(line)
-        # what scales are measured on, resumed or not
-        first = _batches(config, sources, 0)
-        images = np.concatenate([next(first) for _ in range(SCALING_BATCHES)])
-        scales = teachers.measure(teaching, images)
         workdir = prepare_folder(workdir)
         data = _batches(config, sources, int(state.step))
-        state = _loop(config, workdir, state, data, (teaching, scales), checkpoints, stop)
-    network = student.balanced(state.params["network"], images)
+        state = _loop(config, workdir, state, data, (teacher, scales), checkpoints, stop)
     path = workdir / FILE
-    safetensors_file.write(path, _as_float16(jax.device_get(network)), _metadata(config, teaching))
+    arrays = _as_float16(jax.device_get(student.scaled(state.params, scales)))
+    safetensors_file.write(path, arrays, _metadata(config, teacher))
     _LOG.info(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
     return path
 
 
 def _check(config: Config) -> None:
     flat = schema.flatten(config)
-    needed = (*MINIMUM, "data.content", "data.style", "teachers")
-    ranges.require(flat, needed, "configs/compact_features.py")
+    needed = (*MINIMUM, "data.content", "data.style", "teacher")
+    ranges.require(flat, needed, "configs/distilled_features.py")
     ranges.check_minimum(flat, MINIMUM)
 
 
@@ -116,35 +120,33 @@ def _rates(config: Config) -> dict[str, float]:
 def _initial_state(
     config: Config,
     checkpoints: checkpoint.Checkpoints,
-    heads: dict[str, tuple[str, int]],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     resume: bool,
 ) -> DistillationState:
-    params = student.init(jax.random.key(config.seed), heads)
+    params = student.init(jax.random.key(config.seed))
+    begun = pairs[: config.batch.drawn]
+    contents, styles = (np.stack([pair[kind][0] for pair in begun]) for kind in (0, 1))
     state = DistillationState(
         jnp.zeros((), jnp.int32),
         params,
         distillation_step.make_optimizer(**_rates(config)).init(params),
+        drawn_pictures.start(jnp.asarray(contents), jnp.asarray(styles)),
     )
     return checkpoints.start(state, {}, resume=resume)  # the shapes of its arrays decide
 
 
 def _open_sources(config: Config) -> dict[str, pipeline.ImageSource]:
-    """Those that pictures are drawn from, by kind."""
-    counts: dict[Literal["style", "content"], int] = {
-        "style": config.batch.styles,
-        "content": config.batch.contents,
-    }
+    kinds: tuple[Literal["content", "style"], ...] = ("content", "style")
     return {
         kind: open_source(config.data[kind], kind, image_size=config.data.image_size)
-        for kind, count in counts.items()
-        if count
+        for kind in kinds
     }
 
 
 def _batches(
     config: Config, sources: Mapping[str, pipeline.ImageSource], start_step: int
-) -> Iterator[np.ndarray]:
-    """(2 (styles + contents), H, W, 3): two crops of each picture after one another."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Contents (C, H, W, 3) and styles (S, H, W, 3)."""
     streams = [
         pipeline.crops(
             sources[kind],
@@ -152,30 +154,32 @@ def _batches(
             count=count,
             order=pipeline.Order(config.seed, start_step),
             stream=stream,
-            views=2,
             reading=pipeline.Reading(config.data.threads),
         )
         for stream, (kind, count) in enumerate(
-            (("style", config.batch.styles), ("content", config.batch.contents))
+            (("content", config.batch.contents), ("style", config.batch.styles))
         )
-        if count
     ]
-    while True:
-        yield np.concatenate([next(stream) for stream in streams])
+    return zip(*streams, strict=True)
 
 
 def _loop(
     config: Config,
     workdir: Path,
     state: DistillationState,
-    data: Iterator[np.ndarray],
-    teaching: tuple[teachers.Weights, Mapping[str, teachers.Scale]],
+    data: Iterator[tuple[np.ndarray, np.ndarray]],
+    teaching: tuple[FeatureNetwork, student.Features],
     checkpoints: checkpoint.Checkpoints,
     stop: StopRequests,
 ) -> DistillationState:
     start, total = int(state.step), config.optimizer.steps
     optimizer = distillation_step.make_optimizer(**_rates(config))
-    options = {"contrast_weight": config.contrast_weight, "seed": config.seed}
+    options = {
+        "gram_weight": config.gram_weight,
+        "drawing_steps": config.drawing_steps,
+        "distorted": config.batch.distorted,
+        "seed": config.seed,
+    }
     advice = (
         f"lower config.optimizer.learning_rate (now {config.optimizer.learning_rate:g}) and go on "
         "with --resume"
@@ -185,13 +189,13 @@ def _loop(
         workdir,
         start_step=start,
         total_steps=total,
-        images_per_step=3 * (config.batch.styles + config.batch.contents),
+        images_per_step=sum(config.batch.values()),
         describe=lambda values: " ".join(f"{name} {x:.4g}" for name, x in values.items()),
     ) as log:
         return run_steps(
             state,
             lambda step, state: distillation_step.train_step(
-                state, next(data), *teaching, optimizer=optimizer, **options
+                state, *next(data), *teaching, optimizer=optimizer, **options
             ),
             Steps(start, total, config.log.every, config.checkpoint.every),
             Session(log, checkpoints, watch, stop),
@@ -200,7 +204,7 @@ def _loop(
 
 def _as_float16(network: Any) -> dict[str, np.ndarray]:
     """torchvision's key names, OIHW."""
-    keys = weight_files.torchvision_keys(student.ARCHITECTURE)
+    keys = weight_files.keys_of(student.ARCHITECTURE, student.LAYERS)
     arrays = {}
     for conv, weight in network.items():
         arrays[f"{keys[conv]}.weight"] = weight["kernel"].transpose(3, 2, 0, 1).astype(np.float16)
@@ -208,15 +212,15 @@ def _as_float16(network: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _metadata(config: Config, teaching: teachers.Weights) -> Mapping[str, str]:
-    """Where files lie on this machine is nobody's business: the teachers' digests say which."""
+def _metadata(config: Config, teacher: FeatureNetwork) -> Mapping[str, str]:
+    """Where files lie on this machine is nobody's business: the teacher's digest says which."""
     settings_of_run = schema.flatten(config)
-    for name in ("data.content", "data.style", "teachers"):
+    for name in ("data.content", "data.style", "teacher"):
         del settings_of_run[name]
     return {
         "architecture": student.ARCHITECTURE,
         "origin": "python -m metastyle_jax train-features",
         "settings": json.dumps(settings_of_run),
-        "teachers": json.dumps({name: tree_digest(each) for name, each in teaching.items()}),
+        "teacher": f"{teacher.architecture} {tree_digest(jax.device_get(teacher.weights))}",
         "license": "Apache-2.0",
     }
