@@ -79,11 +79,10 @@ def feature_network(
 def feature_weights(
     layers: tuple[str, ...], *, architecture: str = "compact", seed: int = 0
 ) -> dict[str, dict[str, jax.Array]]:
-    """Random weights of a feature network down to the deepest of `layers` and no further."""
+    """Random weights of a feature network down to the deepest of `layers`, with their heads."""
     random = np.random.default_rng(seed)
     weights = {}
-    for name in vgg.needed_convs(architecture, layers):
-        shape = vgg.conv_shapes(architecture)[name]
+    for name, shape in vgg.kernel_shapes(architecture, layers).items():
         kernel = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
         bias = 0.1 * random.standard_normal(shape[-1])
         weights[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 LAYOUTS: dict[str, tuple[int | str, ...]] = {
     "vgg16": (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512),
     "compact": (24, 24, "M", 40, 40, "M", 72, 72, 72, "M", 128, 128, 128, "M", 128, 128, 128),
+    "distilled": (24, 24, "M", 40, 40, "M", 72, 72, 72, "M", 96, 96, 96),
 }
 
 
@@ -81,7 +82,7 @@ def johnson(params: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor:
 def vgg(weights: Mapping[str, Any], architecture: str, pooling: str) -> torch.nn.Sequential:
     """torchvision's `features` with the given weights, as deep as these reach."""
     modules: list[torch.nn.Module] = []
-    remaining = list(weights.values())
+    remaining = [layer for name, layer in weights.items() if name.startswith("conv")]
     channels = 3
     for entry in LAYOUTS[architecture]:
         if not remaining:
@@ -240,19 +241,3 @@ def _alexnet(weights: Mapping[str, Any]) -> torch.nn.Sequential:
         conv.bias.data = torch.from_numpy(np.asarray(weights[f"conv{number}.bias"], np.float64))
         modules += [conv, torch.nn.ReLU()]
     return torch.nn.Sequential(*modules)
-
-
-def compressed_vgg(weights: Mapping[str, Any], images: Any) -> list[np.ndarray]:
-    """Last features of four blocks; 1x1 to normalize, then 3x3 with reflection and ReLU."""
-    weights = tensors(weights)
-
-    def conv(name: str, z: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(z, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    z, last = conv("conv0", channels_first(images)), []
-    for block in (("11", "12"), ("21", "22"), ("31", "32", "33", "34"), ("41", "42", "43", "44")):
-        z = F.max_pool2d(z, 2) if last else z
-        for name in block:
-            z = F.relu(conv(f"conv{name}", F.pad(z, (1, 1, 1, 1), mode="reflect")))
-        last.append(channels_last(z))
-    return last

@@ -29,7 +29,7 @@ SUMMARIES = {
     "evaluate": "score a start against training from scratch, pixel optimization and other methods",
     "optimize": "stylize by optimizing the pixels (Gatys et al. 2016), under any style loss",
     "study": "measure and compare; writes CSV, Markdown and PNG files",
-    "train-features": "train the compact feature network",
+    "train-features": "train the small feature network that stands in for VGG-16",
 }
 
 

@@ -52,7 +52,7 @@ LOSSES = {
 
 FEATURES = {
     "styles": "folder of artworks that nothing was trained on",
-    "networks": "compact, vgg16, squeezenet:FILE, cd16x:FILE, random-vgg16, separated by commas",
+    "networks": "compact, distilled, vgg16, random-vgg16, separated by commas",
 }
 
 SLIDERS = {

@@ -1,4 +1,4 @@
-"""metastyle train-features --config=configs/compact_features.py --workdir=DIR"""
+"""metastyle train-features --config=configs/distilled_features.py --workdir=DIR"""
 
 from __future__ import annotations
 

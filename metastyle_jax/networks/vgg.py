@@ -152,7 +152,7 @@ def weight_shapes(
 
 
 def multiplications_per_pixel(architecture: str, layers: Iterable[str]) -> float:
-    """Multiplications of the convolutions up to the deepest of `layers`, and heads, per input pixel.
+    """Multiplications per input pixel of the convolutions to the deepest of `layers`, and heads.
 
     Raises:
       ValueError: unknown architecture or layer, or no layer at all.

@@ -29,6 +29,21 @@ def test_layers_are_those_of_the_paper():
         assert sum(np.prod(shape) + shape[-1] for shape in shapes) == expected
 
 
+def test_a_head_is_a_product_and_a_relu_on_its_layer(float64, torch_reference):
+    layers = ("relu1_2", "relu2_1", "relu4_3")
+    weights = tiny.feature_weights(layers, architecture="distilled")
+    images = tiny.images(2, 27, 37)
+    actual = features(weights, images, layers, architecture="distilled", pooling="average")
+    trunk = torch_reference.vgg(weights, "distilled", "average")
+    expected = torch_reference.vgg_features(trunk, torch_reference.channels_first(images))
+    for layer, width in zip(layers, (64, 128, 512), strict=True):
+        head = weights[vgg.head_of(layer)]
+        seen = torch_reference.channels_last(expected[layer])
+        predicted = np.einsum("nhwi,io->nhwo", seen, head["kernel"][0, 0]) + head["bias"]
+        assert actual[layer].shape[-1] == width == vgg.width("distilled", layer)
+        np.testing.assert_allclose(actual[layer], np.maximum(predicted, 0), rtol=1e-9, atol=1e-9)
+
+
 def test_needed_convolutions_end_at_the_deepest_layer_in_any_order():
     assert vgg.needed_convs("vgg16", ["relu2_2", "relu1_1"]) == (
         "conv1_1",

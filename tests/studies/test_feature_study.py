@@ -26,10 +26,17 @@ def test_cost_by_hand():
     assert vgg.multiplications_per_pixel("vgg16", ["relu2_2"]) == expected
 
 
-def test_compact_keeps_to_its_budget():
-    layers = ["relu4_3"]
-    cost, full = (vgg.multiplications_per_pixel(name, layers) for name in ("compact", "vgg16"))
-    assert cost <= full / 10
+def test_the_small_networks_keep_to_their_budget():
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_3")
+    full = vgg.multiplications_per_pixel("vgg16", layers)
+    for name in ("compact", "distilled"):
+        assert vgg.multiplications_per_pixel(name, layers) <= 0.11 * full
+
+
+def test_cost_of_a_head_by_hand():
+    # 3 -> 24 -> 24 at full size and 24 -> 64 on the second layer alone
+    expected = 9 * (3 * 24 + 24 * 24) + 24 * 64
+    assert vgg.multiplications_per_pixel("distilled", ["relu1_2"]) == expected
 
 
 def test_study_features_compares_networks(tmp_path, capsys):
@@ -54,7 +61,7 @@ def test_study_features_compares_networks(tmp_path, capsys):
     [
         ("random-resnet", "--networks: 'random-resnet' is unknown: use one of random-vgg16"),
         ("resnet", "unknown feature network 'resnet'"),
-        ("squeezenet:nowhere", "there is no file nowhere"),
+        ("vgg16:nowhere", "there is no file nowhere"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, capsys, networks, message):

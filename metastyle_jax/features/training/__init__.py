@@ -1,3 +1,3 @@
-"""Training of the compact feature network by distillation."""
+"""Training of the distilled feature network."""
 
-__all__ = ["distillation", "teachers"]
+__all__ = ["distillation"]

@@ -1,4 +1,4 @@
-"""Loss of the small feature network: it predicts the features of its teacher, and their Gram matrices.
+"""Loss of the small feature network: it predicts its teacher's features and their Gram matrices.
 
 Both errors are relative to what the teacher sees, as the perceptual objective is (`normalize`): a
 channel counts as much as it does there.

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,6 @@ import numpy as np
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import matching, registry
-from metastyle_jax.features.training import teachers
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
@@ -25,7 +23,7 @@ from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 
 _LOG = logging.getLogger(__name__)
 
-LAYERS = teachers.LAYERS
+LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 RANDOM = "random-"  # before an architecture: He's initialization, seed 0
 
 
@@ -35,7 +33,7 @@ class FeatureStudy:
 
     Attributes:
       styles: folder of artworks that nothing was trained on.
-      networks: "compact", "vgg16:FILE", "squeezenet:FILE", "cd16x:FILE", "random-vgg16" ...
+      networks: "compact", "distilled", "vgg16", "vgg16:FILE", "random-vgg16" ...
     """
 
     styles: str = ""
@@ -85,25 +83,15 @@ def run(study: FeatureStudy, out: Path) -> None:
 
 def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
     """(files) -> row of the table under `label`; reads the weights now."""
-    name = spec.partition(":")[0]
-    if name in teachers.NETWORKS and name not in vgg.ARCHITECTURES:
-        weights = teachers.load([spec])[name]
-        extract: Callable[[Any, jax.Array], list[jax.Array]] = teachers.NETWORKS[name].features
-        layers, cost = ("all that it is a teacher with",), math.nan
-    else:
-        layers = LAYERS
-        if not spec.startswith(RANDOM):
-            layers = registry.usable_layers(spec, LAYERS)
-        weights = _open_vgg(spec, layers)
-        cost = vgg.multiplications_per_pixel(weights.architecture, layers)
-
-        def of_layers(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
-            features = network.extract(images, layers)
-            return [features[layer] for layer in layers]
-
-        extract = of_layers
-
+    layers = LAYERS if spec.startswith(RANDOM) else registry.usable_layers(spec, LAYERS)
+    weights = _open_network(spec, layers)
+    cost = vgg.multiplications_per_pixel(weights.architecture, layers)
     size = sum(leaf.size for leaf in jax.tree.leaves(weights))
+
+    def extract(network: FeatureNetwork, images: jax.Array) -> list[jax.Array]:
+        features = network.extract(images, layers)
+        return [features[layer] for layer in layers]
+
     compiled = compilation.jit(extract)
 
     def measure(files: Sequence[Path]) -> Row:
@@ -123,7 +111,7 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
     return measure
 
 
-def _open_vgg(spec: str, layers: tuple[str, ...]) -> FeatureNetwork:
+def _open_network(spec: str, layers: tuple[str, ...]) -> FeatureNetwork:
     if not spec.startswith(RANDOM):
         return registry.load(spec, layers)
     architecture = spec.removeprefix(RANDOM)
