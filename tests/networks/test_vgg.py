@@ -37,7 +37,7 @@ def test_a_head_is_a_product_and_a_relu_on_its_layer(float64, torch_reference):
     trunk = torch_reference.vgg(weights, "distilled", "average")
     expected = torch_reference.vgg_features(trunk, torch_reference.channels_first(images))
     for layer, width in zip(layers, (64, 128, 512), strict=True):
-        head = weights[vgg.head_of(layer)]
+        head = jax.tree.map(np.asarray, weights[vgg.head_of(layer)])
         seen = torch_reference.channels_last(expected[layer])
         predicted = np.einsum("nhwi,io->nhwo", seen, head["kernel"][0, 0]) + head["bias"]
         assert actual[layer].shape[-1] == width == vgg.width("distilled", layer)

@@ -89,7 +89,7 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
         first = _batches(config, sources, 0)  # resumed or not
         pairs = [next(first) for _ in range(max(FIRST_BATCHES, config.batch.drawn))]
         images = np.concatenate([each for pair in pairs[:FIRST_BATCHES] for each in pair])
-        scales = student.scales(teacher.extract(images, student.LAYERS))
+        scales = student.scales(teacher.extract(jnp.asarray(images), student.LAYERS))
         state = _initial_state(config, checkpoints, pairs, resume)
         if checkpoints.recorded and (line := resuming.notice(checkpoints.recorded, recorded)):
             _LOG.info(line)

@@ -9,6 +9,9 @@ Adam, and the oldest makes way for a new pair of content and style.
 
 from __future__ import annotations
 
+import dataclasses
+from typing import cast
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -79,5 +82,5 @@ def optimize(drawn: DrawnPictures, weights: vgg.FeatureWeights, steps: int) -> D
     # no lax loop: XLA has no fast convolutions inside loops on CPU
     for _ in range(steps):
         updates, opt_state = jax.vmap(_ADAM.update)(jax.grad(loss_fn)(images), opt_state)
-        images = jnp.clip(images + updates, 0.0, 1.0)
-    return drawn.replace(images=images, opt_state=opt_state)
+        images = jnp.clip(cast(jax.Array, optax.apply_updates(images, updates)), 0.0, 1.0)
+    return dataclasses.replace(drawn, images=images, opt_state=opt_state)
