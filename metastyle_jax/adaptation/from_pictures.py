@@ -60,7 +60,7 @@ def adapt(
       start: the style to start from: "neutral", that of `init`; "predicted", what the predictor of
         `init` sees in the style image; "" for predicted where `init` has a predictor.
       features: feature network of the loss, such as "vgg16"; None for the one of the training, or
-        compact where that is not on this machine, with a logged warning.
+        "distilled" where that is not on this machine, with a logged warning.
       style_size: a style image whose short side is longer is resized to this many pixels.
       progress: called after each step with its number (from 1) and its losses, `{"loss", "content",
         "style"}`.

@@ -110,7 +110,7 @@ def start_from(
 ) -> Start:
     """A start with the feature network and the objective that a stylizer was trained with.
 
-    Without that network on this machine it takes compact, and logs a warning.
+    Without that network on this machine it takes "distilled", and logs a warning.
 
     Args:
       stylizer: its record says what it was trained with.
@@ -131,7 +131,7 @@ def default_steps(start: Start, parameters: str) -> int:
     """Steps of Adam that suit a start: fewer where `compact` stands in for other features."""
     settings = start.stylizer.record.settings
     trained, _ = provenance.recorded_features(settings)
-    stands_in = start.network.spec == provenance.EMBEDDED_FEATURES != trained
+    stands_in = start.network.spec == registry.STAND_IN != trained
     predicted = settings.get(provenance.START) == starting_style.PREDICTED
     return FEWER_STEPS if stands_in and predicted and parameters == "norm" else DEFAULT_STEPS
 

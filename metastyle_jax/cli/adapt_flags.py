@@ -61,8 +61,8 @@ def _add_files(add: Callable[..., Any]) -> None:
     )
     add(
         "--features",
-        help="feature network: compact, vgg16 or vgg16:FILE (and vgg19); default: the one of the "
-        "training where it is on this machine, otherwise compact",
+        help="feature network: distilled, vgg16 or vgg16:FILE; default: the one of the "
+        "training where it is on this machine, otherwise distilled",
     )
     add(
         "--training-contents",

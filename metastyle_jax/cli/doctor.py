@@ -77,7 +77,7 @@ def _cores() -> int:
 
 
 def _feature_networks() -> Iterator[str]:
-    for name in ("compact", "vgg16", "vgg19"):
+    for name in ("distilled", "compact", "vgg16", "vgg19"):
         remedy = registry.VGG_EXTRA if name == "vgg16" else f"use {name}:FILE"
         yield name if registry.at_hand(name) else f"{name} is not here ({remedy})"
 

@@ -26,8 +26,8 @@ HELP = {
     "training_contents": "folder of contents to adapt on; default: --contents",
     "compare": "pictures of other methods: NAME=FOLDER, separated by commas, with files "
     "FOLDER/STYLE/CONTENT.png",
-    "features": "feature network of the judge: compact, vgg16, vgg16:FILE; default: vgg16 where it "
-    "is installed, otherwise the one of the training",
+    "features": "feature network of the judge: distilled, vgg16, vgg16:FILE; default: vgg16 where "
+    "it is installed, otherwise the one of the training",
     "style_weight": "style weight of the judge, with a content weight of 1",
     "lpips": "network of LPIPS: alexnet, vgg16 or none; default: alexnet where it is installed",
     "preset": "published: 20 contents, 40 styles, 512 pixels, as in published tables",

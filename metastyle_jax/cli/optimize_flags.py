@@ -55,7 +55,7 @@ def _add_losses(add: Callable[..., Any]) -> None:
         default=5.0,
         help="style weight relative to the one at which content and style gradients are equal",
     )
-    add("--features", default="compact", help="feature network: compact, vgg16, vgg16:FILE, vgg19")
+    add("--features", default="distilled", help="feature network: distilled, vgg16, vgg16:FILE")
     add(
         "--pooling",
         choices=("max", "average"),

@@ -36,7 +36,7 @@ META_GRADIENTS = {
 LOSSES = {
     "contents": "contents, separated by commas; the first one is used for the sweeps; required",
     "styles": "as many style images, one for each content; required",
-    "features": "feature network: compact, vgg16 or vgg16:FILE (and vgg19)",
+    "features": "feature network: distilled, vgg16 or vgg16:FILE",
     "pooling": "pooling of the feature network: max or average",
     "methods": "style losses, such as gaussian(0.5), separated by commas",
     "layers": "style layers; reconstructions use the first one, the first two, and so on",
@@ -83,7 +83,7 @@ DIVERSITY = {
 DRAWINGS = {
     "contents": "contents, separated by commas; required",
     "styles": "style images, separated by commas; each content is drawn in each style; required",
-    "networks": "compact, compact:FILE, vgg16, vgg16:FILE, separated by commas",
+    "networks": "distilled, compact, vgg16, vgg16:FILE, separated by commas",
     "judge": "feature network that judges all drawings",
     "style_weight": "style weight, with a content weight of 1",
     "size": "side of the pictures, pixels",

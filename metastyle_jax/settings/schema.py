@@ -130,7 +130,9 @@ class Model:
 class Features:
     """The feature network of the losses."""
 
-    network: str = _setting("vgg16", "compact, vgg16 or vgg19; with :FILE for weights of your own")
+    network: str = _setting(
+        "vgg16", "distilled, compact, vgg16 or vgg19; with :FILE for weights of your own"
+    )
     pooling: Literal["", "max", "average"] = _setting(
         "", "empty for the pooling that the network was trained with", ("", "max", "average")
     )

