@@ -75,8 +75,7 @@ def _add_numbers(add: Callable[..., Any]) -> None:
     add(
         "--steps",
         type=int,
-        help=f"adaptation steps; default: {service.DEFAULT_STEPS}, or {service.FEWER_STEPS} from a "
-        "predicted start where compact features stand in for those of the training",
+        help=f"adaptation steps; default: {service.DEFAULT_STEPS}",
     )
     add(
         "--parameters",

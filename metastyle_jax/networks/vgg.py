@@ -28,8 +28,8 @@ ARCHITECTURES: dict[str, tuple[tuple[int, int], ...]] = {
     "distilled": ((24, 2), (40, 2), (72, 3), (96, 3)),
 }
 
-# architecture -> the one whose channels its heads predict
-HEADS = {"distilled": "vgg16"}
+# architecture -> per block: channels of its heads, those of VGG-16
+HEADS: dict[str, tuple[int, ...]] = {"distilled": (64, 128, 256, 512)}
 
 # what each was trained with
 POOLING: dict[str, Pooling] = {
@@ -94,8 +94,10 @@ def width(architecture: str, layer: str) -> int:
     Raises:
       ValueError: unknown architecture or layer.
     """
-    convs = needed_convs(architecture, [layer])
-    return conv_shapes(HEADS.get(architecture, architecture))[convs[-1]][-1]
+    deepest = needed_convs(architecture, [layer])[-1]
+    if architecture in HEADS:
+        return HEADS[architecture][int(deepest[4]) - 1]
+    return conv_shapes(architecture)[deepest][-1]
 
 
 def head_of(layer: str) -> str:

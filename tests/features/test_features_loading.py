@@ -320,7 +320,7 @@ def test_offline_says_which_file_to_put_where_and_it_works(hub, tmp_path):
     url = "https://huggingface.co/timm/vgg16.tv_in1k/resolve/main/model.safetensors"
     for part in (str(by_hand), url, "couldn't connect", "--features=vgg16:FILE"):
         assert part in message
-    assert "--features=compact, which needs nothing" in message
+    assert "--features=distilled, which needs nothing" in message
     cache.mkdir(exist_ok=True)
     write(by_hand, state_dict("vgg16"))
     assert len(registry.load("vgg16", ["relu4_3"], cache_dir=cache).weights) == 10

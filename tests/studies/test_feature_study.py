@@ -83,7 +83,7 @@ def test_study_drawings_judges_what_each_network_draws(standard_promotion, tmp_p
     pictures = [f"--contents={tmp_path / 'a.png'}", f"--styles={tmp_path / 'b.png'}"]
     networks = f"--networks=compact,compact:{twin}"
     out = tmp_path / "out"
-    quick = ["--size=32", "--steps=3"]
+    quick = ["--size=32", "--steps=3", "--judge=compact"]
     commands.main(["study", "drawings", f"--out={out}", *pictures, networks, *quick])
     with (out / "drawings.csv").open() as file:
         rows = list(csv.DictReader(file))
