@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.adaptation import style_adaptation
+from metastyle_jax.adaptation import starting_style, style_adaptation
 from metastyle_jax.data import pipeline
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
@@ -24,6 +24,9 @@ from metastyle_jax.stylization.stylizer import Stylizer
 # of Adam. All parameters at 1e-3, the rate to train from scratch, end up worse than at 3e-4:
 # docs/results/training.md
 DEFAULT_STEPS = 100
+# of a predicted start on features that are not those of the training but stand in for them: more
+# steps lower the loss and draw dots, docs/results/quality.md
+FEWER_STEPS = 25
 DEFAULT_RATES = {"norm": 1e-2, "sliders": 1e-2, "all": 3e-4}
 
 
@@ -47,7 +50,7 @@ class Options:
     """Steps and training crops.
 
     Attributes:
-      steps: of Adam; None for `DEFAULT_STEPS`.
+      steps: of Adam; None for `default_steps`.
       learning_rate: of Adam; None for `DEFAULT_RATES`.
       parameters: what is adapted: "norm", the style alone; "sliders", the style and how the weights
         of the style layers move it; "all"; or patterns, see `subsets.split`. Only "sliders" keeps
@@ -124,6 +127,15 @@ def start_from(
     return Start(stylizer, objective, network)
 
 
+def default_steps(start: Start, parameters: str) -> int:
+    """Steps of Adam that suit a start: fewer where `registry.STAND_IN` stands in for other features."""
+    settings = start.stylizer.record.settings
+    trained, _ = provenance.recorded_features(settings)
+    stands_in = start.network.spec == registry.STAND_IN != trained
+    predicted = settings.get(provenance.START) == starting_style.PREDICTED
+    return FEWER_STEPS if stands_in and predicted and parameters == "norm" else DEFAULT_STEPS
+
+
 def adapt(
     start: Start,
     style_image: np.ndarray,
@@ -149,7 +161,7 @@ def adapt(
     """
     settings = style_adaptation.AdaptationSettings(
         start.objective,
-        steps=options.steps or DEFAULT_STEPS,
+        steps=options.steps or default_steps(start, options.parameters),
         learning_rate=options.rate,
         parameters=options.parameters,
         noise=start.stylizer.input_noise,

@@ -67,7 +67,7 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     start = _start(args, initialization.load(args.init), style)
     crops = adapt_input.center_crops(contents, args.size)
     if args.steps is None:
-        args.steps = service.DEFAULT_STEPS
+        args.steps = service.default_steps(start, args.parameters)
     task = Task(args, style_path, style, contents, crops, start)
     return task._replace(start=_balanced(task))
 

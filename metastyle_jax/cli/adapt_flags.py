@@ -75,7 +75,8 @@ def _add_numbers(add: Callable[..., Any]) -> None:
     add(
         "--steps",
         type=int,
-        help=f"adaptation steps; default: {service.DEFAULT_STEPS}",
+        help=f"adaptation steps; default: {service.DEFAULT_STEPS}, or {service.FEWER_STEPS} from a "
+        "predicted start where distilled features stand in for those of the training",
     )
     add(
         "--parameters",

@@ -119,3 +119,27 @@ def test_the_start_is_that_of_the_record_unless_something_else_is_asked_for(star
 def test_default_rates(parameters, rate):
     assert service.Options(parameters=parameters).rate == rate
     assert service.Options(parameters=parameters, learning_rate=2.0).rate == 2.0
+
+
+@pytest.mark.parametrize(
+    "features, kind, parameters, steps",
+    [
+        ("distilled", "predicted", "norm", service.FEWER_STEPS),
+        ("vgg16", "predicted", "norm", service.DEFAULT_STEPS),
+        ("distilled", "neutral", "norm", service.DEFAULT_STEPS),
+        ("distilled", "predicted", "all", service.DEFAULT_STEPS),
+    ],
+)
+def test_fewer_steps_where_distilled_stands_in_for_the_features_of_the_training(
+    start, features, kind, parameters, steps
+):
+    settings = {"features.network": "vgg16", "adaptation.start": kind}
+    record = dataclasses.replace(start.stylizer.record, settings=settings)
+    begun = dataclasses.replace(
+        start,
+        stylizer=dataclasses.replace(start.stylizer, record=record),
+        network=dataclasses.replace(start.network, spec=features),
+    )
+    assert service.default_steps(begun, parameters) == steps
+    settings["features.network"] = "distilled"
+    assert service.default_steps(begun, parameters) == service.DEFAULT_STEPS
