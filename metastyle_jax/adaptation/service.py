@@ -128,7 +128,7 @@ def start_from(
 
 
 def default_steps(start: Start, parameters: str) -> int:
-    """Steps of Adam that suit a start: fewer where `registry.STAND_IN` stands in for other features."""
+    """Steps of Adam that suit a start: fewer where others stand in for the features it needs."""
     settings = start.stylizer.record.settings
     trained, _ = provenance.recorded_features(settings)
     stands_in = start.network.spec == registry.STAND_IN != trained
