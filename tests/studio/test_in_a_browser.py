@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from metastyle_jax.cli import commands
+from processes import QUICK_COMPILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -43,7 +44,7 @@ def address(tmp_path_factory) -> Iterator[str]:
             cwd=ROOT,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(folder)},
+            env={**os.environ, **QUICK_COMPILE, "TMPDIR": str(folder)},
         )
     try:
         for _ in range(SECONDS // 200):
