@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import ipaddress
 import logging
 import signal
 import socket
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli import server_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings.ranges import Range
@@ -27,16 +26,7 @@ _LOG = logging.getLogger(__name__)
 def add_parser(commands: Any) -> None:
     """Add `serve` to the commands."""
     parser = add_command(commands, "serve", run)
-    parser.add_argument(
-        "styles",
-        nargs="*",
-        metavar="STYLE",
-        help="style files to serve under their names, beside the packs",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8000, help="0 for any free one")
-    parser.add_argument("--max-bytes", type=int, default=20_000_000, help="of a picture")
-    parser.add_argument("--max-pixels", type=int, default=16_000_000, help="of a picture")
+    server_flags.add(parser, port=8000)
     parser.add_argument("--waiting", type=int, default=16, help="requests that may wait")
     parser.add_argument("--seconds", type=float, default=60.0, help="to answer a request")
 
@@ -47,9 +37,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: a flag or a style cannot be used, or the extra is not installed.
     """
-    Range(0, 65_535).check("--port", args.port)
-    Range(1, 2**31).check("--max-bytes", args.max_bytes)
-    Range(256, 80_000_000).check("--max-pixels", args.max_pixels)
+    server_flags.check(args)
     Range(0, 10_000).check("--waiting", args.waiting)
     Range(0.1, 3600).check("--seconds", args.seconds)
     if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
@@ -67,8 +55,6 @@ def run(args: argparse.Namespace) -> None:
         pack.name: {"title": pack.title, "artist": pack.artist, "year": pack.year}
         for pack in style_packs.index()
     }
-    if not _is_loopback(args.host):
-        _LOG.warning(f"{args.host} may be reached by others, and nobody is asked who they are")
     listening = _listen(args.host, args.port)
     server = uvicorn.Config(
         application.make(styles, about, limits),
@@ -95,10 +81,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host={host} --port={port} cannot be listened on ({error.strerror}): use another "
             "port, or 0 for any free one"
         ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from metastyle_jax.cli import style_arguments
+from metastyle_jax.cli import server_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
-from metastyle_jax.settings.ranges import Range
 from metastyle_jax.storage import style_packs
 
 _LOG = logging.getLogger(__name__)
@@ -25,14 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 def add_parser(commands: Any) -> None:
     """Add `studio` to the commands."""
-    parser = add_command(commands, "studio", run)
-    parser.add_argument(
-        "styles", nargs="*", metavar="STYLE", help="style files to offer beside the packs"
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=7860, help="0 for any free one")
-    parser.add_argument("--max-bytes", type=int, default=20_000_000, help="of a picture")
-    parser.add_argument("--max-pixels", type=int, default=16_000_000, help="of a picture")
+    server_flags.add(add_command(commands, "studio", run), port=7860)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,9 +33,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: a flag or a style cannot be used, or the extra is not installed.
     """
-    Range(0, 65_535).check("--port", args.port)
-    Range(1, 2**31).check("--max-bytes", args.max_bytes)
-    Range(256, 80_000_000).check("--max-pixels", args.max_pixels)
+    server_flags.check(args)
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the studio needs Gradio: pip install 'metastyle_jax[studio]'")
     styles = style_arguments.offered(args.styles)

@@ -82,7 +82,7 @@ def load(architecture: str, path: Path, layers: Iterable[str]) -> Weights:
         if key not in arrays:
             raise UserError(
                 f"{path} has no weights for {conv}: the key {key} is missing; use a file that goes "
-                f"deeper, or feature layers before {conv.replace('conv', 'relu')}"
+                f"deeper, or feature layers before relu{conv[4:]}"
             )
     shapes = kernel_shapes(architecture, layers)
     return {

@@ -141,20 +141,16 @@ class _Page:
         sample.click(
             lambda: str(initialization.sample_images("contents")[-1]), None, self.photograph
         )
-        gr.on(
-            [self.photograph.change, *(each.change for each in self.controls)],
-            self.redraw,
-            [self.visit, self.photograph, *self.controls],
-            [self.result, self.status, self.picture_file],
-            trigger_mode="always_last",
+        drawing = {
+            "fn": self.redraw,
+            "inputs": [self.visit, self.photograph, *self.controls],
+            "outputs": [self.result, self.status, self.picture_file],
             **DRAWING,
-        )
-        self.chosen.change(self.show_sliders, self.visit, [self.alpha_row, *self.alphas]).then(
-            self.redraw,
-            [self.visit, self.photograph, *self.controls],
-            [self.result, self.status, self.picture_file],
-            **DRAWING,
-        )
+        }
+        moved = [self.photograph.change, *(each.change for each in self.controls)]
+        gr.on(moved, trigger_mode="always_last", **drawing)
+        shown = [self.alpha_row, *self.alphas]
+        self.chosen.change(self.show_sliders, self.visit, shown).then(**drawing)
 
     def _add_controls(self) -> None:
         with gr.Row():
@@ -178,7 +174,7 @@ class _Page:
 
     @property
     def _choice(self) -> dict[str, Any]:
-        """Outputs of everything that chooses a style, see `choose`."""
+        """Outputs of everything that chooses a style, see `_choose`."""
         return {"outputs": [self.chosen, self.status], "show_progress": "hidden"}
 
     def _add_gallery(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metastyle_jax.cli import commands, serve
+from metastyle_jax.cli import commands, server_flags
 from metastyle_jax.errors import UserError
 from processes import QUICK_COMPILE, ROOT
 
@@ -44,8 +44,8 @@ def test_two_styles_of_one_name_are_refused(tmp_path):
 
 
 def test_loopback_is_known():
-    assert all(map(serve._is_loopback, ("127.0.0.1", "::1", "localhost", "127.8.0.1")))
-    assert not any(map(serve._is_loopback, ("0.0.0.0", "::", "example.org", "10.0.0.1")))
+    assert all(map(server_flags.is_loopback, ("127.0.0.1", "::1", "localhost", "127.8.0.1")))
+    assert not any(map(server_flags.is_loopback, ("0.0.0.0", "::", "example.org", "10.0.0.1")))
 
 
 @pytest.mark.slow

@@ -22,7 +22,6 @@ from metastyle_jax.losses import perceptual
 from metastyle_jax.networks import vgg
 
 RATE = 0.02  # as in `image_optimization`
-STYLE_WEIGHT = 1.0
 # all styles that are in use: those of the papers, and the first of each block
 OBJECTIVE = perceptual.Objective(
     content_layers=("relu3_3",),
@@ -30,7 +29,7 @@ OBJECTIVE = perceptual.Objective(
         *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
         *("relu3_1", "relu3_3", "relu4_1", "relu4_3"),
     ),
-    style_weight=STYLE_WEIGHT,
+    style_weight=1.0,
     normalize=True,
 )
 _ADAM = optax.adam(RATE)
