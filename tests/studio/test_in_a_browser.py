@@ -102,9 +102,12 @@ class Visitor:
 
     def waits_for(self, pattern: str) -> str:
         """The line that says what happens, once it matches."""
-        self.page.wait_for_function(
-            f"/{pattern}/.test(document.querySelector('#status').innerText)", timeout=SECONDS
-        )
+        try:
+            self.page.wait_for_function(
+                f"/{pattern}/.test(document.querySelector('#status').innerText)", timeout=SECONDS
+            )
+        except playwright.TimeoutError:
+            pytest.fail(f"no {pattern!r}: {self.page.inner_text('#status')!r}")
         return self.page.inner_text("#status")
 
     def drawing(self) -> str:
@@ -124,9 +127,16 @@ class Visitor:
         self.waits_for("pixels")
 
     def moves(self, slider: str, value: float) -> None:
+        """Type a value; a tab that has just opened forgets what is typed too early."""
         field = self.page.locator(f"#{slider} input[type=number]")
-        field.fill(str(value))
-        field.press("Enter")
+        handle = self.page.locator(f"#{slider} input[type=range]")
+        for _ in range(SECONDS // 200):
+            field.fill(str(value))
+            field.press("Enter")
+            self.page.wait_for_timeout(200)
+            if float(handle.input_value()) == value:
+                return
+        pytest.fail(f"{slider} does not move to {value}")
 
 
 @pytest.fixture
