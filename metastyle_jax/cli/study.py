@@ -53,6 +53,8 @@ LOSSES = {
 FEATURES = {
     "styles": "folder of artworks that nothing was trained on",
     "networks": "compact, distilled, vgg16, random-vgg16, separated by commas",
+    "picture": "a picture whose style error each network measures, such as one with a weave",
+    "style": "the style image that --picture was drawn in",
 }
 
 SLIDERS = {

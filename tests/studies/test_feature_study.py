@@ -14,6 +14,7 @@ from metastyle_jax.data.images import write_png
 from metastyle_jax.data.procedural import drawn_source
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.evaluation import judging
+from metastyle_jax.features import registry
 from metastyle_jax.networks import vgg
 from metastyle_jax.reporting import records
 
@@ -54,6 +55,33 @@ def test_study_features_compares_networks(tmp_path, capsys):
         assert float(row["relative"]) < 0.1
         assert row["layers"] == "relu1_2, relu2_2, relu3_3, relu4_3"
     assert "matched of 3" in (tmp_path / "out" / "features.md").read_text()
+
+
+def test_study_features_measures_what_each_network_sees_of_a_picture(tmp_path):
+    files = [tmp_path / "styles" / f"{number}.png" for number in range(2)]
+    for number, file in enumerate(files):
+        write_png(file, np.asarray(drawn_source.style_image(number, 64)))
+    arguments = [f"--styles={tmp_path / 'styles'}", f"--picture={files[0]}", f"--style={files[1]}"]
+    commands.main(["study", "features", f"--out={tmp_path / 'out'}", *arguments])
+    with (tmp_path / "out" / "features.csv").open() as file:
+        error = float(next(csv.DictReader(file))["error"])
+    network = registry.load("compact", ("relu3_3",))
+    grams = []
+    for file in files:
+        features = network.extract(images.read_image(file)[None], ("relu3_3",))["relu3_3"]
+        flat = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+        grams.append(flat.T @ flat / len(flat))
+    expected = np.square(grams[0] - grams[1]).sum() / np.square(grams[1]).sum()
+    assert error == pytest.approx(expected, rel=1e-3)
+    assert "style error of 0.png" in (tmp_path / "out" / "features.md").read_text()
+
+
+def test_a_picture_needs_its_style(tmp_path):
+    for number in range(2):
+        write_png(tmp_path / "styles" / f"{number}.png", np.zeros((32, 32, 3), np.float32))
+    arguments = [f"--styles={tmp_path / 'styles'}", "--picture=a.png"]
+    with pytest.raises(UserError, match="--picture needs --style"):
+        commands.main(["study", "features", f"--out={tmp_path / 'out'}", *arguments])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Feature networks compared: how well Gram matrices distinguish artworks, and at what cost."""
+"""Feature networks compared: what their Gram matrices distinguish, and at what cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from metastyle_jax.data.images import list_images, read_image
 from metastyle_jax.errors import UserError
+from metastyle_jax.evaluation import judging
 from metastyle_jax.features import matching, registry
+from metastyle_jax.losses import perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
@@ -24,6 +26,7 @@ from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 _LOG = logging.getLogger(__name__)
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+SEEN_AT = "relu3_3"  # where VGG-16 sees weaves best (docs/results/notebook.md)
 RANDOM = "random-"  # before an architecture: He's initialization, seed 0
 
 
@@ -34,10 +37,14 @@ class FeatureStudy:
     Attributes:
       styles: folder of artworks that nothing was trained on.
       networks: "compact", "distilled", "vgg16", "vgg16:FILE", "random-vgg16" ...
+      picture: a picture whose style error each network measures; empty for none.
+      style: the style image that `picture` was drawn in.
     """
 
     styles: str = ""
     networks: tuple[str, ...] = ("compact",)
+    picture: str = ""
+    style: str = ""
 
 
 def run(study: FeatureStudy, out: Path) -> None:
@@ -51,8 +58,9 @@ def run(study: FeatureStudy, out: Path) -> None:
     files = list_images(study.styles, "style folder")
     if len(files) < 2:
         raise UserError(f"--styles={study.styles} has one picture: give two or more")
+    pair = _read_pair(study)
     measures = [
-        _open(spec, label)
+        _open(spec, label, pair)
         for spec, label in zip(study.networks, labels(study.networks), strict=True)
     ]
     prepare_folder(out)
@@ -70,6 +78,8 @@ def run(study: FeatureStudy, out: Path) -> None:
         "cost": "multiplications per pixel",
         "relative": "of VGG-16 to relu4_3",
     }
+    if pair:
+        columns["error"] = f"style error of {Path(study.picture).name} at {SEEN_AT}"
     table = markdown_table(rows, columns)
     heading = (
         "Share of corners of artworks whose nearest, by the mean cosine of Gram matrices, is the "
@@ -81,7 +91,25 @@ def run(study: FeatureStudy, out: Path) -> None:
     _LOG.info(f"wrote {out / 'features.md'}")
 
 
-def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
+def _read_pair(study: FeatureStudy) -> list[np.ndarray]:
+    """The picture and its style, both (H, W, 3); empty where none was given."""
+    if bool(study.picture) != bool(study.style):
+        given, absent = ("picture", "style") if study.picture else ("style", "picture")
+        raise UserError(f"--{given} needs --{absent}: the style error is between the two")
+    return [read_image(file) for file in (study.picture, study.style) if file]
+
+
+def _style_error(network: FeatureNetwork, pair: Sequence[np.ndarray]) -> float:
+    """Squared difference of the Gram matrices at `SEEN_AT`, relative to the style's."""
+    picture, style = pair
+    objective = perceptual.Objective(
+        content_layers=(SEEN_AT,), style_layers=(SEEN_AT,), style_weight=1.0, normalize=True
+    )
+    judge = judging.Judge(objective, network)
+    return float(judging.measure(judge, picture[None], picture[None], style)["style"][0])
+
+
+def _open(spec: str, label: str, pair: list[np.ndarray]) -> Callable[[Sequence[Path]], Row]:
     """(files) -> row of the table under `label`; reads the weights now."""
     layers = LAYERS if spec.startswith(RANDOM) else registry.usable_layers(spec, LAYERS)
     weights = _open_network(spec, layers)
@@ -106,6 +134,7 @@ def _open(spec: str, label: str) -> Callable[[Sequence[Path]], Row]:
             "kilobytes": 2 * size / 1000,
             "cost": cost,
             "relative": cost / vgg.multiplications_per_pixel("vgg16", LAYERS),
+            "error": _style_error(weights, pair) if pair and SEEN_AT in layers else math.nan,
         }
 
     return measure
