@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metastyle_jax.adaptation.from_pictures import adapt as adapt
     from metastyle_jax.errors import UserError as UserError
     from metastyle_jax.export.exporting import export_stylizer as export_stylizer
+    from metastyle_jax.export.web_page import export_page as export_page
     from metastyle_jax.stylization.blending import Regions as Regions
     from metastyle_jax.stylization.blending import blend as blend
     from metastyle_jax.stylization.loading import load as load
@@ -33,6 +34,7 @@ __all__ = [
     "adapt",
     "bilevel",
     "blend",
+    "export_page",
     "export_stylizer",
     "load",
     "variations",
@@ -44,6 +46,7 @@ _MODULES = {
     "UserError": "metastyle_jax.errors",
     "adapt": "metastyle_jax.adaptation.from_pictures",
     "blend": "metastyle_jax.stylization.blending",
+    "export_page": "metastyle_jax.export.web_page",
     "export_stylizer": "metastyle_jax.export.exporting",
     "load": "metastyle_jax.stylization.loading",
     "variations": "metastyle_jax.stylization.variations",

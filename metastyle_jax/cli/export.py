@@ -1,4 +1,4 @@
-"""metastyle export STYLE --format=FORMAT --out=PATH [flags]"""
+"""metastyle export [STYLE ...] --format=FORMAT --out=PATH [flags]"""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files
-from metastyle_jax.export import comparison, exporting
-from metastyle_jax.export.exporting import Exported
+from metastyle_jax.errors import UserError
+from metastyle_jax.export import comparison, exporting, web_runtime
+from metastyle_jax.export.exporting import WEB, Exported
 from metastyle_jax.storage import style_packs
 from metastyle_jax.stylization import loading
 
@@ -18,15 +19,19 @@ def add_parser(commands: Any) -> None:
     """Add `export` to the commands."""
     parser = add_command(commands, "export", run)
     parser.add_argument(
-        "style",
+        "styles",
+        nargs="*",
+        metavar="STYLE",
         help="style.safetensors, params.safetensors, pack:NAME (see metastyle packs), or a "
-        "workdir of metastyle train",
+        "workdir of metastyle train; one, but for web several, or none for all packs",
     )
     parser.add_argument(
-        "--format", required=True, help=f"one of {', '.join(exporting.FORMATS)}; see docs/export.md"
+        "--format",
+        required=True,
+        help=f"one of {', '.join((*exporting.FORMATS, WEB))}; see docs/export.md",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="file, or for stablehlo and orbax a new folder"
+        "--out", type=Path, required=True, help="file, or for stablehlo, orbax, web a new folder"
     )
     parser.add_argument(
         "--style-input",
@@ -40,27 +45,62 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--init", help="weights that the style was adapted from; default: those that it names"
     )
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="FILE",
+        help=f"package of onnxruntime-web for web, from npm pack onnxruntime-web@"
+        f"{web_runtime.VERSION}; default: it is downloaded, and kept in the cache folder",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the file, compare it with `stylize`, and print what differs.
 
     Raises:
-      UserError: see `exporting.export_stylizer`; a style that cannot be loaded.
+      UserError: see `exporting.export_stylizer` and `web_page.export_page`; a style that cannot be
+        loaded; flags that do not belong together.
     """
+    if args.format == WEB:
+        print("\n".join(_lines(_export_page(args), None)))
+        return
+    if args.format in exporting.FORMATS and len(args.styles) != 1:
+        counted = f"{len(args.styles)} are" if args.styles else "none is"
+        raise UserError(
+            f"{args.format} holds one style, and {counted} named: name one, or use --format={WEB}"
+        )
+    if args.runtime:
+        raise UserError(f"--runtime is for --format={WEB}: leave it out")
     exporting.check(args.format, args.style_input, args.quantize)  # before anything is loaded
-    is_pack = args.style.startswith(style_packs.PREFIX)
-    style = style_packs.resolve(args.style) if is_pack else input_files.one_file(args.style)
-    stylizer = loading.load(args.style if is_pack else style, init=args.init)
+    name = _existing(args.styles[0])
+    stylizer = loading.load(name, init=args.init)
     exported = exporting.export_stylizer(
         stylizer,
         args.out,
         args.format,
         style_input=args.style_input,
         quantize=args.quantize,
-        inputs=[style, *([Path(args.init)] if args.init else [])],
+        inputs=[style_packs.resolve(name), *([Path(args.init)] if args.init else [])],
     )
     print("\n".join(_lines(exported, args.quantize)))
+
+
+def _existing(style: str) -> str:
+    """The pack or the only file that an argument names."""
+    is_pack = style.startswith(style_packs.PREFIX)
+    return style if is_pack else str(input_files.one_file(style))
+
+
+def _export_page(args: argparse.Namespace) -> Exported:
+    if args.style_input or args.quantize:
+        flag = "--style-input" if args.style_input else "--quantize"
+        raise UserError(
+            f"{flag} is not for --format={WEB}: the style is always an input, the kernels float16"
+        )
+    from metastyle_jax.export import web_page
+
+    styles = [_existing(style) for style in args.styles]
+    return web_page.export_page(args.out, styles, init=args.init, runtime=args.runtime)
 
 
 def _lines(exported: Exported, quantize: str | None) -> list[str]:

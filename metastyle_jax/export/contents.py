@@ -67,12 +67,19 @@ class Format(NamedTuple):
 def gather(stylizer: Stylizer, kind: quantization.Kind, style_input: bool) -> Contents:
     """The contents of an export of a stylizer."""
     weights = quantization.quantize(stylizer.weights, kind)
-    style = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(stylizer.style))
-    style = {layer: dict(style[layer]) for layer in _norms(stylizer.weights)}
+    style = ordered(stylizer.style, stylizer.weights)
     metadata = _describe(stylizer, weights, kind)
     if style_input:
         metadata["style_order"] = json.dumps(style_order(style))
     return Contents(weights, style, style_input, metadata)
+
+
+def ordered(
+    style: stylization_network.Style, weights: stylization_network.Weights
+) -> dict[str, dict[str, np.ndarray]]:
+    """A style, float32, its layers in the order in which a picture passes them."""
+    arrays = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(style))
+    return {layer: dict(arrays[layer]) for layer in _norms(weights)}
 
 
 def _norms(weights: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "orbax": _orbax,
     "npz": _npz,
 }
+WEB = "web"  # a folder of several styles, see `web_page`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,10 @@ def check(name: str, style_input: bool = False, quantize: str | None = None) -> 
       UserError: an unknown format, a missing package, a combination that is impossible.
     """
     if name not in FORMATS:
-        raise UserError(f"there is no format {name!r}: use one of {', '.join(FORMATS)}")
+        if name == WEB:
+            raise UserError("a page for browsers is written by web_page.export_page")
+        known = ", ".join((*FORMATS, WEB))
+        raise UserError(f"there is no format {name!r}: use one of {known}")
     if quantize not in (None, *quantization.KINDS):
         kinds = ", ".join(quantization.KINDS)
         raise UserError(f"kernels cannot be stored as {quantize!r}: use one of {kinds}")

@@ -183,10 +183,24 @@ class Stylizer:
         Up to a strength of 1 it is left as it is: `options.draw` mixes pixels there.
 
         Raises:
-          UserError: no neutral style is known, because the weights have no name.
+          UserError: no neutral style is known, see `neutral_style`.
         """
         if strength <= 1:
             return self
+        factor = np.float32(strength)
+        style = jax.tree.map(
+            lambda ours, start: np.asarray(start) + factor * (np.asarray(ours) - np.asarray(start)),
+            dict(self.style),
+            dict(self.neutral_style()),
+        )
+        return dataclasses.replace(self, style=style)
+
+    def neutral_style(self) -> stylization_network.Style:
+        """The style that the weights had before they were adapted.
+
+        Raises:
+          UserError: none is known, because the weights have no name or the style has sliders.
+        """
         if self.sliders is not None or sliders.SETTING in self.record.settings:
             raise UserError(
                 f"{self.record.name or 'this stylizer'} is made stronger by the weights of its "
@@ -197,14 +211,7 @@ class Stylizer:
                 f"{self.record.name or 'this stylizer'} has weights that no initialization has, "
                 "hence no neutral style: give a strength of at most 1"
             )
-        neutral = initialization.load(self.record.weights_name)
-        factor = np.float32(strength)
-        style = jax.tree.map(
-            lambda ours, start: np.asarray(start) + factor * (np.asarray(ours) - np.asarray(start)),
-            dict(self.style),
-            dict(neutral.params["style"]),
-        )
-        return dataclasses.replace(self, style=style)
+        return initialization.load(self.record.weights_name).params["style"]
 
     def save(self, path: str | Path, *, command: str = "") -> None:
         """Write a file that `loading.load` and `metastyle stylize` read.

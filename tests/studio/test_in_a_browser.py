@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,20 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import browsing
+from browsing import SECONDS, WIDTHS
+from browsing import browser as browser
 from metastyle_jax.cli import commands
 from processes import QUICK_COMPILE
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
-]
+pytestmark = browsing.MARKS
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 180_000  # most milliseconds to wait for anything: XLA compiles
-WIDTHS = {"wide": 1280, "phone": 390}
 
 
 @pytest.fixture(scope="module")
@@ -63,52 +58,10 @@ def address(tmp_path_factory) -> Iterator[str]:
     assert not list(folder.iterdir())  # nothing of the visitors is left
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--use-fake-device-for-media-stream",
-                "--use-fake-ui-for-media-stream",
-            ],
-        )
-        yield chromium
-        chromium.close()
+class Visitor(browsing.Visitor):
+    """A page of the studio."""
 
-
-class Visitor:
-    """A page, with what it asked of other hosts and its errors."""
-
-    def __init__(self, browser: Any, address: str, width: int = WIDTHS["wide"]) -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": 900})
-        self.foreign: list[str] = []
-        self.errors: list[str] = []
-        self.page.on("request", self._request)
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.set_default_timeout(SECONDS)
-        self.page.goto(address)
-        self.page.wait_for_selector("#sample")
-
-    def _request(self, request: Any) -> None:
-        if not re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", request.url):
-            self.foreign.append(request.url)
-
-    def _console(self, message: Any) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
-
-    def waits_for(self, pattern: str) -> str:
-        """The line that says what happens, once it matches."""
-        try:
-            self.page.wait_for_function(
-                f"/{pattern}/.test(document.querySelector('#status').innerText)", timeout=SECONDS
-            )
-        except playwright.TimeoutError:
-            pytest.fail(f"no {pattern!r}: {self.page.inner_text('#status')!r}")
-        return self.page.inner_text("#status")
+    ready = "#sample"
 
     def drawing(self) -> str:
         """Something that changes with the picture."""
@@ -143,9 +96,7 @@ class Visitor:
 def visitor(browser, address) -> Iterator[Visitor]:
     visitor = Visitor(browser, address)
     yield visitor
-    visitor.page.close()
-    assert visitor.foreign == []
-    assert visitor.errors == []
+    visitor.leaves()
 
 
 @pytest.fixture
@@ -283,11 +234,10 @@ def test_the_page_fits_its_window(browser, address, width):
     visitor = Visitor(browser, address, width)
     visitor.page.click("#sample")
     visitor.waits_for("pixels")
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visitor.fits()
     if folder := os.environ.get("METASTYLE_SCREENSHOTS"):
         visitor.page.screenshot(path=f"{folder}/studio_{width}.png", full_page=True)
-    visitor.page.close()
-    assert visitor.foreign == [] and visitor.errors == []
+    visitor.leaves()
 
 
 def test_a_broken_file_is_one_sentence(visitor, tmp_path):
