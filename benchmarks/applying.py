@@ -11,6 +11,7 @@ batch gets. PyTorch (`pip install torch`) is left out where it is not installed.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import sys
@@ -80,6 +81,7 @@ def ours(image: np.ndarray) -> dict[str, Method]:
 
 
 def in_onnxruntime(args: argparse.Namespace, image: np.ndarray) -> dict[str, Method]:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     path = args.out / "network.onnx"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from metastyle_jax.export import onnx_graph
 from metastyle_jax.export.contents import Contents, Draw, Format
+
+# onnxruntime 1.32 reports its use to Microsoft from the moment it is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 
 def write(path: Path, contents: Contents) -> None:

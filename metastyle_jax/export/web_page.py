@@ -30,7 +30,7 @@ NETWORK = "network.onnx"
 SAMPLE = "sample.jpg"
 THUMBNAIL_SIDE = 96
 NOISE_LEVELS = 2**15 - 1
-PAGE = ("index.html", "page.css", "page.js", "worker.js")
+PAGE = ("index.html", "page.css", "page.js", "worker.js", "isolation.js")
 LICENSE = """onnxruntime-web {version} (runtime.bin, {script}, {loader}) is under the MIT License:
 
 Copyright (c) Microsoft Corporation

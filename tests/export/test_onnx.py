@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -20,6 +23,23 @@ onnx = pytest.importorskip("onnx", reason="needs the extra export")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
 
 SIZES = ((1, 16, 16), (3, 37, 53), (2, 64, 60), (1, 18, 47), (1, 61, 23))
+
+
+def test_onnxruntime_reports_nothing(tmp_path):
+    # its telemetry leaves a file `.ses` in the folder for temporary files
+    text = (
+        "from metastyle_jax.export import onnx_file; import onnxruntime, onnx, time;"
+        "from onnx import helper; value = helper.make_tensor_value_info('x', 1, [1]);"
+        "graph = helper.make_graph([helper.make_node('Relu', ['x'], ['y'])], 'g', [value],"
+        " [helper.make_tensor_value_info('y', 1, [1])]);"
+        "model = helper.make_model(graph, ir_version=8,"
+        " opset_imports=[helper.make_opsetid('', 17)]);"
+        "onnxruntime.InferenceSession(model.SerializeToString()); time.sleep(0.5)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", text], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def draw(path: Path, images: np.ndarray, **more: np.ndarray) -> np.ndarray:

@@ -79,6 +79,7 @@ def at_rest(visitor: Visitor) -> None:
 
 
 def test_pictures_are_those_of_stylize(visitor, photograph):
+    assert visitor.page.evaluate("self.crossOriginIsolated")  # so it draws in several threads
     visitor.page.set_input_files("#photograph", photograph)
     visitor.waits_for("130 x 98 pixels")
     picture = np.asarray(Image.open(photograph))

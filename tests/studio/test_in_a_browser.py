@@ -22,6 +22,7 @@ from metastyle_jax.cli import commands
 from processes import QUICK_COMPILE
 
 pytest.importorskip("gradio", reason="gradio is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytestmark = browsing.MARKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,12 @@ def test_every_slider_and_the_gallery_draw_anew(visitor, pictures):
         visitor.page.click("#picture_file")
     with Image.open(download.value.path()) as picture:
         assert picture.size == (128, 96)
+    visitor.page.click("#make_onnx")
+    visitor.waits_for("style.onnx is ready")
+    with visitor.page.expect_download() as download:
+        visitor.page.click("#onnx_file")
+    session = onnxruntime.InferenceSession(download.value.path())
+    assert [each.name for each in session.get_inputs()] == ["images"]
 
 
 def test_adapting_shows_steps_and_leaves_a_pack(visitor, pictures, tmp_path, capsys):

@@ -7,8 +7,8 @@ const MOST_PIXELS = 2_000_000; // memory of a browser tab is bounded
 
 const element = (id) => document.getElementById(id);
 const canvas = element("picture");
-const worker = new Worker("worker.js", { type: "module" });
 
+let worker;
 let about, vectors; // page.json, and a style vector for each row
 let source = null; // what is drawn: a canvas of its own size
 let number = 0; // of the source
@@ -246,7 +246,22 @@ function addStyles() {
   }
 }
 
+// Isolated from other sites, the page may draw in several threads: it begins anew to be so.
+async function isolate() {
+  if (self.crossOriginIsolated || !navigator.serviceWorker || sessionStorage.getItem("isolated")) return;
+  sessionStorage.setItem("isolated", "tried"); // once: it draws in one thread where this fails
+  try {
+    await navigator.serviceWorker.register("isolation.js");
+    await navigator.serviceWorker.ready;
+    location.reload();
+    await new Promise(() => {}); // the page ends here
+  } catch {
+    // private windows have no service workers
+  }
+}
+
 async function start() {
+  await isolate();
   try {
     about = JSON.parse(new TextDecoder().decode(await bytes("page.json")));
     const [styles, runtime, network, noise] = await Promise.all(
@@ -257,6 +272,7 @@ async function start() {
     vectors = Array.from({ length: rows }, (_, n) => all.slice(n * about.length, (n + 1) * about.length));
     addStyles();
     if (about.neutral) element("strength").max = 1.5;
+    worker = new Worker("worker.js", { type: "module" });
     await asked({ load: { runtime, network, ...about.noise, noise } });
     connect();
     await open(new File([await bytes("sample.jpg")], "sample.jpg"));

@@ -8,7 +8,7 @@ let session, noise, side;
 
 async function load({ runtime, network, noise: levels, side: noiseSide, scale }) {
   // several threads need a page that is isolated from others by headers of its server
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
   ort.env.wasm.wasmBinary = runtime;
   session = await ort.InferenceSession.create(network, { executionProviders: ["wasm"] });
   noise = Float32Array.from(new Int16Array(levels), (level) => level * scale);
