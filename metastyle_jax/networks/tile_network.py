@@ -107,40 +107,42 @@ def normalize(y: jax.Array, norm: Norm, masks: jax.Array | None) -> jax.Array:
     return (y - norm.mean[None, None, None]) * gain + bias
 
 
-def first_moments(layer: Layer, image: jax.Array, frame: Frame) -> Moments:
-    """Moments of the first convolution in a tile.
+def first_convolution(layer: Layer, image: jax.Array) -> jax.Array:
+    """The first convolution of a tile, 4 pixels before it too.
 
     Args:
       layer: kernel and bias of the convolution.
       image: (1, T + 12, T + 12, 3), from `IMAGE_HALO` pixels before the tile on, reflected at the
         borders of the picture.
-      frame: of the tile.
+
+    Returns:
+      (1, T + 4, T + 4, C), without its norm; without sense beyond the borders.
     """
-    return moments_of(_convolve(layer, convolution.convolve_blocked, image)[:, 4:, 4:], frame)
+    return _convolve(layer, convolution.convolve_blocked, image)
+
+
+def first_moments(y: jax.Array, frame: Frame) -> Moments:
+    """Moments of `first_convolution` in a tile."""
+    return moments_of(y[:, 4:, 4:], frame)
 
 
 def second_convolution(
-    layers: tuple[Layer, Layer],
-    norm: Norm,
-    image: jax.Array,
-    masks: jax.Array | None,
-    frame: Frame,
+    layer: Layer, norm: Norm, y: jax.Array, masks: jax.Array | None, frame: Frame
 ) -> tuple[jax.Array, Moments]:
-    """The first two convolutions of a tile.
+    """The second convolution of a tile.
 
     Args:
-      layers: of the two.
-      norm: of the first.
-      image: see `first_moments`.
+      layer: kernel and bias.
+      norm: of the first one.
+      y: what `first_convolution` returns.
       masks: None for one style, or (1, T + 4, T + 4, K), from pixel -4 on.
       frame: of the tile.
 
     Returns:
-      The second one's output, (1, T / 2, T / 2, C), without its norm; and its moments.
+      Its output, (1, T / 2, T / 2, C), without its norm; and its moments.
     """
-    y = _convolve(layers[0], convolution.convolve_blocked, image)  # from pixel -4 on
     x = _fill(jax.nn.relu(normalize(y, norm, masks)), frame, 4, "reflect")[:, 3:, 3:]
-    y = _convolve(layers[1], _halve, x)
+    y = _convolve(layer, _halve, x)
     return y, moments_of(y, frame.at(2))
 
 
@@ -252,34 +254,25 @@ def second_upsampling(
     return _convolve(layer, convolution.upsample_convolve_padded, _fill(x, half, 3, "edge"))
 
 
-def last_moments(*arguments: Any, **keywords: Any) -> Moments:
-    """Moments of the second upsampling in a tile; arguments as of `second_upsampling`."""
-    frame = arguments[4]
-    return moments_of(second_upsampling(*arguments, **keywords)[:, 4:-4, 4:-4], frame)
+def last_moments(y: jax.Array, frame: Frame) -> Moments:
+    """Moments of `second_upsampling` in a tile."""
+    return moments_of(y[:, 4:-4, 4:-4], frame)
 
 
 def picture(
-    layers: tuple[Layer, Layer],
-    norms: tuple[Norm, Norm],
-    y: jax.Array,
-    masks: tuple[jax.Array, jax.Array] | tuple[None, None],
-    frame: Frame,
-    *,
-    blurs: bool,
+    layer: Layer, norm: Norm, y: jax.Array, masks: jax.Array | None, frame: Frame
 ) -> jax.Array:
     """What is drawn in a tile, (1, T, T, 3) in [0, 1].
 
     Args:
-      layers: the second upsampling and the last convolution.
-      norms: of the first and of the second upsampling.
-      y: see `second_upsampling`.
-      masks: None, or of the size of `y`, and (1, T + 8, T + 8, K).
+      layer: kernel and bias of the last convolution.
+      norm: of the second upsampling.
+      y: what `second_upsampling` returns.
+      masks: None, or of the size of `y`.
       frame: of the tile.
-      blurs: see `second_upsampling`.
     """
-    y = second_upsampling(layers[0], norms[0], y, masks[0], frame, blurs=blurs)
-    x = _fill(jax.nn.relu(normalize(y, norms[1], masks[1])), frame, 4, "reflect")
-    return jax.nn.sigmoid(_convolve(layers[1], convolution.convolve_blocked, x))
+    x = _fill(jax.nn.relu(normalize(y, norm, masks)), frame, 4, "reflect")
+    return jax.nn.sigmoid(_convolve(layer, convolution.convolve_blocked, x))
 
 
 def _fill(x: jax.Array, frame: Frame, halo: int, mode: str) -> jax.Array:

@@ -24,14 +24,17 @@ SMALL_TILE, TILE = 64, 256
 # above this size, maps are kept in float16: half of the memory, for a difference below 1/255
 HALF_PRECISION_PIXELS = 12e6
 
+# convolutions that two programs need are programs of their own: compiled once
+_first_convolution = compilation.jit(tile_network.first_convolution)
 _first_moments = compilation.jit(tile_network.first_moments)
 _second_convolution = compilation.jit(tile_network.second_convolution)
 _third_convolution = compilation.jit(tile_network.third_convolution)
 _residual_convolution = compilation.jit(tile_network.residual_convolution)
 _add_block = compilation.jit(tile_network.add_block)
 _first_upsampling = compilation.jit(tile_network.first_upsampling)
-_last_moments = compilation.jit(tile_network.last_moments, static_argnames="blurs")
-_picture = compilation.jit(tile_network.picture, static_argnames="blurs")
+_second_upsampling = compilation.jit(tile_network.second_upsampling, static_argnames="blurs")
+_last_moments = compilation.jit(tile_network.last_moments)
+_picture = compilation.jit(tile_network.picture)
 
 
 class Memory:
@@ -130,18 +133,21 @@ class _Run:
 
     def encode(self) -> None:
         first, second, third = (self._weights[name] for name in ("conv1", "conv2", "conv3"))
-        self._learn(
-            "conv1",
-            ((frame, _first_moments(first, self._image(frame), frame)) for frame in self._tiles()),
-        )
+
+        def given(frame: Frame) -> jax.Array:
+            image = self._picture.tile(frame, tile_network.IMAGE_HALO, 4)
+            return _first_convolution(first, image)
+
+        tiles = self._tiles()
+        self._learn("conv1", ((frame, _first_moments(given(frame), frame)) for frame in tiles))
         half = self._map(2, "conv2")
         self._fill(
             half,
             "conv2",
             lambda frame: _second_convolution(
-                (first, second),
+                second,
                 self._norms["conv1"],
-                self._image(frame),
+                given(frame),
                 self._mask(frame, 1, 4, 0),
                 frame,
             ),
@@ -192,7 +198,7 @@ class _Run:
         del self._y, self._z
         blurs = stylization_network.UP1[True] in self._weights
         name = stylization_network.UP1[blurs]
-        last, halo = (self._weights["up2"], self._weights["conv4"]), tile_network.HALF_HALO
+        halo = tile_network.HALF_HALO
         self._x.repeat_borders()
         half = self._map(2, name)
         self._fill(
@@ -202,24 +208,17 @@ class _Run:
         )
         del self._x
 
-        def given(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
-            return half.read(frame, halo, halo), self._mask(frame, 2, halo, halo)
+        def given(frame: Frame) -> jax.Array:
+            y, mask = half.read(frame, halo, halo), self._mask(frame, 2, halo, halo)
+            norm = self._norms["up1"]
+            return _second_upsampling(self._weights["up2"], norm, y, mask, frame, blurs=blurs)
 
-        self._learn(
-            "up2",
-            (
-                (
-                    frame,
-                    _last_moments(last[0], self._norms["up1"], *given(frame), frame, blurs=blurs),
-                )
-                for frame in self._tiles()
-            ),
-        )
-        norms = (self._norms["up1"], self._norms["up2"])
+        tiles = self._tiles()
+        self._learn("up2", ((frame, _last_moments(given(frame), frame)) for frame in tiles))
+        layer, norm = self._weights["conv4"], self._norms["up2"]
         for frame in self._tiles():
-            y, mask = given(frame)
-            masks = (mask, self._mask(frame, 1, halo, halo))
-            self._picture.write(frame, _picture(last, norms, y, masks, frame, blurs=blurs))
+            mask = self._mask(frame, 1, halo, halo)
+            self._picture.write(frame, _picture(layer, norm, given(frame), mask, frame))
         self._step()
         return self._picture.drawn
 
@@ -235,9 +234,6 @@ class _Run:
                 yield frame, each
 
         self._learn(name, moments())
-
-    def _image(self, frame: Frame) -> np.ndarray:
-        return self._picture.tile(frame, tile_network.IMAGE_HALO, 4)
 
     def _tiles(self) -> Iterator[Frame]:
         (height, width), side = self._picture.padded, self._picture.tile_side
