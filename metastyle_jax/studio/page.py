@@ -321,13 +321,10 @@ class _Page:
             )
             seen = gr.Image(label="Drawn", interactive=False, height=240, elem_id="frames")
 
-        def frame(visit: Visit, picture: np.ndarray | None) -> Any:
-            if picture is None or visit.drawn_with is None:
-                return None
-            small = uploads.at_most(picture, WEBCAM_SIDE)
-            return list(work.draw(visit.drawn_with, small, Options(), {}))[-1]
-
-        camera.stream(frame, [self.visit, camera], seen, stream_every=0.5, **DRAWING)
+        moved = [self.strength, self.stroke, self.colors, *self.alphas]
+        camera.stream(
+            self.draw_frame, [self.visit, camera, *moved], seen, stream_every=0.5, **DRAWING
+        )
 
     def _add_downloads(self) -> None:
         with gr.Row():
@@ -386,6 +383,22 @@ class _Page:
             yield gr.update(), done, gr.update(value=str(file), interactive=True)
         except Exception as error:
             yield gr.update(), say(sentence(error), failed=True), gr.update()
+
+    def draw_frame(
+        self,
+        visit: Visit,
+        picture: np.ndarray | None,
+        strength: float,
+        stroke: float,
+        colors: Any,
+        *alphas: float,
+    ) -> np.ndarray | None:
+        """A picture of the camera, small, as the sliders say."""
+        if picture is None or visit.drawn_with is None:
+            return None
+        options = Options(strength, colors, stroke)
+        small = uploads.at_most(picture, WEBCAM_SIDE)
+        return list(work.draw(visit.drawn_with, small, options, _weights(visit, alphas)))[-1]
 
     def adapt(
         self,

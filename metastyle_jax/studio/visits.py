@@ -22,6 +22,7 @@ class Visit:
       artwork: file of the artwork that `adapted` belongs to.
       losses: of all its steps.
       stop: set to end the adaptation that runs.
+      closed: the page is gone, and its adaptations are not begun any more.
       choices: of styles, so far.
       root: where `folder` is made; None for the system's temporary folder.
       folder: for the files that are offered for download; made when it is first used.
@@ -32,6 +33,7 @@ class Visit:
     artwork: str = ""
     losses: tuple[float, ...] = ()
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    closed: bool = False
     choices: int = 0
     root: Path | None = None
     folder: Path | None = None
@@ -49,6 +51,7 @@ class Visit:
 
     def close(self) -> None:
         """End what runs, and delete all files; the page was closed."""
+        self.closed = True
         self.stop.set()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -152,6 +152,8 @@ def adapt(
     Raises:
       UserError: there is nothing to go on from; or see `service.adapt`.
     """
+    if visit.closed:  # while it waited in line
+        return
     style = images.as_float(uploads.at_most(artwork, uploads.LONGEST_STYLE))
     if further and visit.adapted is None:
         raise UserError("there is no adaptation to go on with: press Adapt first")

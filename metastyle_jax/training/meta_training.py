@@ -213,7 +213,10 @@ def _loop(
         signs = training_advice.Signs(config, log.warn)
 
         def record_and_advise(metric: str, step: int) -> str:
-            path = replay.record(workdir, config, sources, step, metric)
+            try:
+                path = replay.record(workdir, config, sources, step, metric)
+            except UserError as error:  # the loss that is not finite matters more
+                return f"{advise(metric, step)}; {error}"
             return f"{advise(metric, step)}; {path} names its pictures and repeats it"
 
         losses = observation.MeanLoss()

@@ -173,6 +173,7 @@ def test_the_student_learns_to_predict_its_teacher(standard_promotion, teacher, 
         ({"data.style": "nowhere"}, "the style folder nowhere does not exist"),
         ({"batch.styles": 0}, "config.batch.styles must be between 1 and 1e+12, got 0"),
         ({"optimizer.steps": 0}, "config.optimizer.steps must be between 1 and 1e+12, got 0"),
+        ({"batch.distorted": 99}, "config.batch.distorted=99 is more than the"),
     ],
 )
 def test_mistakes_are_one_sentence(teacher, tmp_path, changes, message):

@@ -172,6 +172,29 @@ def test_there_is_nothing_to_go_on_with():
         next(work.adapt(Visit(), photograph(), photograph(), steps=1, sliders=False, further=True))
 
 
+def test_a_page_that_closed_while_it_waited_is_not_adapted_for():
+    visit = Visit()
+    visit.close()
+    assert not list(
+        work.adapt(visit, photograph(), photograph(), steps=1, sliders=False, further=False)
+    )
+    assert visit.adapted is None
+
+
+def test_frames_of_the_camera_obey_the_sliders(styles):
+    page = pytest.importorskip("metastyle_jax.studio.page", reason="needs the extra studio")
+    parts = page._Page(styles, {}, None, work.Limits())
+    visit, picture = Visit(styles[NAMES[0]]), photograph()
+    drawn = {
+        strength: parts.draw_frame(visit, picture, strength, 1, "style") for strength in (0, 1)
+    }
+    np.testing.assert_array_equal(drawn[0], picture)
+    assert np.abs(drawn[1].astype(float) - picture).mean() > 5
+    luminance = parts.draw_frame(visit, picture, 1, 1, "luminance")
+    assert np.abs(luminance.astype(float) - drawn[1]).mean() > 1
+    assert parts.draw_frame(visit, None, 1, 1, "style") is None
+
+
 def test_an_adaptation_that_fails_says_so(monkeypatch):
     def fail(*args, **options):
         raise UserError("the loss is not finite")

@@ -168,6 +168,11 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(UserError) as again:
         commands.main(shlex.split(left["command"])[1:])
     assert str(again.value) == str(error.value)
+    # where it cannot be written, the loss is still said
+    (tmp_path / "not_finite.json").unlink()
+    (tmp_path / "not_finite.json").mkdir()
+    with pytest.raises(UserError, match=r"inner_loss_0 is nan at step 3.*cannot write .*json"):
+        commands.main(shlex.split(left["command"])[1:])
 
 
 def test_pictures_in_device_memory_train_and_resume_bit_for_bit(tmp_path):

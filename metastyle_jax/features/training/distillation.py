@@ -108,6 +108,11 @@ def _check(config: Config) -> None:
     needed = (*MINIMUM, "data.content", "data.style", "teacher")
     ranges.require(flat, needed, "configs/distilled_features.py")
     ranges.check_minimum(flat, MINIMUM)
+    if config.batch.distorted > config.batch.styles:
+        raise UserError(
+            f"config.batch.distorted={config.batch.distorted} is more than the "
+            f"{config.batch.styles} of config.batch.styles that are distorted: give a smaller one"
+        )
 
 
 def _rates(config: Config) -> dict[str, float]:
