@@ -14,6 +14,7 @@ import numpy as np
 
 from metastyle_jax.data import pipeline
 from metastyle_jax.data.sources import open_source
+from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry, weight_files
 from metastyle_jax.features.training import distillation_step, drawn_pictures, student
 from metastyle_jax.features.training.distillation_step import DistillationState
