@@ -1,7 +1,8 @@
 """From a slider to the picture in headless Chromium: the studio, and the page of `export`.
 
-    python benchmarks/browser_latency.py --content=PHOTO.jpg --moves=7
+    python benchmarks/browser_latency.py --content=PHOTO.jpg --style=ADJUSTABLE.safetensors
 
+The style file comes from `metastyle adapt --adjustable`; the weight of its first layer is moved, too.
 Needs the extra `browser` and Chromium. The picture is drawn with a short side of 512 pixels, first
 coarsely. Times are those of the page: from the slider to the picture's load, or to the canvas.
 """
@@ -50,8 +51,8 @@ STATUS = "#status"
 
 
 @contextlib.contextmanager
-def studio() -> Iterator[str]:
-    command = [sys.executable, "-m", "metastyle_jax", "studio", "--port=0"]
+def studio(style: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "metastyle_jax", "studio", style, "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -79,12 +80,14 @@ def exported() -> Iterator[str]:
             server.shutdown()
 
 
-def in_studio(page: sync_api.Page, content: Path, moves: int) -> list[tuple[float, float]]:
+def in_studio(
+    slider: str, page: sync_api.Page, content: Path, moves: int
+) -> list[tuple[float, float]]:
     page.wait_for_selector("#sample")
     page.set_input_files("#photograph input[type=file]", content)
     page.evaluate(WATCH_IMAGES)
     at_rest(page)
-    field = page.locator("#strength input[type=number]")
+    field = page.locator(f"#{slider} input[type=number]")
 
     def move(value: float) -> None:
         field.fill(str(value))
@@ -134,6 +137,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--content", type=Path, required=True)
+    parser.add_argument("--style", required=True)
     parser.add_argument("--moves", type=int, default=7)
     args = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -142,10 +146,12 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     print(f"{platform.node()}, {cores} cores, jax {jax.__version__}, {args.content.name}\n")
     print("| page | coarse picture: s, median (largest) | full picture |\n|---|---|---|")
+    studio_here = functools.partial(studio, args.style)
     with sync_api.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, serve, slide in (
-            ("studio, strength", studio, in_studio),
+            ("studio, strength", studio_here, functools.partial(in_studio, "strength")),
+            ("studio, weight of a layer", studio_here, functools.partial(in_studio, "alpha0")),
             ("exported page, share of a blend", exported, in_page),
         ):
             with serve() as address:

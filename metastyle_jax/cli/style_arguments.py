@@ -135,7 +135,7 @@ def regions(
 
 
 def offered(files: Sequence[str]) -> dict[str, Stylizer]:
-    """All packs and the style files, by name: what a server offers.
+    """The style files and all packs, by name: what a server offers.
 
     Raises:
       UserError: two have one name, or a file cannot be loaded.
@@ -144,5 +144,5 @@ def offered(files: Sequence[str]) -> dict[str, Stylizer]:
     named = {Path(file).stem: file for file in files}
     if len(named) < len(files) or named.keys() & packs.keys():
         raise UserError("two styles have one name, which is that of the file: rename one of them")
-    arguments = [parse(spec) for spec in (*packs.values(), *named.values())]
-    return dict(zip((*packs, *named), load_all(arguments), strict=True))
+    arguments = [parse(spec) for spec in (*named.values(), *packs.values())]
+    return dict(zip((*named, *packs), load_all(arguments), strict=True))

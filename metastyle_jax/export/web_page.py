@@ -14,21 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import metastyle_jax
-from metastyle_jax.data import images, picture_writer, resizing
-from metastyle_jax.data.images import read_image
+from metastyle_jax.data import picture_writer
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import contents, exporting, web_runtime
 from metastyle_jax.export.exporting import Exported
 from metastyle_jax.networks import input_noise, stylization_network
 from metastyle_jax.storage import initialization, style_packs
 from metastyle_jax.storage.atomic import atomic_folder
-from metastyle_jax.stylization import blending, loading
-from metastyle_jax.stylization.options import Options
+from metastyle_jax.stylization import blending, loading, thumbnails
 from metastyle_jax.stylization.stylizer import Stylizer
 
 NETWORK = "network.onnx"
 SAMPLE = "sample.jpg"
-THUMBNAIL_SIDE = 96
 NOISE_LEVELS = 2**15 - 1
 PAGE = ("index.html", "page.css", "page.js", "worker.js", "isolation.js")
 LICENSE = """onnxruntime-web {version} (runtime.bin, {script}, {loader}) is under the MIT License:
@@ -196,8 +193,6 @@ def _thumbnail(shown: _Shown) -> bytes:
     """JPEG."""
     if shown.thumbnail is not None:
         return shown.thumbnail.read_bytes()
-    content = read_image(_sample())
-    small = images.as_uint8(resizing.center_crop_resized(content, THUMBNAIL_SIDE))
     file = io.BytesIO()
-    picture_writer.encode(file, "jpg", shown.stylizer.draw(small, Options()))
+    picture_writer.encode(file, "jpg", thumbnails.draw(shown.stylizer))
     return file.getvalue()

@@ -19,6 +19,7 @@ from metastyle_jax.storage import initialization, style_packs
 from metastyle_jax.studio import pad, painting, uploads, work
 from metastyle_jax.studio.visits import Visit
 from metastyle_jax.studio.work import Limits
+from metastyle_jax.stylization import thumbnails
 from metastyle_jax.stylization.blending import Regions
 from metastyle_jax.stylization.options import COLORS, STRONGEST, Options
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -149,8 +150,7 @@ class _Page:
         }
         moved = [self.photograph.change, *(each.change for each in self.controls)]
         gr.on(moved, trigger_mode="always_last", **drawing)
-        shown = [self.alpha_row, *self.alphas]
-        self.chosen.change(self.show_sliders, self.visit, shown).then(**drawing)
+        self.chosen.change(self.show_sliders, self.visit, self.sliders).then(**drawing)
 
     def _add_controls(self) -> None:
         with gr.Row():
@@ -165,11 +165,15 @@ class _Page:
                 elem_id="colors",
             )
             self.size = gr.Dropdown(SIZES, value=512, label="Short side", elem_id="size")
-        with gr.Row(visible=False) as self.alpha_row:
+        labels = _labels(self.styles[self.names[0]])  # of the style that is chosen at first
+        with gr.Row(visible=any(labels)) as self.alpha_row:
             self.alphas = [
-                gr.Slider(0, 1, 1, step=0.05, visible=False, elem_id=f"alpha{number}")
-                for number in range(SLIDERS)
+                gr.Slider(
+                    0, 1, 1, step=0.05, visible=bool(label), label=label, elem_id=f"alpha{number}"
+                )
+                for number, label in enumerate(labels)
             ]
+        self.sliders = [self.alpha_row, *self.alphas]
         self.controls = [self.strength, self.stroke, self.colors, self.size, *self.alphas]
 
     @property
@@ -178,10 +182,11 @@ class _Page:
         return {"outputs": [self.chosen, self.status], "show_progress": "hidden"}
 
     def _add_gallery(self) -> None:
-        thumbnails = {pack.name: str(pack.thumbnail) for pack in style_packs.index()}
-        shown = [name for name in self.names if name in thumbnails]
+        files = {pack.name: str(pack.thumbnail) for pack in style_packs.index()}
+        pictures = [files.get(name) or thumbnails.draw(self.styles[name]) for name in self.names]
+        titles = [self.titles.get(name, name) for name in self.names]
         gallery = gr.Gallery(
-            [(thumbnails[name], self.titles.get(name, name)) for name in shown],
+            list(zip(pictures, titles, strict=True)),
             columns=6,
             height=320,
             allow_preview=False,
@@ -191,7 +196,7 @@ class _Page:
         )
 
         def choose(visit: Visit, event: gr.SelectData) -> Any:
-            return _choose(visit, lambda: self.styles[shown[event.index]])
+            return _choose(visit, lambda: self.styles[self.names[event.index]])
 
         gallery.select(choose, self.visit, **self._choice)
 
@@ -353,10 +358,9 @@ class _Page:
 
     def show_sliders(self, visit: Visit) -> list[Any]:
         """The row and each slider, labeled by its layer; all at 1."""
-        layers = work.with_sliders(visit.drawn_with)[:SLIDERS]
-        labels = [*layers, *[""] * (SLIDERS - len(layers))]
+        labels = _labels(visit.drawn_with)
         return [
-            gr.update(visible=bool(layers)),
+            gr.update(visible=any(labels)),
             *(gr.update(visible=bool(label), label=label, value=1) for label in labels),
         ]
 
@@ -446,6 +450,12 @@ def _choose(visit: Visit, make_style: Callable[[], Stylizer | Regions]) -> tuple
     except Exception as error:
         return gr.skip(), say(sentence(error), failed=True)
     return visit.count_choice(), say("Drawing ...")
+
+
+def _labels(drawn_with: Stylizer | Regions | None) -> list[str]:
+    """A layer for each slider of the page; empty for those that stay hidden."""
+    layers = work.with_sliders(drawn_with)[:SLIDERS]
+    return [*layers, *[""] * (SLIDERS - len(layers))]
 
 
 def _weights(visit: Visit, alphas: Sequence[float]) -> dict[str, float]:

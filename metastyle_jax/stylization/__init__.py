@@ -10,6 +10,7 @@ __all__ = [
     "picture_files",
     "sliders",
     "stylizer",
+    "thumbnails",
     "tiling",
     "variations",
 ]

@@ -16,9 +16,12 @@ import pytest
 from PIL import Image
 
 import browsing
+import tiny
 from browsing import SECONDS, WIDTHS
 from browsing import browser as browser
+from metastyle_jax.adaptation import starting_style
 from metastyle_jax.cli import commands
+from metastyle_jax.storage import initialization
 from processes import QUICK_COMPILE
 
 pytest.importorskip("gradio", reason="gradio is not installed")
@@ -33,7 +36,11 @@ def address(tmp_path_factory) -> Iterator[str]:
     """A studio in a process of its own."""
     log = tmp_path_factory.mktemp("studio") / "log"
     folder = tmp_path_factory.mktemp("temporary")
-    command = [sys.executable, "-m", "metastyle_jax", "studio", "--port=0"]
+    own = tmp_path_factory.mktemp("styles") / "own.safetensors"
+    adjustable = initialization.load(initialization.ADJUSTABLE)
+    artwork = np.asarray(tiny.images(1, 64, 64)[0])
+    starting_style.stylizer_at_start(adjustable, artwork).save(own)
+    command = [sys.executable, "-m", "metastyle_jax", "studio", str(own), "--port=0"]
     with log.open("w") as file:
         process = subprocess.Popen(
             command,
@@ -122,7 +129,11 @@ def test_every_slider_and_the_gallery_draw_anew(visitor, pictures):
     for slider, value in (("strength", 0.5), ("stroke", 2)):
         visitor.draws_anew(lambda: visitor.moves(slider, value))  # noqa: B023
     visitor.draws_anew(lambda: visitor.page.locator("#colors input").nth(1).check())
+    # the style of the command line comes first, and has sliders
+    visitor.draws_anew(lambda: visitor.moves("alpha0", 0.1))
+    assert "own" in visitor.page.locator("#gallery button").all_inner_texts()
     visitor.draws_anew(lambda: visitor.page.locator("#gallery button").nth(4).click())
+    visitor.page.locator("#alpha0").wait_for(state="hidden")
     # what cannot be done is a sentence, and the studio goes on
     visitor.moves("stroke", 4)
     visitor.waits_for("pixels")
