@@ -2,7 +2,7 @@
 
     python benchmarks/browser_latency.py --content=PHOTO.jpg --style=ADJUSTABLE.safetensors
 
-The style file comes from `metastyle adapt --adjustable`; the weight of its first layer is moved, too.
+The style file comes from `metastyle adapt --adjustable`; its first layer's weight is moved, too.
 Needs the extra `browser` and Chromium. The picture is drawn with a short side of 512 pixels, first
 coarsely. Times are those of the page: from the slider to the picture's load, or to the canvas.
 """

@@ -378,8 +378,8 @@ class _Page:
             alpha = _weights(visit, alphas)
             picture = None
             for picture in work.draw(visit.drawn_with, photograph, options, alpha):
-                before = uploads.at_most(photograph, min(picture.shape[:2]))
-                yield (before, picture), say("Drawing ..."), gr.update()
+                before = work.before_file(visit, path, photograph, min(picture.shape[:2]))
+                yield (str(before), picture), say("Drawing ..."), gr.update()
             assert picture is not None  # at least one is drawn
             file = work.write_picture(visit.file("picture.png"), picture)
             height, width = picture.shape[:2]

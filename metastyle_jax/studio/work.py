@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -186,6 +187,19 @@ def write_picture(path: Path, picture: np.ndarray) -> Path:
     with atomic_path(path) as temporary:
         Path(temporary).write_bytes(file.getvalue())
     return path
+
+
+def before_file(visit: Visit, path: str, photograph: np.ndarray, short_side: int) -> Path:
+    """The photograph as it lies beneath a drawing of that size: written once.
+
+    Args:
+      path: of the upload, which names the photograph.
+      photograph: (H, W, 3) uint8.
+      short_side: of the drawing, pixels.
+    """
+    name = hashlib.sha256(path.encode()).hexdigest()[:16]
+    file = visit.file(f"{name}_{short_side}.png")
+    return file if file.exists() else write_picture(file, uploads.at_most(photograph, short_side))
 
 
 def write_pack(visit: Visit) -> Path:
