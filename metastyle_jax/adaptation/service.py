@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.adaptation import starting_style, style_adaptation
+from metastyle_jax.adaptation.style_adaptation import Place
 from metastyle_jax.data import pipeline
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
@@ -144,6 +145,8 @@ def adapt(
     *,
     on_step: OnStep = lambda step, stylizer, metrics, seconds: None,
     stopping: Callable[[], bool] = lambda: False,
+    begin: Place | None = None,
+    keep: Callable[[Place], None] = lambda place: None,
 ) -> Adapted:
     """Adapt a stylizer to one style image.
 
@@ -155,6 +158,8 @@ def adapt(
       on_step: called after each step with its number (from 1), the stylizer it reached, its losses
         and the seconds so far.
       stopping: asked after each step; True makes it the last one.
+      begin: where an earlier run with the same arguments was; the history is that of this run.
+      keep: called after each step with its place.
 
     Raises:
       UserError: the loss is not finite, no content can be decoded, or there are no sliders.
@@ -165,13 +170,6 @@ def adapt(
         learning_rate=options.rate,
         parameters=options.parameters,
         noise=start.stylizer.input_noise,
-    )
-    crops = pipeline.crops(
-        contents,
-        pipeline.Crop(options.size, options.min_scale, options.max_scale),
-        count=options.batch,
-        order=pipeline.Order(options.seed),
-        reading=pipeline.Reading(options.threads),
     )
 
     def after_step(step: int, params: Any, metrics: dict[str, float], seconds: float) -> None:
@@ -185,6 +183,14 @@ def adapt(
                 "was trained with config.model.adjuster"
             )
         params |= start.stylizer.sliders.params
+    taken = begin.step if begin else 0
+    crops = pipeline.crops(
+        contents,
+        pipeline.Crop(options.size, options.min_scale, options.max_scale),
+        count=options.batch,
+        order=pipeline.Order(options.seed, style_adaptation.batches_before(taken, params)),
+        reading=pipeline.Reading(options.threads),
+    )
     result = style_adaptation.adapt(
         jax.tree.map(jnp.asarray, params),
         style_image,
@@ -193,9 +199,11 @@ def adapt(
         settings,
         on_step=after_step,
         stopping=stopping,
+        begin=begin,
+        keep=keep,
     )
     return Adapted(
-        _reached(start, options, len(result.history), result.params),
+        _reached(start, options, taken + len(result.history), result.params),
         result.history,
         result.seconds,
         result.compile_seconds,

@@ -65,7 +65,36 @@ class Adaptation(NamedTuple):
     compile_seconds: float
 
 
+class Place(NamedTuple):
+    """Where an adaptation is: all that it needs to go on.
+
+    Attributes:
+      step: steps taken.
+      fast: the parameters that move.
+      opt_state: of Adam.
+      reached: what `Adaptation.params` is made of: `fast`, or with sliders a mean.
+      seconds: of the steps so far.
+    """
+
+    step: int
+    fast: Any
+    opt_state: Any
+    reached: Any
+    seconds: float
+
+
 OnStep = Callable[[int, stylization_network.Params, dict[str, float], float], None]
+
+
+def beginning(params: stylization_network.Params, parameters: str) -> Place:
+    """The place before the first step; `parameters` says what moves, see `subsets.split`."""
+    fast, _ = subsets.split(params, parameters)
+    return Place(0, fast, _ADAM.init(fast), fast, 0.0)
+
+
+def batches_before(step: int, params: stylization_network.Params) -> int:
+    """How many batches were used up by the first `step` steps."""
+    return step // (alpha_draws.PAIR if "adjuster" in params else 1)
 
 
 def adapt(
@@ -77,6 +106,8 @@ def adapt(
     *,
     on_step: OnStep = lambda step, params, metrics, seconds: None,
     stopping: Callable[[], bool] = lambda: False,
+    begin: Place | None = None,
+    keep: Callable[[Place], None] = lambda place: None,
 ) -> Adaptation:
     """Adapt `params` to one style image.
 
@@ -91,13 +122,16 @@ def adapt(
       on_step: called after each step with its number, the parameters it reached, its metrics and
         the seconds so far.
       stopping: asked after each step; True makes it the last one.
+      begin: a place of an earlier run to go on from; `contents` begins with the batch that follows
+        the first `batches_before`. The history is that of this run.
+      keep: called after each step with its place.
 
     Raises:
       UserError: the loss is not finite.
     """
     targets = make_style_targets(style_image, network, objective=settings.objective)
-    fast, slow = subsets.split(params, settings.parameters)
-    opt_state = _ADAM.init(fast)
+    _, slow = subsets.split(params, settings.parameters)
+    first, fast, opt_state, reached, before = begin or beginning(params, settings.parameters)
     take_step = functools.partial(
         adaptation_step,
         learning_rate=np.float32(settings.learning_rate),
@@ -112,18 +146,19 @@ def adapt(
     # the result is thrown away: this compiles, unless an earlier adaptation has
     jax.block_until_ready(take_step(fast, opt_state, batch, np.int32(0)))
     compile_seconds = time.perf_counter() - start
-    start = time.perf_counter()
+    start = time.perf_counter() - before
     history = []
-    reached = fast
     # steps called from Python, not a scan: XLA:CPU has no fast convolutions inside loops
-    for step in range(1, settings.steps + 1):
+    for step in range(first + 1, settings.steps + 1):
         fast, opt_state, metrics = take_step(fast, opt_state, batch, np.int32(step))
         stop = stopping() or step == settings.steps
         if not stop and step % repeats == 0:
             batch = next(contents)  # decoded while the device works
         history.append(_checked(metrics, step, settings))
         reached = alpha_draws.average(reached, fast, step) if has_sliders else fast
-        on_step(step, subsets.join(reached, slow), history[-1], time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        on_step(step, subsets.join(reached, slow), history[-1], seconds)
+        keep(Place(step, fast, opt_state, reached, seconds))
         if stop:
             break
     seconds = time.perf_counter() - start

