@@ -248,15 +248,16 @@ function addStyles() {
 
 // Isolated from other sites, the page may draw in several threads: it begins anew to be so.
 async function isolate() {
-  if (self.crossOriginIsolated || !navigator.serviceWorker || sessionStorage.getItem("isolated")) return;
-  sessionStorage.setItem("isolated", "tried"); // once: it draws in one thread where this fails
+  if (self.crossOriginIsolated || !navigator.serviceWorker) return;
   try {
+    if (sessionStorage.getItem("isolated")) return;
+    sessionStorage.setItem("isolated", "tried"); // once: it draws in one thread where this fails
     await navigator.serviceWorker.register("isolation.js");
     await navigator.serviceWorker.ready;
     location.reload();
     await new Promise(() => {}); // the page ends here
   } catch {
-    // private windows have no service workers
+    // private windows may have no service workers, or no storage
   }
 }
 
