@@ -228,16 +228,20 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
-    asked = evaluation_settings.EvaluationSettings(
+def settings_of(folders, **more) -> evaluation_settings.EvaluationSettings:
+    return evaluation_settings.EvaluationSettings(
         init=(str(folders / "params.safetensors"),),
         styles=str(folders / "styles"),
         contents=str(folders / "contents"),
         features="compact",
         lpips="none",
-        style_weight=7.0,
         size=32,
+        **more,
     )
+
+
+def test_a_strange_judge_does_not_replace_the_training_s_own(folders):
+    asked = settings_of(folders, style_weight=7.0)
     found = evaluation_inputs.load(asked, folders / "out")
     assert (found.judge.objective.style_weight, found.training_judge.objective.style_weight) == (
         7.0,
@@ -256,17 +260,7 @@ def test_training_from_scratch_goes_on_where_it_was_stopped(
     folders, standard_promotion, monkeypatch, caplog
 ):
     caplog.set_level("INFO")
-    asked = evaluation_settings.EvaluationSettings(
-        init=(str(folders / "params.safetensors"),),
-        styles=str(folders / "styles"),
-        contents=str(folders / "contents"),
-        features="compact",
-        lpips="none",
-        size=32,
-        style_count=1,
-        content_count=2,
-        scratch_at=(0, 2, 4),
-    )
+    asked = settings_of(folders, style_count=1, content_count=2, scratch_at=(0, 2, 4))
     whole = methods.from_scratch(evaluation_inputs.load(asked, folders / "whole"), 0)
     monkeypatch.setattr(kept_adaptation, "SECONDS_BETWEEN", -1.0)
     keep = kept_adaptation.KeptAdaptation.keep
