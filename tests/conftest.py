@@ -16,6 +16,8 @@ os.environ["XLA_FLAGS"] = " ".join((_DEVICES, quick_xla_flags(), os.environ.get(
 # every test compiles what it runs, in processes of its own too: a program kept from an earlier
 # version could hide a defect
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+# tests that import onnxruntime themselves report nothing either
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -125,7 +125,7 @@ def export_stylizer(
         draws = chosen.reload(temporary, written)
         differences, problems = comparison.compare(draws, written, stylizer.weights)
         _check(target, differences, problems)
-    return Exported(target, _size(target), differences, _notes(chosen, stylizer))
+    return Exported(target, size_of(target), differences, _notes(chosen, stylizer))
 
 
 def check(name: str, style_input: bool = False, quantize: str | None = None) -> Format:
@@ -197,6 +197,7 @@ def _notes(chosen: Format, stylizer: Stylizer) -> list[str]:
     return notes
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -106,7 +106,7 @@ def export_page(
         (folder / "page.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     return Exported(
         target,
-        sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),
+        exporting.size_of(target),
         network.differences,
         [
             f"{len(shown)} styles, onnxruntime-web {parts.version}",
