@@ -3,12 +3,13 @@
 # so far, so that nothing is lost when time runs out. A section that fails or runs out of time does
 # not stop those behind it.
 #
-#   benchmarks/gpu_run.sh                    check, train, sliders, speed, memory, in this order
+#   benchmarks/gpu_run.sh                    check, train, sliders, pictures, speed, memory: this order
 #   benchmarks/gpu_run.sh check train        these only
 #
 #   check    exact = reverse on the GPU, and losses as on the CPU: check.json
 #   train    meta-training at 256 px: params.safetensors, moments_*.safetensors, curves.csv
 #   sliders  the sliders (configs/meta_adjustable.py) of what train made: sliders/
+#   pictures small pictures drawn together, against tiles (metastyle serve --batch): pictures.json
 #   speed    matrix products, roofline, steps against PyTorch: speed.json
 #   memory   peak bytes at T = 1, 5, 16 of exact, reverse, PyTorch: memory.json
 #
@@ -21,7 +22,8 @@
 #
 # Variables (default):
 #   PACK (.gpu), OUT (out/gpu)     folders; OUT gets at most 8 files, each below 16 MiB
-#   LIMIT_CHECK (90), LIMIT_TRAIN (410), LIMIT_SLIDERS (110), LIMIT_SPEED (240), LIMIT_MEMORY (90)
+#   LIMIT_CHECK (90), LIMIT_TRAIN (410), LIMIT_SLIDERS (110), LIMIT_PICTURES (60), LIMIT_SPEED (240),
+#   LIMIT_MEMORY (90)
 #                                  seconds; a step takes an H200 with 16 cores a minute to compile
 #   START (embedded)               a params.safetensors that the training begins with
 #   RESUME                         folder with the files of an earlier train, to go on with
@@ -53,6 +55,7 @@ same=(--device "$DEVICE" --features "$vgg16")
 roofline=(python3 benchmarks/roofline.py "${same[@]}" --dtype bfloat16 --json "$OUT/speed.json")
 pytorch=(python3 benchmarks/against_pytorch.py "${same[@]}" --json "$OUT/speed.json"
   --no-memory --go-on --seconds 5 --inner-steps 1)
+pictures=(python3 benchmarks/small_pictures.py --json "$OUT/pictures.json")
 memory=(python3 benchmarks/gpu_memory.py "${same[@]}" --json "$OUT/memory.json")
 if [ -n "${GPU_RUN_SMALL:-}" ]; then
   check+=(--features compact --size 32 --count 1 --width 8 --residual-blocks 0)
@@ -61,6 +64,7 @@ if [ -n "${GPU_RUN_SMALL:-}" ]; then
   sliders+=("${small[@]}")
   roofline+=(--matrix 256 --copy 100000 --repeat 1 --match "inference 512 px")
   pytorch+=(--size 32 --counts 1 --repeat 1 --match "T=1 exact")
+  pictures+=(--side 32 --count 2 --repeat 1)
   memory+=(--size 32 --steps 1 2 --processes 1)
 else
   roofline+=(--matrix 8192 --match "256 px 4x4" "inference 512 px")
@@ -102,13 +106,14 @@ section() {
     check) quickly limited check "${LIMIT_CHECK:-90}" "${check[@]}" ;;
     train) limited train "${LIMIT_TRAIN:-410}" "${train[@]}" ;;
     sliders) limited sliders "${LIMIT_SLIDERS:-110}" "${sliders[@]}" ;;
+    pictures) quickly limited pictures "${LIMIT_PICTURES:-60}" "${pictures[@]}" ;;
     # JAX and PyTorch, and several processes, share the card
     speed) XLA_PYTHON_CLIENT_PREALLOCATE=false JAX_COMPILATION_CACHE_DIR="$scratch/xla" speed ;;
     memory)
       XLA_PYTHON_CLIENT_PREALLOCATE=false \
         quickly limited memory "${LIMIT_MEMORY:-90}" "${memory[@]}"
       ;;
-    *) echo "there is no section $1: use check, train, sliders, speed, memory" && failed=1 ;;
+    *) echo "there is no section $1: use check, train, sliders, pictures, speed, memory" && failed=1 ;;
   esac
 }
 
@@ -126,5 +131,5 @@ main() {
   return "$failed"
 }
 
-[ $# -gt 0 ] || set -- check train sliders speed memory
+[ $# -gt 0 ] || set -- check train sliders pictures speed memory
 main "$@" 2>&1 | tee "$OUT/log.txt"

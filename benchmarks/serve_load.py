@@ -3,13 +3,15 @@
     python benchmarks/serve_load.py --content=PHOTO.jpg --requests=40 --size=256
 
 Rows: 1, 4 and 16 clients that ask again as soon as they are answered, and three times as many as
-the line of the server holds. Then pictures that are damaged in some way, of every format. The
-server has a line of 16 requests; counts are bounded by --requests.
+the line of the server holds. Then, with --long, many requests of many sizes. Then pictures that are
+damaged in some way, of every format. The server has a line of 16 requests; counts are bounded by
+--requests.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import random
@@ -37,8 +39,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=40, help="in each row")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--mutated", type=int, default=2000)
+    parser.add_argument("--long", type=int, default=0, help="requests of a last row: see memory")
+    parser.add_argument("--batch", type=int, default=0, help="of the server; 0 for its default")
     args = parser.parse_args()
     command = [sys.executable, "-m", "metastyle_jax", "serve", "--port=0", f"--waiting={WAITING}"]
+    command += [f"--batch={args.batch}"] if args.batch else []
     server = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -51,6 +56,8 @@ def main() -> None:
         data = args.content.read_bytes()
         for clients in CLIENTS:
             print(row(address, data, args, clients, server.pid), flush=True)
+        if args.long:
+            print(memory_over(address, data, args, server.pid), flush=True)
         print(damaged(address, args.mutated), f"resident {resident(server.pid):.0f} MB")
     finally:
         server.terminate()
@@ -79,6 +86,18 @@ def row(address: str, data: bytes, args: argparse.Namespace, clients: int, pid: 
         f"| {clients} | {said} | {statistics.median(times):.2f} | {p95:.2f} | "
         f"{len(times) / seconds:.2f} | {resident(pid):.0f} |"
     )
+
+
+def memory_over(address: str, data: bytes, args: argparse.Namespace, pid: int) -> str:
+    """Resident MB after each tenth of many requests, all of which have to be answered."""
+    found, sizes = [], itertools.cycle(range(args.size // 2, args.size + 1))
+    with ThreadPoolExecutor(4) as pool:
+        for count in [args.long // 10] * 10:
+            asked = pool.map(lambda _: ask(address, data, next(sizes)), range(count))
+            if {status for status, _ in asked} != {200}:
+                raise SystemExit("a request was not answered")
+            found.append(f"{resident(pid):.0f}")
+    return f"\nMB after each tenth of {args.long} requests of many sizes: {', '.join(found)}"
 
 
 def ask(address: str, data: bytes, size: int | None) -> tuple[int, float]:

@@ -9,6 +9,7 @@ import signal
 import socket
 from typing import Any
 
+import jax
 import numpy as np
 
 from metastyle_jax.cli import server_flags, style_arguments
@@ -16,10 +17,12 @@ from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings.ranges import Range
 from metastyle_jax.storage import style_packs
+from metastyle_jax.stylization import small_pictures
 
 # sides of pictures that are drawn at the start, so that no request waits for a compiler: small ones
 # and all others have programs of their own
 _WARM = (64, 512)
+_BATCH = 8  # beside a CPU
 _LOG = logging.getLogger(__name__)
 
 
@@ -29,6 +32,13 @@ def add_parser(commands: Any) -> None:
     server_flags.add(parser, port=8000)
     parser.add_argument("--waiting", type=int, default=16, help="requests that may wait")
     parser.add_argument("--seconds", type=float, default=60.0, help="to answer a request")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=None,
+        help=f"pictures of up to {small_pictures.SIDES[-1]} px that are drawn together; default: "
+        f"{_BATCH} on a GPU or TPU, 1 on a CPU",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,16 +50,24 @@ def run(args: argparse.Namespace) -> None:
     server_flags.check(args)
     Range(0, 10_000).check("--waiting", args.waiting)
     Range(0.1, 3600).check("--seconds", args.seconds)
+    if args.batch is None:
+        args.batch = 1 if jax.default_backend() == "cpu" else _BATCH
+    Range(1, 64).check("--batch", args.batch)
     if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
         raise UserError("serving needs FastAPI and Uvicorn: pip install 'metastyle_jax[serve]'")
     import uvicorn
 
     from metastyle_jax.serving import application
+    from metastyle_jax.serving.gathering import Gathering
 
     styles = style_arguments.offered(args.styles)
     _LOG.info("compiling ...")
+    first = next(iter(styles.values()))
     for side in _WARM:
-        next(iter(styles.values())).draw(np.zeros((side, side, 3), np.uint8))
+        first.draw(np.zeros((side, side, 3), np.uint8))
+    gathering = Gathering(args.batch) if args.batch > 1 else None
+    if gathering:
+        gathering.compile(first.weights, first.style)
     limits = application.Limits(args.max_bytes, args.max_pixels, args.waiting, args.seconds)
     about = {
         pack.name: {"title": pack.title, "artist": pack.artist, "year": pack.year}
@@ -57,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     }
     listening = _listen(args.host, args.port)
     server = uvicorn.Config(
-        application.make(styles, about, limits),
+        application.make(styles, about, limits, gathering),
         log_level="warning",
         timeout_graceful_shutdown=int(args.seconds) + 1,
         limit_concurrency=args.waiting + 64,  # connections; beyond that 503 without reading

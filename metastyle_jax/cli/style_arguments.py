@@ -10,6 +10,7 @@ import numpy as np
 
 from metastyle_jax.data import images, input_files
 from metastyle_jax.errors import UserError
+from metastyle_jax.networks import stylization_network
 from metastyle_jax.storage import style_packs
 from metastyle_jax.stylization import blending, loading
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -74,13 +75,17 @@ def split(arguments: Sequence[str]) -> tuple[list[StyleArgument], list[str]]:
 
 
 def load_all(styles: Sequence[StyleArgument], init: str | None = None) -> list[Stylizer]:
-    """Load every style; `init` as in `loading.load`."""
-    return [
-        loading.load(
-            each.spec if each.spec.startswith(style_packs.PREFIX) else each.file, init=init
-        )
-        for each in styles
-    ]
+    """Load every style; `init` as in `loading.load`. Equal weights are in memory once."""
+    stylizers: list[Stylizer] = []
+    weights: dict[str, stylization_network.Weights] = {}
+    for each in styles:
+        spec = each.spec if each.spec.startswith(style_packs.PREFIX) else each.file
+        loaded = loading.load(spec, init=init)
+        if digest := loaded.record.weights_digest:
+            shared = weights.setdefault(digest, loaded.weights)
+            loaded = dataclasses.replace(loaded, weights=shared)
+        stylizers.append(loaded)
+    return stylizers
 
 
 def blended(styles: Sequence[StyleArgument], stylizers: Sequence[Stylizer]) -> Stylizer:

@@ -4,6 +4,7 @@ __all__ = [
     "adjuster",
     "feature_network",
     "input_noise",
+    "one_tile_network",
     "predictor",
     "style_noise",
     "stylization_network",

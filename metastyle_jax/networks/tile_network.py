@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metastyle_jax.networks import convolution
 from metastyle_jax.networks.stylization_network import EPSILON
@@ -81,7 +80,7 @@ def known_norm(mean: Any, variance: Any, scale: Any, bias: Any) -> Norm:
       mean, variance: (C,).
       scale, bias: (C,), or (K, C) for K styles.
     """
-    return Norm(mean, scale / np.sqrt(variance + EPSILON), bias)
+    return Norm(mean, scale / (variance + EPSILON) ** 0.5, bias)
 
 
 def moments_of(tile: jax.Array, frame: Frame) -> Moments:
@@ -273,6 +272,22 @@ def picture(
     """
     x = _fill(jax.nn.relu(normalize(y, norm, masks)), frame, 4, "reflect")
     return jax.nn.sigmoid(_convolve(layer, convolution.convolve_blocked, x))
+
+
+def surrounded(x: jax.Array, frame: Frame, halo: int, mode: str) -> jax.Array:
+    """Put `halo` pixels around a tile that holds the whole picture, see `_fill`.
+
+    Args:
+      x: (1, H, W, C).
+      frame: of the tile, at the resolution of `x`.
+      halo: pixels.
+      mode: "reflect" or "edge".
+
+    Returns:
+      (1, H + 2 halo, W + 2 halo, C).
+    """
+    sides = (halo, halo)
+    return _fill(jnp.pad(x, ((0, 0), sides, sides, (0, 0))), frame, halo, mode)
 
 
 def _fill(x: jax.Array, frame: Frame, halo: int, mode: str) -> jax.Array:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -19,6 +20,8 @@ import metastyle_jax
 from metastyle_jax.errors import UserError
 from metastyle_jax.serving import requests
 from metastyle_jax.serving.drawing_queue import DrawingQueue, Expired, Full
+from metastyle_jax.serving.gathering import Gathering
+from metastyle_jax.stylization import tiling
 from metastyle_jax.stylization.options import COLORS, STROKE_SIZES, STRONGEST
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -67,6 +70,7 @@ def make(
     styles: Mapping[str, Stylizer],
     about: Mapping[str, Mapping[str, str]],
     limits: Limits | None = None,
+    gathering: Gathering | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -74,9 +78,13 @@ def make(
       styles: by the names under which they are served.
       about: title, artist and year of those that have them.
       limits: None for the defaults.
+      gathering: draws small pictures together; None draws one picture after the other.
     """
     limits = limits or Limits()
-    queue = DrawingQueue(limits.waiting, limits.seconds)
+    together, stylize_picture = (
+        (gathering.count, gathering.stylize) if gathering else (1, tiling.stylize)
+    )
+    queue = DrawingQueue(limits.waiting, limits.seconds, together)
     answers: Counter[tuple[str, int]] = Counter()
 
     @contextlib.asynccontextmanager
@@ -109,7 +117,7 @@ def make(
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> str:
         """Counters in the text format of Prometheus."""
-        return _metrics(queue, answers)
+        return _metrics(queue, gathering, answers)
 
     @app.get("/v1/packs")
     async def packs() -> list[Style]:
@@ -170,7 +178,16 @@ def make(
         except UserError as error:
             raise _problem(422, str(error)) from error
         data = await _body(request, limits.body)
-        drawn = await _draw(queue, limits, wanted, data)
+
+        def draw(check: Callable[[float], None]) -> bytes:
+            return requests.draw(wanted, data, check, stylize_picture)
+
+        # some headers take long to read
+        check = functools.partial(requests.check_picture, data, wanted.options, limits.pixels)
+        with _sentences(limits):
+            await asyncio.to_thread(check)
+            future = queue.submit(draw)
+            drawn = await asyncio.wait_for(asyncio.wrap_future(future), limits.seconds)
         return Response(drawn, media_type=requests.CONTENT_TYPES[wanted.ending])
 
     return app
@@ -194,14 +211,11 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def _draw(
-    queue: DrawingQueue, limits: Limits, wanted: requests.Request, data: bytes
-) -> bytes:
+@contextlib.contextmanager
+def _sentences(limits: Limits) -> Iterator[None]:
+    """What goes wrong in drawing becomes an answer with one sentence."""
     try:
-        # some headers take long to read
-        await asyncio.to_thread(requests.check_picture, data, wanted.options, limits.pixels)
-        future = queue.submit(lambda check: requests.draw(wanted, data, check))
-        return await asyncio.wait_for(asyncio.wrap_future(future), limits.seconds)
+        yield
     except requests.NoPicture as error:
         raise _problem(415, str(error)) from error
     except requests.TooLarge as error:
@@ -230,7 +244,9 @@ def _speak_in_sentences(app: FastAPI) -> None:
         return JSONResponse({"error": f"{where}: {first['msg'].lower()}"}, 422)
 
 
-def _metrics(queue: DrawingQueue, answers: Mapping[tuple[str, int], int]) -> str:
+def _metrics(
+    queue: DrawingQueue, gathering: Gathering | None, answers: Mapping[tuple[str, int], int]
+) -> str:
     lines = [
         "# TYPE metastyle_answers_total counter",
         *(
@@ -244,4 +260,9 @@ def _metrics(queue: DrawingQueue, answers: Mapping[tuple[str, int], int]) -> str
         "# TYPE metastyle_queue gauge",
         f"metastyle_queue {queue.length}",
     ]
+    if gathering:
+        lines += [
+            "# TYPE metastyle_batches_total counter",
+            f"metastyle_batches_total {gathering.batches}",
+        ]
     return "\n".join(lines) + "\n"

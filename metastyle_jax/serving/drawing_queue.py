@@ -1,4 +1,4 @@
-"""One thread draws, requests wait in a line of bounded length, and each has a deadline."""
+"""Threads draw, requests wait in a line of bounded length, and each has a deadline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Counts:
 
     Attributes:
       drawn: pictures.
-      seconds: that the thread worked, also on what failed.
+      seconds: that threads worked, also on what failed; the sum over threads.
     """
 
     drawn: int = 0
@@ -32,19 +32,19 @@ class Counts:
 
 
 class DrawingQueue:
-    """Draws one picture after the other, in the order of the requests.
-
-    A second picture at the same time would take as long as after the first, and twice the memory.
+    """Draws pictures in the order of the requests.
 
     Args:
-      waiting: requests that may wait beside the one that is drawn.
+      waiting: requests that may wait beside those that are drawn.
       seconds: from the request to its deadline.
+      threads: pictures that are drawn at the same time. On a CPU a second one would take as long
+        as after the first, and twice the memory.
     """
 
-    def __init__(self, waiting: int, seconds: float) -> None:
+    def __init__(self, waiting: int, seconds: float, threads: int = 1) -> None:
         self._seconds = seconds
-        self._places = threading.BoundedSemaphore(waiting + 1)
-        self._thread = ThreadPoolExecutor(1, "drawing")
+        self._places = threading.BoundedSemaphore(waiting + threads)
+        self._threads = ThreadPoolExecutor(threads, "drawing")
         self._lock = threading.Lock()
         self._taken = 0
         self.counts = Counts()
@@ -72,7 +72,7 @@ class DrawingQueue:
             if time.monotonic() > deadline:
                 raise Expired
 
-        future = self._thread.submit(self._draw, draw, check)
+        future = self._threads.submit(self._draw, draw, check)
         future.add_done_callback(self._leave)  # also of one that was canceled
         return future
 
@@ -82,18 +82,20 @@ class DrawingQueue:
         return self._taken
 
     def close(self) -> None:
-        """Draw what waits, then end the thread."""
-        self._thread.shutdown()
+        """Draw what waits, then end the threads."""
+        self._threads.shutdown()
 
     def _draw(self, draw: Callable[..., Any], check: Callable[[float], None]) -> Any:
         begin = time.monotonic()
         try:
             check(0.0)
             result = draw(check)
-            self.counts.drawn += 1
+            with self._lock:
+                self.counts.drawn += 1
             return result
         finally:
-            self.counts.seconds += time.monotonic() - begin
+            with self._lock:
+                self.counts.seconds += time.monotonic() - begin
 
     def _leave(self, _: Future[Any]) -> None:
         with self._lock:

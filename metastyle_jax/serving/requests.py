@@ -11,7 +11,7 @@ from PIL import Image
 
 from metastyle_jax.data import decoding, images, picture_writer
 from metastyle_jax.errors import UserError
-from metastyle_jax.stylization import blending, sliders
+from metastyle_jax.stylization import blending, sliders, tiling
 from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -119,13 +119,16 @@ def check_picture(data: bytes, options: Options, pixels: int) -> None:
         )
 
 
-def draw(request: Request, data: bytes, check: Callable[[float], None]) -> bytes:
+def draw(
+    request: Request, data: bytes, check: Callable[[float], None], stylize: tiling.Stylize
+) -> bytes:
     """Draw a picture.
 
     Args:
       request: how.
       data: the file of the picture.
       check: called from time to time with the share that is done; may raise.
+      stylize: how the network is applied, see `Stylizer.draw`.
 
     Returns:
       The file of the drawing, with the transparency of the picture.
@@ -135,7 +138,7 @@ def draw(request: Request, data: bytes, check: Callable[[float], None]) -> bytes
     """
     layers = decoding.decode_layers(io.BytesIO(data), PICTURE)
     images.check_minimum_size(layers.colors, PICTURE)
-    drawn = request.stylizer.draw(layers.colors, request.options, check)
+    drawn = request.stylizer.draw(layers.colors, request.options, check, stylize)
     opacity = layers.opacity
     if opacity is not None:
         opacity = np.asarray(Image.fromarray(opacity).resize(drawn.shape[1::-1]))

@@ -9,8 +9,10 @@ __all__ = [
     "options",
     "picture_files",
     "sliders",
+    "small_pictures",
     "stylizer",
     "thumbnails",
+    "tiled_picture",
     "tiling",
     "variations",
 ]

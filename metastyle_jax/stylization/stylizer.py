@@ -131,13 +131,15 @@ class Stylizer:
         image: np.ndarray,
         options: Options = DEFAULT,
         progress: tiling.Progress = tiling.no_progress,
+        stylize: tiling.Stylize = tiling.stylize,
     ) -> np.ndarray:
-        """Draw a picture in tiles, see `__call__`.
+        """Draw a picture, in tiles by default, see `__call__`.
 
         Args:
           image: (H, W, 3), uint8 or float32 in [0, 1].
           options: how.
           progress: called with the share of the work that is done, 0 to 1.
+          stylize: how the network is applied.
 
         Raises:
           ValueError: a side is below 16 pixels.
@@ -145,7 +147,7 @@ class Stylizer:
         """
         stylizer = self.strengthened(options.strength)
         network = functools.partial(
-            tiling.stylize,
+            stylize,
             stylizer.weights,
             [stylizer.style],
             noise=self.input_noise,

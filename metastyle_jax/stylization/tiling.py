@@ -7,16 +7,33 @@ sides, or one of half of its sides and one of a quarter.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import jax
 import numpy as np
 
-from metastyle_jax.networks import input_noise, stylization_network, tile_network
+from metastyle_jax.networks import stylization_network, tile_network
 from metastyle_jax.networks.tile_network import Frame, Moments, Norm
 from metastyle_jax.runtime import compilation
+from metastyle_jax.stylization.tiled_picture import TiledPicture, mirrored
 
 Styles = Sequence[stylization_network.Style]
 Progress = Callable[[float], None]
+
+
+class Stylize(Protocol):
+    """What `stylize` is for those who give one style and no more than this."""
+
+    def __call__(
+        self,
+        weights: stylization_network.Weights,
+        styles: Styles,
+        image: np.ndarray,
+        *,
+        noise: float,
+        progress: Progress,
+    ) -> np.ndarray: ...
+
 
 # sides in pixels, multiples of 4: pictures that one small tile holds are not drawn in a large one
 SMALL_TILE, TILE = 64, 256
@@ -96,7 +113,7 @@ def stylize(
     stylization_network.check_size(*image.shape[:2])
     tile = tile or (SMALL_TILE if max(image.shape[:2]) <= SMALL_TILE else TILE)
     weights = jax.device_put(weights)  # once, not for every tile
-    picture = _Picture(image, tile, noise, noise_offset)
+    picture = TiledPicture(image, tile, noise, noise_offset)
     run = _Run(weights, styles, picture, masks, memory, progress)
     run.encode()
     for block in range(1, stylization_network.count_residual_blocks(weights) + 1):
@@ -111,7 +128,7 @@ class _Run:
         self,
         weights: stylization_network.Weights,
         styles: Styles,
-        picture: _Picture,
+        picture: TiledPicture,
         masks: np.ndarray | None,
         memory: Memory | None,
         progress: Progress,
@@ -138,8 +155,8 @@ class _Run:
             image = self._picture.tile(frame, tile_network.IMAGE_HALO, 4)
             return _first_convolution(first, image)
 
-        tiles = self._tiles()
-        self._learn("conv1", ((frame, _first_moments(given(frame), frame)) for frame in tiles))
+        frames = self._picture.frames()
+        self._learn("conv1", ((frame, _first_moments(given(frame), frame)) for frame in frames))
         half = self._map(2, "conv2")
         self._fill(
             half,
@@ -165,7 +182,7 @@ class _Run:
                 frame,
             ),
         )
-        for frame in self._tiles():  # what the residual blocks begin with
+        for frame in self._picture.frames():  # what the residual blocks begin with
             tile = self._x.read(frame)
             self._x.write(frame, _normalized(tile, self._norms["conv3"], self._mask(frame, 4)))
         self._x.reflect()
@@ -175,7 +192,7 @@ class _Run:
         self._convolve(f"{name}_1", None, self._x, self._y)
         self._convolve(f"{name}_2", self._norms[f"{name}_1"], self._y, self._z)
         norm = self._norms[f"{name}_2"]
-        for frame in self._tiles():
+        for frame in self._picture.frames():
             x, z = self._x.read(frame), self._z.read(frame)
             self._x.write(frame, _add_block(x, z, norm, self._mask(frame, 4)))
         self._x.reflect()
@@ -213,10 +230,10 @@ class _Run:
             norm = self._norms["up1"]
             return _second_upsampling(self._weights["up2"], norm, y, mask, frame, blurs=blurs)
 
-        tiles = self._tiles()
-        self._learn("up2", ((frame, _last_moments(given(frame), frame)) for frame in tiles))
+        frames = self._picture.frames()
+        self._learn("up2", ((frame, _last_moments(given(frame), frame)) for frame in frames))
         layer, norm = self._weights["conv4"], self._norms["up2"]
-        for frame in self._tiles():
+        for frame in self._picture.frames():
             mask = self._mask(frame, 1, halo, halo)
             self._picture.write(frame, _picture(layer, norm, given(frame), mask, frame))
         self._step()
@@ -228,18 +245,12 @@ class _Run:
         """Make all tiles of a convolution's output, and learn its norm."""
 
         def moments() -> Iterator[tuple[Frame, Moments]]:
-            for frame in self._tiles():
+            for frame in self._picture.frames():
                 tile, each = program(frame)
                 y.write(frame, tile)
                 yield frame, each
 
         self._learn(name, moments())
-
-    def _tiles(self) -> Iterator[Frame]:
-        (height, width), side = self._picture.padded, self._picture.tile_side
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                yield Frame(*map(np.int32, (top, left, height, width)))
 
     def _mask(
         self, frame: Frame, stride: int, before: int = 0, after: int = 0
@@ -283,50 +294,6 @@ class _Run:
 @compilation.jit
 def _normalized(y: jax.Array, norm: Norm, masks: jax.Array | None) -> jax.Array:
     return jax.nn.relu(tile_network.normalize(y, norm, masks))
-
-
-def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
-    """Positions from `start` to `stop`, reflected at the borders of `size`."""
-    at = np.abs(np.arange(start, stop))
-    return np.clip(np.where(at >= size, 2 * (size - 1) - at, at), 0, size - 1)
-
-
-class _Picture:
-    """A picture in tiles, with its noise, and what is drawn of it."""
-
-    def __init__(
-        self, image: np.ndarray, tile_side: int, noise: float, noise_offset: tuple[int, int]
-    ) -> None:
-        self._image, self.tile_side = image, tile_side
-        self._noise, self._noise_offset = np.float32(noise), noise_offset
-        height, width = image.shape[:2]
-        multiple = stylization_network.DOWNSAMPLING
-        self.padded = (height + -height % multiple, width + -width % multiple)
-        self.drawn = np.empty_like(image)
-
-    def tile(self, frame: Frame, before: int, after: int) -> np.ndarray:
-        """(1, side + before + after, ..., 3) float32 in [0, 1], reflected at the borders."""
-        at = []
-        for start, padded, true in zip(frame[:2], self.padded, self._image.shape[:2], strict=True):
-            positions = _mirrored(start - before, start + self.tile_side + after, padded)
-            # the picture itself is first reflected to a multiple of 4
-            at.append(np.where(positions < true, positions, 2 * (true - 1) - positions))
-        tile = self._image[np.ix_(*at)]
-        tile = tile.astype(np.float32) / (255 if tile.dtype == np.uint8 else 1)
-        if self._noise:
-            texture = input_noise.texture()
-            moved = (each - by for each, by in zip(at, self._noise_offset, strict=True))
-            noise = texture[np.ix_(*(each % len(texture) for each in moved))]
-            tile = np.clip(tile + self._noise * noise[..., None], 0, 1)
-        return tile[None]
-
-    def write(self, frame: Frame, tile: jax.Array) -> None:
-        rows, columns = (slice(start, start + self.tile_side) for start in frame[:2])
-        target = self.drawn[rows, columns]
-        values = np.asarray(tile)[0, : target.shape[0], : target.shape[1]]
-        if target.dtype == np.uint8:
-            values = np.rint(values * 255)
-        target[...] = values
 
 
 class _Map:
@@ -380,7 +347,7 @@ class _Masks:
         """(1, side / stride + before + after, ..., K), reflected at the borders."""
         level = self._levels[stride]
         rows, columns = (
-            _mirrored(start // stride - before, (start + self._side) // stride + after, size)
+            mirrored(start // stride - before, (start + self._side) // stride + after, size)
             for start, size in zip(frame[:2], level.shape[:2], strict=True)
         )
         return level[np.ix_(rows, columns)][None]

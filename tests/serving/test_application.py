@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from fastapi.testclient import TestClient
 
 from metastyle_jax.serving import application
 from metastyle_jax.serving.application import Limits
+from metastyle_jax.serving.gathering import Gathering
 
 LAYERS = ("relu1_1", "relu1_2")
 
@@ -162,11 +164,11 @@ def test_a_full_line_and_a_late_picture_are_refused_and_the_next_is_drawn(styles
     begun, go_on = threading.Event(), threading.Event()
     draw = requests.draw
 
-    def slow(request, data, check):
+    def slow(request, data, check, stylize):
         begun.set()
         go_on.wait(30)
         check(0.0)
-        return draw(request, data, check)
+        return draw(request, data, check, stylize)
 
     monkeypatch.setattr(requests, "draw", slow)
     limits = Limits(waiting=0, seconds=1.0)
@@ -192,6 +194,25 @@ def test_a_full_line_and_a_late_picture_are_refused_and_the_next_is_drawn(styles
     assert "metastyle_pictures_total 1" in shown and "metastyle_queue 0" in shown
 
 
+def test_requests_that_wait_together_are_drawn_together(styles):
+    gathering = Gathering(2)
+    with TestClient(application.make(styles, {}, None, gathering)) as client:
+        names, sizes = ("one", "two", "one", "two", "one"), ((40, 24), (17, 64), (30, 31)) * 2
+        pictures = [picture(*size, seed=i) for i, size in enumerate(sizes[:5])]
+
+        def ask(index):
+            return decoded(post(client, encoded(pictures[index]), style=names[index]).content)
+
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(ask, range(5)))
+        for name, given, answer in zip(names, pictures, answers, strict=True):
+            difference = answer.astype(int) - styles[name](given)
+            assert answer.shape == given.shape and np.abs(difference).max() <= 1
+        shown = client.get("/metrics").text
+    assert "metastyle_pictures_total 5" in shown
+    assert f"metastyle_batches_total {gathering.batches}" in shown
+
+
 def test_nothing_is_loaded_from_elsewhere(client):
     assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
     assert client.get("/nowhere").json() == {"error": "Not Found"}
@@ -206,7 +227,7 @@ def test_answers_are_those_of_the_openapi_document(styles, monkeypatch):
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     # names of styles and layers are not in the document
-    monkeypatch.setattr(requests, "draw", lambda request, data, check: data)
+    monkeypatch.setattr(requests, "draw", lambda request, data, check, stylize: data)
     app = application.make(styles, {}, Limits(seconds=5.0))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     for operation in schema.get_all_operations():

@@ -30,6 +30,7 @@ pytest.importorskip("fastapi", reason="serving needs the extra serve")
         ("--max-pixels=1", "--max-pixels must be"),
         ("--seconds=0", "--seconds must be"),
         ("--waiting=-1", "--waiting must be"),
+        ("--batch=0", "--batch must be"),
         ("nowhere.safetensors", "nowhere.safetensors"),
     ],
 )
