@@ -41,6 +41,9 @@ SMALL_TILE, TILE = 64, 256
 # above this size, maps are kept in float16: half of the memory, for a difference below 1/255
 HALF_PRECISION_PIXELS = 12e6
 
+# up to so many tiles, what is needed twice is kept (9 MB a tile) instead of made again
+KEPT_TILES = 8
+
 # convolutions that two programs need are programs of their own: compiled once
 _first_convolution = compilation.jit(tile_network.first_convolution)
 _first_moments = compilation.jit(tile_network.first_moments)
@@ -151,10 +154,11 @@ class _Run:
     def encode(self) -> None:
         first, second, third = (self._weights[name] for name in ("conv1", "conv2", "conv3"))
 
-        def given(frame: Frame) -> jax.Array:
+        def make(frame: Frame) -> jax.Array:
             image = self._picture.tile(frame, tile_network.IMAGE_HALO, 4)
             return _first_convolution(first, image)
 
+        given = self._kept_once(make)
         frames = self._picture.frames()
         self._learn("conv1", ((frame, _first_moments(given(frame), frame)) for frame in frames))
         half = self._map(2, "conv2")
@@ -225,11 +229,12 @@ class _Run:
         )
         del self._x
 
-        def given(frame: Frame) -> jax.Array:
+        def make(frame: Frame) -> jax.Array:
             y, mask = half.read(frame, halo, halo), self._mask(frame, 2, halo, halo)
             norm = self._norms["up1"]
             return _second_upsampling(self._weights["up2"], norm, y, mask, frame, blurs=blurs)
 
+        given = self._kept_once(make)
         frames = self._picture.frames()
         self._learn("up2", ((frame, _last_moments(given(frame), frame)) for frame in frames))
         layer, norm = self._weights["conv4"], self._norms["up2"]
@@ -238,6 +243,20 @@ class _Run:
             self._picture.write(frame, _picture(layer, norm, given(frame), mask, frame))
         self._step()
         return self._picture.drawn
+
+    def _kept_once(self, program: Callable[[Frame], jax.Array]) -> Callable[[Frame], jax.Array]:
+        """The program, which in a small picture keeps what it makes of a tile for a second call."""
+        if sum(1 for _ in self._picture.frames()) > KEPT_TILES:
+            return program
+        kept: dict[Frame, jax.Array] = {}
+
+        def first_or_second(frame: Frame) -> jax.Array:
+            if frame not in kept:
+                kept[frame] = program(frame)
+                return kept[frame]
+            return kept.pop(frame)
+
+        return first_or_second
 
     def _fill(
         self, y: _Map, name: str, program: Callable[[Frame], tuple[jax.Array, Moments]]

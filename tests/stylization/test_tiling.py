@@ -92,6 +92,18 @@ def test_large_pictures_keep_maps_of_half_precision(params, monkeypatch):
     assert 0 < np.abs(drawn - direct(params, image)).max() < 1 / 255
 
 
+@pytest.mark.parametrize("kept", [0, 4])
+def test_small_pictures_make_nothing_twice_and_large_ones_keep_nothing(params, monkeypatch, kept):
+    image, made = picture(40, 60), []
+    expected = direct(params, image)
+    first = tiling._first_convolution
+    monkeypatch.setattr(tiling, "KEPT_TILES", kept)
+    monkeypatch.setattr(tiling, "_first_convolution", lambda *x: made.append(1) or first(*x))
+    drawn = tiling.stylize(params["weights"], [params["style"]], image, tile=TILE)
+    assert len(made) == (4 if kept else 8)
+    np.testing.assert_allclose(drawn, expected, atol=1e-5)
+
+
 def test_progress_ends_at_one(params):
     seen = []
     tiling.stylize(
