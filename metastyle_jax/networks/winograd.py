@@ -10,13 +10,17 @@ import numpy as np
 
 TILE = 4
 
+# Of the transformed tiles and products of one piece. What no cache holds takes two to three times
+# as long; pieces of half this size take longer too (benchmarks/convolution_forms.py).
+PIECE_BYTES = 10_000_000
+
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution with stride 1, without padding (Lavin & Gray 2016).
 
     Each tile of 6x6 inputs gives 4x4 outputs by 36 products instead of 144. In the transformed
     domain the convolution and both its derivatives are one batched matrix product. Rounding is
-    three times that of the direct sum.
+    three times that of the direct sum. Large arrays pass through it in pieces, see `PIECE_BYTES`.
 
     Args:
       x: (N, H, W, I).
@@ -25,20 +29,68 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       (N, H - 2, W - 2, O).
     """
+    filters = _transformed(kernel)
+    piece = _piece(x, filters)
+    if piece is None:
+        return _convolve(x, filters)
+    images, rows = piece
     n, height, width, inputs = x.shape
-    outputs = kernel.shape[-1]
-    rows, columns = (-(-(size - 2) // TILE) for size in (height, width))
-    side = TILE + 2
+    strips = -(-(height - 2) // (rows * TILE))
+    given = strips * rows * TILE + 2
+    if given > height:
+        x = jnp.pad(x, ((0, 0), (0, given - height), (0, 0), (0, 0)))
+
+    def one(number: jax.Array) -> jax.Array:
+        start = (number // strips * images, number % strips * (rows * TILE), 0, 0)
+        size = (images, rows * TILE + 2, width, inputs)
+        return _convolve(jax.lax.dynamic_slice(x, start, size), filters)
+
+    y = jax.lax.map(one, jnp.arange(n // images * strips))
+    return y.reshape(n, given - 2, width - 2, -1)[:, : height - 2]
+
+
+def _transformed(kernel: jax.Array) -> jax.Array:
+    """(3, 3, I, O) to (36, I, O)."""
     # one product: as two small ones it takes as long as the convolution
     both = jnp.asarray(np.kron(_KERNEL_TRANSFORM, _KERNEL_TRANSFORM), kernel.dtype)
-    filters = (both @ kernel.reshape(9, inputs * outputs)).reshape(side**2, inputs, outputs)
+    return (both @ kernel.reshape(9, -1)).reshape(-1, *kernel.shape[2:])
+
+
+def _piece(x: jax.Array, filters: jax.Array) -> tuple[int, int] | None:
+    """Images of a piece, and rows of tiles of each; None if all is one piece.
+
+    Several images are whole; one image may be in strips, of equal numbers of rows if that leaves
+    them large enough. Kernels that are larger than a piece would be read again for each.
+    """
+    n, height, width, _ = x.shape
+    if not all(isinstance(size, int) for size in (n, height, width)):
+        return None  # symbolic: of any size
+    rows, columns = (-(-(size - 2) // TILE) for size in (height, width))
+    each = columns * len(filters) * sum(filters.shape[1:]) * x.dtype.itemsize
+    fitting = max(1, max(PIECE_BYTES, filters.size * x.dtype.itemsize) // each)  # rows of tiles
+    if fitting >= rows:
+        images = _largest_divisor(n, fitting // rows)
+        return None if images == n else (images, rows)
+    exact = _largest_divisor(rows, fitting)
+    return 1, exact if 2 * exact >= fitting else -(-rows // -(-rows // fitting))
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return max(each for each in range(1, min(number, most) + 1) if number % each == 0)
+
+
+def _convolve(x: jax.Array, filters: jax.Array) -> jax.Array:
+    """(N, H, W, I) with the transformed kernel (36, I, O) to (N, H - 2, W - 2, O)."""
+    n, height, width, inputs = x.shape
+    rows, columns = (-(-(size - 2) // TILE) for size in (height, width))
+    side = TILE + 2
     tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(x, 1, rows)))
     tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(tiles, 3, columns)), axis=1)
     tiles = tiles.reshape(side**2, n * rows * columns, inputs)
-    products = (tiles @ filters).reshape(side, side, n, rows, columns, outputs)
+    products = (tiles @ filters).reshape(side, side, n, rows, columns, -1)
     y = jnp.stack(_combine(_OUTPUT_TRANSFORM, list(products)), axis=3)
     y = jnp.stack(_combine(_OUTPUT_TRANSFORM, list(y)), axis=4)
-    y = y.reshape(n, rows * TILE, columns * TILE, outputs)
+    y = y.reshape(n, rows * TILE, columns * TILE, -1)
     return y[:, : height - 2, : width - 2]
 
 

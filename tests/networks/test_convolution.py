@@ -103,6 +103,34 @@ def test_winograd_convolution_equals_the_direct_one(height, width):
     np.testing.assert_allclose(actual, summed(x, kernel), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("shape", "fitting", "expected"),
+    [
+        ((6, 6, 10, 4), 1, (1, 1)),  # one image in a piece
+        ((6, 10, 10, 4), 4, (2, 2)),  # two images
+        ((6, 10, 10, 4), 11, (3, 2)),  # five would fit, and do not divide six
+        ((2, 34, 10, 4), 5, (1, 4)),  # strips of four of eight rows
+        ((2, 30, 10, 4), 3, (1, 3)),  # seven rows have no strips of their own: padded to nine
+        ((2, 29, 11, 4), 1, (1, 1)),
+        ((2, 10, 10, 4), 4, None),
+    ],
+)
+def test_large_arrays_pass_through_winograd_in_pieces(monkeypatch, shape, fitting, expected):
+    x, kernel = random(*shape), random(3, 3, 4, 5, seed=1)
+    columns = -(-(shape[2] - 2) // 4)
+    monkeypatch.setattr(winograd, "PIECE_BYTES", fitting * columns * 36 * (4 + 5) * 8)
+    assert winograd._piece(x, winograd._transformed(kernel)) == expected
+    np.testing.assert_allclose(winograd.convolve(x, kernel), summed(x, kernel), atol=1e-12)
+
+
+def test_pieces_of_winograd_are_no_smaller_than_the_kernel(monkeypatch):
+    monkeypatch.setattr(winograd, "PIECE_BYTES", 1)
+    x, few, many = random(1, 34, 10, 16), random(3, 3, 16, 1), random(3, 3, 16, 200)
+    # tiles and products of a row against the kernel: 2 * (16 + O) and 16 * O numbers
+    assert winograd._piece(x, winograd._transformed(few)) == (1, 1)
+    assert winograd._piece(x, winograd._transformed(many)) == (1, 4)
+
+
 def test_winograd_rounds_little_more_than_the_direct_sum():
     x, kernel = random(1, 18, 18, 64), random(3, 3, 64, 32, seed=1)
     exact = convolution.convolve(x, kernel)
