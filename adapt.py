@@ -13,4 +13,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    program.start(["adapt", *sys.argv[1:]])

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.networks import convolution
-from metastyle_jax.runtime import compilation
+from metastyle_jax.runtime import compilation, huge_pages
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -74,6 +74,7 @@ def _upsampled_directly(padded: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def main() -> None:
+    huge_pages.begin_again()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256, help="of the picture, pixels")
     parser.add_argument("--batch", type=int, default=1)

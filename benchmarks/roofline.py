@@ -26,6 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 import result_files
 
+from metastyle_jax.runtime import huge_pages
+
 OUTER = (
     both_sides.Outer(1, 1, "exact"),
     both_sides.Outer(2, 1, "exact"),
@@ -34,6 +36,7 @@ OUTER = (
 
 
 def main() -> None:
+    huge_pages.begin_again()
     args = parse()
     jax.config.update("jax_platforms", args.device)
     rates = {dtype: matmul_rate(args, dtype) for dtype in dict.fromkeys(("float32", args.dtype))}

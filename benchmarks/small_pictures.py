@@ -18,11 +18,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from metastyle_jax.runtime import huge_pages
 from metastyle_jax.stylization import loading, small_pictures, tiling
 from metastyle_jax.stylization.small_pictures import SmallPicture
 
 
 def main() -> None:
+    huge_pages.begin_again()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=8, help="pictures of a batch")
     parser.add_argument("--side", type=int, nargs="+", default=small_pictures.SIDES)

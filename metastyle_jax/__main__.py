@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from metastyle_jax.errors import exit_cleanly
+from metastyle_jax.runtime import huge_pages
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,5 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         commands.main(sys.argv[1:] if argv is None else argv)
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """`main` for a process of its own: it may begin again, see `huge_pages`."""
+    huge_pages.begin_again()
+    main(argv)
+
+
 if __name__ == "__main__":
-    main()
+    start()

@@ -18,7 +18,7 @@ import metastyle_jax
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
-from metastyle_jax.runtime import compilation_cache
+from metastyle_jax.runtime import compilation_cache, huge_pages
 from metastyle_jax.storage import cache_folder, initialization, style_file, style_packs
 from metastyle_jax.stylization import loading
 
@@ -30,6 +30,7 @@ _EXTRAS = {
     "study": "matplotlib",
     "video": "av",
     "serve": "fastapi",
+    "studio": "gradio",
 }
 _SIDE = 64  # pixels of the picture that is drawn
 
@@ -58,6 +59,7 @@ def _lines() -> Iterator[str]:
     devices = jax.devices()
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     yield f"devices: {len(devices)} {devices[0].platform} ({kinds}), {_cores()} cores"
+    yield f"memory pages: {huge_pages.described()}"
     yield f"feature networks: {', '.join(_feature_networks())}"
     yield f"shipped files: {_shipped()}"
     yield f"compiled programs: {_programs()}"

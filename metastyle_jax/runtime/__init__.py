@@ -4,6 +4,7 @@ __all__ = [
     "collectives",
     "compilation",
     "compilation_cache",
+    "huge_pages",
     "input_watch",
     "interrupts",
     "out_of_memory",

@@ -20,7 +20,7 @@ from processes import ROOT, run
 
 def test_the_installed_command_is_the_module():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"metastyle": "metastyle_jax.__main__:main"}
+    assert project["scripts"] == {"metastyle": "metastyle_jax.__main__:start"}
 
 
 @pytest.mark.parametrize("name", SUMMARIES)

@@ -20,6 +20,7 @@ def test_a_sound_installation(capsys, monkeypatch):
     assert list(shown) == [
         "extras",
         "devices",
+        "memory pages",
         "feature networks",
         "shipped files",
         "compiled programs",
