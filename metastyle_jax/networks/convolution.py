@@ -111,6 +111,15 @@ mlir.register_lowering(
 )
 
 
+def convolve_picture(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`convolve` with stride 1 of few input channels and a large kernel.
+
+    The products of accelerators want wide channels. CPUs take 0.75 times as long for the direct
+    sum, except for its derivative by `x`, which nothing needs where `x` is a picture.
+    """
+    return jax.lax.platform_dependent(x, kernel, cpu=convolve, default=convolve_blocked)
+
+
 @functools.partial(jax.jit, static_argnames="block")
 def convolve_blocked(x: jax.Array, kernel: jax.Array, block: int = 4) -> jax.Array:
     """`convolve` with stride 1, computed as blocks of `block` x `block` outputs.

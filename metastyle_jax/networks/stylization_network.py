@@ -72,7 +72,9 @@ class Convolution(nn.Module):
             return convolution.upsample_convolve(x, kernel)
         padded = convolution.reflect_pad(x, self.size // 2)
         if self.rewrite and self.size == 9:
-            return convolution.convolve_blocked(padded, kernel)
+            first = x.shape[-1] < self.features
+            large = convolution.convolve_picture if first else convolution.convolve_blocked
+            return large(padded, kernel)
         if self.rewrite and self.stride == 1:
             return convolution.convolve_quickly(padded, kernel)
         return convolution.convolve(padded, kernel, self.stride)

@@ -117,7 +117,7 @@ def first_convolution(layer: Layer, image: jax.Array) -> jax.Array:
     Returns:
       (1, T + 4, T + 4, C), without its norm; without sense beyond the borders.
     """
-    return _convolve(layer, convolution.convolve_blocked, image)
+    return _convolve(layer, convolution.convolve_picture, image)
 
 
 def first_moments(y: jax.Array, frame: Frame) -> Moments:
