@@ -30,15 +30,12 @@ import result_files
 import torch
 from pytorch_table import FORMS, HEADER, Case, Measured, record, row
 
-from metastyle_jax.runtime import huge_pages
-
 # of the loss: float32 sums in another order; of the gradient (or picture): now and then a ReLU or
 # a maximum falls the other way. That the formulas agree is proven in float64 by the tests.
 TOLERANCE = {"cpu": (1e-4, 2e-2), "cuda": (1e-2, 5e-2)}
 
 
 def main() -> None:
-    huge_pages.begin_again()
     args = parse()
     jax.config.update("jax_platforms", args.device)
     torch.set_num_threads(args.threads)
