@@ -4,6 +4,9 @@
 
 Layers of the stylization network and of VGG-16 at the size of the picture. A derivative is the
 product with a cotangent, compiled alone. Direct and rewritten take turns.
+
+Alone, a form also waits for fresh pages for its temporary arrays, which a whole step shares: what
+wins here by less memory may win nothing there. Measure the step too (roofline.py).
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import both_sides
 import jax
@@ -27,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 import result_files
 
-from metastyle_jax.networks import winograd
 from metastyle_jax.runtime import huge_pages
 
 OUTER = (
@@ -51,7 +49,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name, make in steps(args).items():
         if any(part in name for part in args.match):
-            rows.append({"step": name, **measure(args, make, rates[args.dtype], bandwidth)})
+            rows.append({"step": name, **measure(args, make(), rates[args.dtype], bandwidth)})
             print(line(rows[-1]), flush=True)
             result_files.add_result(args.json, f"roofline {args.dtype}", rows)
 
@@ -87,18 +85,10 @@ def steps(args: argparse.Namespace) -> dict[str, Callable[[], both_sides.Side]]:
 
 
 def measure(
-    args: argparse.Namespace,
-    make: Callable[[], both_sides.Side],
-    rate: float,
-    bandwidth: float,
+    args: argparse.Namespace, side: both_sides.Side, rate: float, bandwidth: float
 ) -> dict[str, float]:
     """A row: operations, bytes, seconds of the floor and measured."""
-    # XLA counts what is in a loop once, hence without the loop over pieces of Winograd's form
-    with mock.patch.object(winograd, "WHOLE_BYTES", 2**62):
-        counted = make()
-    operations, traffic = counted.operations or 0, counted.traffic or 0  # 0: XLA does not say
-    jax.clear_caches()
-    side = make()
+    operations, traffic = side.operations or 0, side.traffic or 0  # 0: XLA does not say
     return {
         "operations": operations,
         "bytes": traffic,

@@ -33,15 +33,14 @@ def reflect_pad(x: jax.Array, size: int) -> jax.Array:
     return jax.vmap(lambda image: jnp.pad(image, widths, mode="reflect"))(x)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-    """Direct convolution with `padding` zeros on each side; (N, H, W, I) * (k, k, I, O)."""
-    sides = ((padding, padding),) * 2
+def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Direct convolution without padding; (N, H, W, I) * (k, k, I, O)."""
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), sides, dimension_numbers=DIMENSIONS
+        x, kernel, (stride, stride), "VALID", dimension_numbers=DIMENSIONS
     )
 
 
-def convolve_quickly(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.Array:
+def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`convolve` with stride 1, in the form that is fastest where the program runs.
 
     XLA:CPU has no other algorithm than the direct sum; on accelerators the vendor's library
@@ -49,66 +48,55 @@ def convolve_quickly(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.A
     Winograd's form.
     """
     # side by side, because of two symbolic sizes nobody knows which is smaller
-    short = any(side + 2 * padding < winograd.TILE + 2 for side in x.shape[1:3])
+    short = any(side < winograd.TILE + 2 for side in x.shape[1:3])
     small = short or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
     if kernel.shape[:2] != (3, 3) or small or x.dtype not in (np.float32, np.float64):
-        return convolve(x, kernel, 1, padding)
-    return _convolve_3x3.bind(x, kernel, padding=padding)
+        return convolve(x, kernel)
+    return _convolve_3x3.bind(x, kernel)
 
 
 # A primitive of its own, because the derivative of Winograd's form by JAX's rules adds up
 # overlapping tiles, which is slower than the direct sum. This one's are convolutions again. It also
 # becomes Winograd's form or the direct one only when it is lowered for a platform.
 _convolve_3x3 = Primitive("convolve_3x3")
-_convolve_3x3.def_impl(jax.jit(_convolve_3x3.bind, static_argnames="padding"))
+_convolve_3x3.def_impl(jax.jit(_convolve_3x3.bind))
 
 
 @_convolve_3x3.def_abstract_eval
-def _shape(x: Any, kernel: Any, *, padding: int) -> ShapedArray:
+def _shape(x: Any, kernel: Any) -> ShapedArray:
     n, height, width, _ = x.shape
-    less = 2 - 2 * padding
-    return ShapedArray((n, height - less, width - less, kernel.shape[-1]), x.dtype)
+    return ShapedArray((n, height - 2, width - 2, kernel.shape[-1]), x.dtype)
 
 
-def _transpose_x(cotangent: jax.Array, x: Any, kernel: jax.Array, *, padding: int) -> jax.Array:
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _convolve_3x3.bind(cotangent, turned, padding=2 - padding)
+def _transpose_x(cotangent: jax.Array, x: Any, kernel: jax.Array) -> jax.Array:
+    padded = jnp.pad(cotangent, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    return _convolve_3x3.bind(padded, kernel[::-1, ::-1].swapaxes(2, 3))
 
 
-def _transpose_kernel(
-    cotangent: jax.Array, x: jax.Array, kernel: Any, *, padding: int
-) -> jax.Array:
+def _transpose_kernel(cotangent: jax.Array, x: jax.Array, kernel: Any) -> jax.Array:
     shape = (3, 3, x.shape[-1], cotangent.shape[-1])
     zero = jax.ShapeDtypeStruct(shape, x.dtype)
-    direct = functools.partial(convolve, x, padding=padding)
-    return jax.linear_transpose(direct, zero)(cotangent)[0]
+    return jax.linear_transpose(functools.partial(convolve, x), zero)(cotangent)[0]
 
 
-def _batch(
-    arguments: Sequence[jax.Array], axes: Sequence[int | None], *, padding: int
-) -> tuple[jax.Array, int]:
+def _batch(arguments: Sequence[jax.Array], axes: Sequence[int | None]) -> tuple[jax.Array, int]:
     x, kernel = arguments
     if axes[1] is None:
         assert axes[0] is not None  # one of the two is mapped
         x = jnp.moveaxis(x, axes[0], 0)
-        y = _convolve_3x3.bind(x.reshape(-1, *x.shape[2:]), kernel, padding=padding)
+        y = _convolve_3x3.bind(x.reshape(-1, *x.shape[2:]), kernel)
         return y.reshape(x.shape[0], -1, *y.shape[1:]), 0
-    return jax.vmap(functools.partial(_by_platform, padding=padding), axes)(x, kernel), 0
+    return jax.vmap(_by_platform, axes)(x, kernel), 0
 
 
-def _by_platform(x: jax.Array, kernel: jax.Array, *, padding: int) -> jax.Array:
-    quick = functools.partial(winograd.convolve, padding=padding)
-    direct = functools.partial(convolve, padding=padding)
-    return jax.lax.platform_dependent(x, kernel, cpu=quick, default=direct)
+def _by_platform(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=convolve)
 
 
 ad.defbilinear(_convolve_3x3, _transpose_x, _transpose_kernel)
 batching.primitive_batchers[_convolve_3x3] = _batch
 # jitted: traced once per shape
-mlir.register_lowering(
-    _convolve_3x3,
-    mlir.lower_fun(jax.jit(_by_platform, static_argnames="padding"), multiple_results=False),
-)
+mlir.register_lowering(_convolve_3x3, mlir.lower_fun(jax.jit(_by_platform), multiple_results=False))
 
 
 def convolve_picture(x: jax.Array, kernel: jax.Array) -> jax.Array:

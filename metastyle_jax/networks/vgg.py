@@ -247,5 +247,6 @@ def _head(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
 
 
 def _conv(x: jax.Array, weights: Mapping[str, jax.Array]) -> jax.Array:
-    y = convolution.convolve_quickly(x, weights["kernel"].astype(x.dtype), padding=1)
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    y = convolution.convolve_quickly(padded, weights["kernel"].astype(x.dtype))
     return y + weights["bias"].astype(x.dtype)[None, None, None]

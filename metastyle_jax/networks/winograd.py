@@ -10,100 +10,36 @@ import numpy as np
 
 TILE = 4
 
-# Of the transformed tiles and products. What no cache holds takes two to three times as long
-# (benchmarks/convolution_forms.py); more than the first number is done in pieces of the second.
-WHOLE_BYTES, PIECE_BYTES = 30_000_000, 10_000_000
 
-
-def convolve(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.Array:
-    """Convolution with stride 1 (Lavin & Gray 2016).
+def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution with stride 1, without padding (Lavin & Gray 2016).
 
     Each tile of 6x6 inputs gives 4x4 outputs by 36 products instead of 144. In the transformed
     domain the convolution and both its derivatives are one batched matrix product. Rounding is
-    three times that of the direct sum. Large arrays pass through it in pieces, see `PIECE_BYTES`.
+    three times that of the direct sum.
 
     Args:
       x: (N, H, W, I).
       kernel: (3, 3, I, O).
-      padding: zeros P on each side.
 
     Returns:
-      (N, H + 2 P - 2, W + 2 P - 2, O).
+      (N, H - 2, W - 2, O).
     """
-    filters = _transformed(kernel)
     n, height, width, inputs = x.shape
-    height, width = height + 2 * padding - 2, width + 2 * padding - 2  # of the output
-    piece = _piece(n, height, width, filters)
-    if piece is None:
-        return _convolve(x, filters, (padding, padding), height, width)
-    images, strip = piece
-    strips = -(-height // strip)
-    if strips == 1:
-        before, given = (padding, padding), x.shape[1]
-    else:
-        before, given = (0, padding), strip + 2
-        after = strips * strip + 2 - padding - x.shape[1]
-        x = jnp.pad(x, ((0, 0), (padding, after), (0, 0), (0, 0)))
-
-    def one(number: jax.Array) -> jax.Array:
-        start = (number // strips * images, number % strips * strip, 0, 0)
-        part = jax.lax.dynamic_slice(x, start, (images, given, x.shape[2], inputs))
-        return _convolve(part, filters, before, strip, width)
-
-    y = jax.lax.map(one, jnp.arange(n // images * strips))
-    return y.reshape(n, strips * strip, width, -1)[:, :height]
-
-
-def _transformed(kernel: jax.Array) -> jax.Array:
-    """(3, 3, I, O) to (36, I, O)."""
+    outputs = kernel.shape[-1]
+    rows, columns = (-(-(size - 2) // TILE) for size in (height, width))
+    side = TILE + 2
     # one product: as two small ones it takes as long as the convolution
     both = jnp.asarray(np.kron(_KERNEL_TRANSFORM, _KERNEL_TRANSFORM), kernel.dtype)
-    return (both @ kernel.reshape(9, -1)).reshape(-1, *kernel.shape[2:])
-
-
-def _piece(n: int, height: int, width: int, filters: jax.Array) -> tuple[int, int] | None:
-    """Images of a piece, and rows of pixels of each; None if all is one piece.
-
-    Several images are whole; one image may be in strips, of equal numbers of rows if that leaves
-    them large enough. Kernels that are larger than a piece would be read again for each.
-    """
-    if not all(isinstance(size, int) for size in (n, height, width)):
-        return None  # symbolic: of any size
-    rows, columns = (-(-size // TILE) for size in (height, width))
-    each = columns * len(filters) * sum(filters.shape[1:]) * filters.dtype.itemsize
-    if n * rows * each <= WHOLE_BYTES:
-        return None
-    fitting = max(1, max(PIECE_BYTES, filters.nbytes) // each)  # rows of tiles
-    if fitting >= rows:
-        images = _largest_divisor(n, fitting // rows)
-        return None if images == n else (images, height)
-    exact = _largest_divisor(rows, fitting)
-    strip = exact if 2 * exact >= fitting else -(-rows // -(-rows // fitting))
-    return 1, strip * TILE
-
-
-def _largest_divisor(number: int, most: int) -> int:
-    return max(each for each in range(1, min(number, most) + 1) if number % each == 0)
-
-
-def _convolve(
-    x: jax.Array, filters: jax.Array, before: tuple[int, int], height: int, width: int
-) -> jax.Array:
-    """(N, h, w, I) with the transformed kernel (36, I, O) to (N, height, width, O).
-
-    `before` are the zeros in front of rows and columns.
-    """
-    n, inputs = x.shape[0], x.shape[-1]
-    rows, columns = (-(-size // TILE) for size in (height, width))
-    side = TILE + 2
-    tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(x, 1, rows, before[0])))
-    tiles = _combine(_INPUT_TRANSFORM, _overlapping(tiles, 3, columns, before[1]))
-    tiles = jnp.stack(tiles, axis=1).reshape(side**2, n * rows * columns, inputs)
-    products = (tiles @ filters).reshape(side, side, n, rows, columns, -1)
+    filters = (both @ kernel.reshape(9, inputs * outputs)).reshape(side**2, inputs, outputs)
+    tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(x, 1, rows)))
+    tiles = jnp.stack(_combine(_INPUT_TRANSFORM, _overlapping(tiles, 3, columns)), axis=1)
+    tiles = tiles.reshape(side**2, n * rows * columns, inputs)
+    products = (tiles @ filters).reshape(side, side, n, rows, columns, outputs)
     y = jnp.stack(_combine(_OUTPUT_TRANSFORM, list(products)), axis=3)
     y = jnp.stack(_combine(_OUTPUT_TRANSFORM, list(y)), axis=4)
-    y = y.reshape(n, rows * TILE, columns * TILE, -1)
-    return y[:, :height, :width]
+    y = y.reshape(n, rows * TILE, columns * TILE, outputs)
+    return y[:, : height - 2, : width - 2]
 
 
 def _cook_toom(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -139,14 +75,11 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
     return sums
 
 
-def _overlapping(x: jax.Array, axis: int, count: int, before: int) -> list[jax.Array]:
-    """Entry 0 of every tile along `axis`, entry 1, ...; tiles begin every `TILE`.
-
-    The first one begins `before` places in front of `x`, where zeros are.
-    """
+def _overlapping(x: jax.Array, axis: int, count: int) -> list[jax.Array]:
+    """Entry 0 of every tile along `axis`, entry 1, ...; tiles begin every `TILE`."""
     size = TILE * (count + 1)
     widths = [(0, 0)] * x.ndim
-    widths[axis] = (before, size - before - x.shape[axis])
+    widths[axis] = (0, size - x.shape[axis])
     shape = (*x.shape[:axis], count + 1, TILE, *x.shape[axis + 1 :])
     blocks = jnp.pad(x, widths).reshape(shape)
     entries = []

@@ -56,8 +56,8 @@ class CompiledStep:
 
     Attributes:
       memory: on each device.
-      operations: floating point, on each device; what is in a loop counts once. Of the compiled
-        program, but on GPU, where the program before it is compiled says more.
+      operations: floating point, on each device; of the compiled program, but on GPU, where the
+        program before it is compiled says more.
       collectives: what it sends between devices.
       seconds: that compiling took.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,10 +29,6 @@ def summed(x: np.ndarray, kernel: np.ndarray, stride: int = 1) -> np.ndarray:
             window = x[:, stride * i : stride * i + side, stride * j : stride * j + side]
             y[:, i, j] = np.einsum("nabc,abco->no", window, kernel)
     return y
-
-
-def padded(x: jax.Array, padding: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
 
 def second_derivatives(function, x: jax.Array, kernel: jax.Array):
@@ -104,47 +98,9 @@ def test_blur_is_a_convolution_with_binomial_weights(height, width):
 @pytest.mark.parametrize(("height", "width"), [(3, 6), (6, 10), (11, 8)])
 def test_winograd_convolution_equals_the_direct_one(height, width):
     x, kernel = random(2, height, width, 4), random(3, 3, 4, 5, seed=1)
-    for padding in (0, 1, 2):
-        actual = winograd.convolve(x, kernel, padding)
-        np.testing.assert_allclose(actual, summed(padded(x, padding), kernel), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("shape", "fitting", "expected"),
-    [
-        ((6, 6, 10, 4), 1, (1, 4)),  # one image in a piece
-        ((6, 10, 10, 4), 4, (2, 8)),  # two images
-        ((6, 10, 10, 4), 11, (3, 8)),  # five would fit, and do not divide six
-        ((2, 34, 10, 4), 5, (1, 16)),  # strips of four of eight rows
-        ((2, 30, 10, 4), 3, (1, 12)),  # seven rows have no strips of their own: padded to nine
-        ((2, 29, 11, 4), 1, (1, 4)),
-        ((2, 10, 10, 4), 4, None),
-    ],
-)
-def test_large_arrays_pass_through_winograd_in_pieces(monkeypatch, shape, fitting, expected):
-    x, kernel = random(*shape), random(3, 3, 4, 5, seed=1)
-    columns = -(-(shape[2] - 2) // 4)
-    monkeypatch.setattr(winograd, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(winograd, "PIECE_BYTES", fitting * columns * 36 * (4 + 5) * 8)
-    assert piece_of(x, kernel) == expected
-    np.testing.assert_allclose(winograd.convolve(x, kernel), summed(x, kernel), atol=1e-12)
-    for padding in (1, 2):
-        actual = winograd.convolve(x[:, :-4], kernel, padding)
-        np.testing.assert_allclose(actual, summed(padded(x[:, :-4], padding), kernel), atol=1e-12)
-
-
-def piece_of(x, kernel):
-    filters = winograd._transformed(kernel)
-    return winograd._piece(x.shape[0], x.shape[1] - 2, x.shape[2] - 2, filters)
-
-
-def test_pieces_of_winograd_are_no_smaller_than_the_kernel(monkeypatch):
-    monkeypatch.setattr(winograd, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(winograd, "PIECE_BYTES", 1)
-    x, few, many = random(1, 34, 10, 16), random(3, 3, 16, 1), random(3, 3, 16, 200)
-    # tiles and products of a row against the kernel: 2 * (16 + O) and 16 * O numbers
-    assert piece_of(x, few) == (1, 4)
-    assert piece_of(x, many) == (1, 16)
+    actual = winograd.convolve(x, kernel)
+    assert actual.shape == (2, height - 2, width - 2, 5)
+    np.testing.assert_allclose(actual, summed(x, kernel), atol=1e-12)
 
 
 def test_winograd_rounds_little_more_than_the_direct_sum():
@@ -182,12 +138,6 @@ def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape,
     [
         (winograd.convolve, convolution.convolve, (2, 7, 12, 3), (3, 3, 3, 2)),
         (convolution.convolve_quickly, convolution.convolve, (1, 7, 6, 64), (3, 3, 64, 64)),
-        (
-            functools.partial(convolution.convolve_quickly, padding=1),
-            lambda x, kernel: convolution.convolve(padded(x, 1), kernel),
-            (1, 5, 6, 64),
-            (3, 3, 64, 64),
-        ),
         (convolution.convolve_blocked, convolution.convolve, (2, 16, 12, 3), (9, 9, 3, 2)),
         (
             convolution.upsample_convolve_phases,
@@ -196,7 +146,7 @@ def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape,
             (3, 3, 3, 2),
         ),
     ],
-    ids=["winograd", "quickly", "quickly, padded", "blocked", "phases"],
+    ids=["winograd", "quickly", "blocked", "phases"],
 )
 def test_rewrites_have_the_derivatives_of_the_direct_form(rewrite, direct, shape, kernel_shape):
     x, kernel = random(*shape), 0.2 * random(*kernel_shape, seed=1)
@@ -213,13 +163,13 @@ def test_vectorized_quick_convolutions_are_the_single_ones(axes):
         0.2 * random(*(shape if axis is None else (*shape[:axis], 3, *shape[axis:])), seed=seed)
         for seed, (shape, axis) in enumerate(zip(shapes, axes, strict=True))
     ]
-    actual = jax.vmap(functools.partial(convolution.convolve_quickly, padding=1), axes)(*arguments)
+    actual = jax.vmap(convolution.convolve_quickly, axes)(*arguments)
     for index in range(3):
         one = [
             value if axis is None else jnp.take(value, index, axis)
             for value, axis in zip(arguments, axes, strict=True)
         ]
-        assert relative_error(actual[index], convolution.convolve(*one, padding=1)) < 1e-12
+        assert relative_error(actual[index], convolution.convolve(*one)) < 1e-12
 
 
 def test_an_exported_program_has_the_form_of_its_platform():
