@@ -81,10 +81,11 @@ def make(
       gathering: draws small pictures together; None draws one picture after the other.
     """
     limits = limits or Limits()
-    together, stylize_picture = (
-        (gathering.count, gathering.stylize) if gathering else (1, tiling.stylize)
+    # a batch gathers while another is drawn
+    threads, stylize_picture = (
+        (2 * gathering.count, gathering.stylize) if gathering else (1, tiling.stylize)
     )
-    queue = DrawingQueue(limits.waiting, limits.seconds, together)
+    queue = DrawingQueue(limits.waiting, limits.seconds, threads)
     answers: Counter[tuple[str, int]] = Counter()
 
     @contextlib.asynccontextmanager

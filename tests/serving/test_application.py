@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -14,7 +15,7 @@ from PIL import Image
 
 import tiny
 from metastyle_jax.serving import requests
-from metastyle_jax.stylization import blending
+from metastyle_jax.stylization import blending, small_pictures
 from metastyle_jax.stylization.sliders import Sliders
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 
@@ -194,8 +195,17 @@ def test_a_full_line_and_a_late_picture_are_refused_and_the_next_is_drawn(styles
     assert "metastyle_pictures_total 1" in shown and "metastyle_queue 0" in shown
 
 
-def test_requests_that_wait_together_are_drawn_together(styles):
-    gathering = Gathering(2)
+def test_requests_that_wait_together_are_drawn_together(styles, monkeypatch):
+    gathering, stylize, counts = Gathering(2), small_pictures.stylize, []
+
+    def after_others_came(weights, pictures, side, count):
+        counts.append(len(pictures))
+        end = time.monotonic() + 30
+        while len(counts) == 1 and len(gathering._line) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
+        return stylize(weights, pictures, side, count)
+
+    monkeypatch.setattr(small_pictures, "stylize", after_others_came)
     with TestClient(application.make(styles, {}, None, gathering)) as client:
         names, sizes = ("one", "two", "one", "two", "one"), ((40, 24), (17, 64), (30, 31)) * 2
         pictures = [picture(*size, seed=i) for i, size in enumerate(sizes[:5])]
@@ -209,6 +219,7 @@ def test_requests_that_wait_together_are_drawn_together(styles):
             difference = answer.astype(int) - styles[name](given)
             assert answer.shape == given.shape and np.abs(difference).max() <= 1
         shown = client.get("/metrics").text
+    assert counts[:2] == [1, 2] and sum(counts) == 5
     assert "metastyle_pictures_total 5" in shown
     assert f"metastyle_batches_total {gathering.batches}" in shown
 
