@@ -12,13 +12,12 @@ import argparse
 import dataclasses
 import os
 import platform
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported
 
+import in_turns
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,13 +58,7 @@ def main() -> None:
             lambda: session.run(None, feed)[0].transpose(0, 2, 3, 1),  # noqa: B023
         )
         difference = np.abs(ways[0]() - ways[1]()).max()
-        seconds = [[], []]
-        for _ in range(args.repeat):
-            for way, times in zip(ways, seconds, strict=True):
-                begin = time.perf_counter()
-                way()
-                times.append(time.perf_counter() - begin)
-        ours, theirs = (1e3 * statistics.median(times) for times in seconds)
+        ours, theirs = (1e3 * seconds for seconds in in_turns.medians(ways, args.repeat))
         print(f"| {size} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.2f} | {difference:.1e} |")
 
 

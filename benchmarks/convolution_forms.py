@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import in_turns
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,15 +101,7 @@ def cell(layer: Layer, args: argparse.Namespace, which: int) -> str:
     x = jnp.asarray(rng.standard_normal((args.batch, side, side, layer.kernel[2])), jnp.float32)
     kernel = jnp.asarray(rng.standard_normal(layer.kernel), jnp.float32)
     programs = [program(form, x, kernel, which) for form in (layer.direct, layer.rewritten)]
-    seconds = [[], []]
-    for run in programs:
-        run()
-    for _ in range(args.repeat):
-        for times, run in zip(seconds, programs, strict=True):
-            begin = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begin)
-    direct, rewritten = (1e3 * statistics.median(times) for times in seconds)
+    direct, rewritten = (1e3 * seconds for seconds in in_turns.medians(programs, args.repeat))
     return f"{direct:.1f} / {rewritten:.1f} = {direct / rewritten:.2f}"
 
 

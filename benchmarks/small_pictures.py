@@ -2,7 +2,7 @@
 
     python benchmarks/small_pictures.py --count=8 --side=256
 
-Batches are for GPUs: `metastyle serve --batch`. Random pictures, the network of the embedded start.
+What `metastyle serve --batch` does. Random pictures, the network of the embedded start.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+import in_turns
 import jax
 import numpy as np
 
@@ -50,15 +49,7 @@ def row(side: int, count: int, repeat: int) -> dict[str, float]:
         "alone": lambda: small_pictures.stylize(weights, pictures[:1], side, 1),
         "together": lambda: small_pictures.stylize(weights, pictures, side, count),
     }
-    seconds = {name: [] for name in ways}
-    for way in ways.values():
-        way()  # compiles
-    for _ in range(repeat):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - begin)
-    median = {name: statistics.median(times) for name, times in seconds.items()}
+    median = dict(zip(ways, in_turns.medians(list(ways.values()), repeat), strict=True))
     median["together"] /= count
     ratio = median["tiles"] / median["together"]
     print(f"| {side} | " + " | ".join(f"{x:.4f}" for x in median.values()) + f" | {ratio:.2f} |")

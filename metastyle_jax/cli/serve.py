@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> None:
         application.make(styles, about, limits, gathering),
         log_level="warning",
         timeout_graceful_shutdown=int(args.seconds) + 1,
-        limit_concurrency=args.waiting + 64,  # connections; beyond that 503 without reading
+        # connections; beyond that 503 without reading
+        limit_concurrency=args.waiting + (gathering.threads if gathering else 1) + 63,
         h11_max_incomplete_event_size=65_536,
     )
     address = f"[{args.host}]" if ":" in args.host else args.host

@@ -81,9 +81,8 @@ def make(
       gathering: draws small pictures together; None draws one picture after the other.
     """
     limits = limits or Limits()
-    # a batch gathers while another is drawn
     threads, stylize_picture = (
-        (2 * gathering.count, gathering.stylize) if gathering else (1, tiling.stylize)
+        (gathering.threads, gathering.stylize) if gathering else (1, tiling.stylize)
     )
     queue = DrawingQueue(limits.waiting, limits.seconds, threads)
     answers: Counter[tuple[str, int]] = Counter()

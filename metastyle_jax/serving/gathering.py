@@ -45,6 +45,11 @@ class Gathering:
         self._line: list[_Waiting] = []
         self.batches = 0
 
+    @property
+    def threads(self) -> int:
+        """That should call `stylize`: a batch gathers while another is drawn."""
+        return 2 * self.count
+
     def stylize(
         self,
         weights: stylization_network.Weights,
