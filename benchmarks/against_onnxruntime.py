@@ -17,14 +17,13 @@ from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported
 
-import in_turns
 import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 
 from metastyle_jax.export import exporting
-from metastyle_jax.runtime import huge_pages
+from metastyle_jax.runtime import huge_pages, in_turns
 from metastyle_jax.stylization import loading
 
 

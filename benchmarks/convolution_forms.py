@@ -17,13 +17,12 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import in_turns
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.networks import convolution
-from metastyle_jax.runtime import compilation, huge_pages
+from metastyle_jax.runtime import compilation, huge_pages, in_turns
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -49,7 +48,7 @@ class Layer(NamedTuple):
 
 def layers() -> Iterator[Layer]:
     blocked = (convolution.convolve, convolution.convolve_blocked)
-    phases = (_upsampled_directly, convolution.upsample_convolve_padded)
+    phases = (convolution.upsample_directly, convolution.upsample_in_phases)
     tiles = (convolution.convolve, convolution.convolve_quickly)
     yield Layer("conv1, 9x9 in blocks", 1, 8, (9, 9, 3, 32), *blocked)
     yield Layer("conv4, 9x9 in blocks", 1, 8, (9, 9, 32, 3), *blocked)
@@ -68,11 +67,6 @@ def layers() -> Iterator[Layer]:
         for inputs, outputs in pairs:
             name = f"VGG block {block}, {inputs} to {outputs}, Winograd"
             yield Layer(name, divisor, 2, (3, 3, inputs, outputs), *tiles)
-
-
-def _upsampled_directly(padded: jax.Array, kernel: jax.Array) -> jax.Array:
-    doubled = jnp.repeat(jnp.repeat(padded, 2, axis=1), 2, axis=2)[:, 1:-1, 1:-1]
-    return convolution.convolve(doubled, kernel)
 
 
 def main() -> None:

@@ -13,11 +13,10 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-import in_turns
 import jax
 import numpy as np
 
-from metastyle_jax.runtime import huge_pages
+from metastyle_jax.runtime import huge_pages, in_turns
 from metastyle_jax.stylization import loading, small_pictures, tiling
 from metastyle_jax.stylization.small_pictures import SmallPicture
 

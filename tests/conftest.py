@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ os.environ["XLA_FLAGS"] = " ".join((_DEVICES, quick_xla_flags(), os.environ.get(
 # every test compiles what it runs, in processes of its own too: a program kept from an earlier
 # version could hide a defect
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+# nor does anything else that this machine keeps change a test
+_CACHE = tempfile.TemporaryDirectory(prefix="metastyle_tests_")
+os.environ["METASTYLE_CACHE"] = _CACHE.name
 # tests that import onnxruntime themselves report nothing either
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 

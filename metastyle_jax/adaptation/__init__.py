@@ -1,3 +1,9 @@
 """Adaptation of a network to one style."""
 
-__all__ = ["from_pictures", "service", "starting_style", "style_adaptation"]
+__all__ = [
+    "convolution_timing",
+    "from_pictures",
+    "service",
+    "starting_style",
+    "style_adaptation",
+]

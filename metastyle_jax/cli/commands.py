@@ -26,9 +26,10 @@ def main(argv: Sequence[str]) -> None:
     terminal.show_log()
     # the commands that do not compute do not import it; training meets other processes first
     if "jax" in sys.modules and not getattr(args, "meets_others", False):
-        from metastyle_jax.runtime import compilation_cache
+        from metastyle_jax.runtime import compilation_cache, kept_forms
 
         compilation_cache.enable()
+        kept_forms.enable()
     args.run(args)
 
 

@@ -15,10 +15,11 @@ import jax
 import numpy as np
 
 import metastyle_jax
+from metastyle_jax.adaptation import convolution_timing
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.features import registry
-from metastyle_jax.runtime import compilation_cache, huge_pages
+from metastyle_jax.runtime import compilation_cache, huge_pages, kept_forms
 from metastyle_jax.storage import cache_folder, initialization, style_file, style_packs
 from metastyle_jax.stylization import loading
 
@@ -37,18 +38,38 @@ _SIDE = 64  # pixels of the picture that is drawn
 
 def add_parser(commands: Any) -> None:
     """Add `doctor` to the commands."""
-    add_command(commands, "doctor", run)
+    parser = add_command(commands, "doctor", run)
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="measure which ways to compute convolutions are fastest on this CPU, and keep that "
+        "for all later commands (minutes; let nothing else run)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Print what is installed, and try it.
 
     Raises:
-      UserError: a shipped file is damaged, or a picture cannot be drawn.
+      UserError: a shipped file is damaged, or a picture cannot be drawn; --measure without a CPU,
+        or where the cache folder cannot be written.
     """
-    del args
-    for line in _lines():
+    for line in _measured() if args.measure else _lines():
         print(line, flush=True)
+
+
+def _measured() -> Iterator[str]:
+    if jax.default_backend() != "cpu":
+        raise UserError(
+            f"--measure is for CPUs, and JAX runs on {jax.default_backend()}: set JAX_PLATFORMS=cpu"
+        )
+    ratios = {}
+    yield f"a step of adaptation, 1 is {kept_forms.in_words(convolution_timing.USUAL)}"
+    for forms, ratio in convolution_timing.measure():
+        ratios[forms] = ratio
+        yield f"{ratio:.2f} times as fast: {kept_forms.in_words(forms)}"
+    forms = convolution_timing.fastest(ratios)
+    yield f"used from now on: {kept_forms.in_words(forms)} (kept in {kept_forms.keep(forms)})"
 
 
 def _lines() -> Iterator[str]:
@@ -60,6 +81,7 @@ def _lines() -> Iterator[str]:
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     yield f"devices: {len(devices)} {devices[0].platform} ({kinds}), {_cores()} cores"
     yield f"memory pages: {huge_pages.described()}"
+    yield f"convolutions: {kept_forms.described()}"
     yield f"feature networks: {', '.join(_feature_networks())}"
     yield f"shipped files: {_shipped()}"
     yield f"compiled programs: {_programs()}"

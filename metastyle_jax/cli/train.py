@@ -11,9 +11,12 @@ from typing import Any
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
-from metastyle_jax.runtime import compilation_cache, processes, profiling, topology
+from metastyle_jax.networks import convolution_forms
+from metastyle_jax.runtime import compilation_cache, kept_forms, processes, profiling, topology
 from metastyle_jax.settings import configuration, schema
 from metastyle_jax.training import compile_report, meta_training
+
+_LOG = logging.getLogger(__name__)
 
 
 def add_parser(commands: Any) -> None:
@@ -68,6 +71,9 @@ def run(args: argparse.Namespace) -> None:
     launch = processes.Launch(args.coordinator, args.processes, args.process_id)
     with processes.joined(launch):
         compilation_cache.enable()
+        kept_forms.enable()
+        if convolution_forms.used() != convolution_forms.Forms():
+            _LOG.info(f"convolutions: {kept_forms.described()}")
         if not processes.is_main():
             logging.getLogger("metastyle_jax").setLevel(logging.WARNING)
         if args.compile_only:

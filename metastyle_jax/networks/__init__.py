@@ -2,6 +2,7 @@
 
 __all__ = [
     "adjuster",
+    "convolution_forms",
     "feature_network",
     "input_noise",
     "one_tile_network",

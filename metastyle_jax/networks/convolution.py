@@ -9,7 +9,7 @@ differentiates each once per shape, not once per layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,11 +19,10 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from metastyle_jax.networks import winograd
+from metastyle_jax.networks import convolution_forms, winograd
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# fewer do not pay for the transforms
-WINOGRAD_CHANNELS = 64
+Form = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
@@ -49,7 +48,8 @@ def convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     # side by side, because of two symbolic sizes nobody knows which is smaller
     short = any(side < winograd.TILE + 2 for side in x.shape[1:3])
-    small = short or min(kernel.shape[2:]) < WINOGRAD_CHANNELS
+    fewest = convolution_forms.used().winograd_channels
+    small = short or not fewest or min(kernel.shape[2:]) < fewest
     if kernel.shape[:2] != (3, 3) or small or x.dtype not in (np.float32, np.float64):
         return convolve(x, kernel)
     return _convolve_3x3.bind(x, kernel)
@@ -105,7 +105,23 @@ def convolve_picture(x: jax.Array, kernel: jax.Array) -> jax.Array:
     The products of accelerators want wide channels. CPUs take 0.75 times as long for the direct
     sum, except for its derivative by `x`, which nothing needs where `x` is a picture.
     """
-    return jax.lax.platform_dependent(x, kernel, cpu=convolve, default=convolve_blocked)
+    in_blocks = convolution_forms.used().first_in_blocks
+    return _rewritten(x, kernel, convolve_blocked, convolve, on_cpu=in_blocks)
+
+
+def convolve_to_picture(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`convolve` with stride 1 of few output channels and a large kernel."""
+    in_blocks = convolution_forms.used().last_in_blocks
+    return _rewritten(x, kernel, convolve_blocked, convolve, on_cpu=in_blocks)
+
+
+def _rewritten(
+    x: jax.Array, kernel: jax.Array, rewrite: Form, direct: Form, *, on_cpu: bool
+) -> jax.Array:
+    """The rewrite, but on CPUs the direct form where the rewrite is not the faster one there."""
+    if on_cpu:
+        return rewrite(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=direct, default=rewrite)
 
 
 @functools.partial(jax.jit, static_argnames="block")
@@ -160,20 +176,16 @@ def upsample_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return convolve(reflect_pad(doubled, 1), kernel)
 
 
-def upsample_convolve_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`upsample_convolve` as four 2x2 convolutions at the low resolution, 4/9 of the operations.
+def upsample_convolve_quickly(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`upsample_convolve` in the form that is fastest where the program runs.
 
     The reflected border row is a copy of the border row itself: edge padding.
     """
     return upsample_convolve_padded(_edge_pad(x), kernel)
 
 
-@jax.jit
 def upsample_convolve_padded(padded: jax.Array, kernel: jax.Array) -> jax.Array:
     """`upsample_convolve` of pixels whose neighbors are known.
-
-    Of three neighboring upsampled rows two are copies of one row, so the kernel rows that meet
-    them add up.
 
     Args:
       padded: (N, H + 2, W + 2, I), the pixels with one neighbor on each side.
@@ -181,6 +193,23 @@ def upsample_convolve_padded(padded: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Returns:
       (N, 2H, 2W, O).
+    """
+    in_phases = convolution_forms.used().upsampling_in_phases
+    return _rewritten(padded, kernel, upsample_in_phases, upsample_directly, on_cpu=in_phases)
+
+
+def upsample_directly(padded: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`upsample_convolve_padded` as the direct sum."""
+    doubled = jnp.repeat(jnp.repeat(padded, 2, axis=1), 2, axis=2)
+    return convolve(doubled[:, 1:-1, 1:-1], kernel)
+
+
+@jax.jit
+def upsample_in_phases(padded: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`upsample_convolve_padded` as four 2x2 convolutions at the low resolution.
+
+    4/9 of the operations: of three neighboring upsampled rows two are copies of one row, so the
+    kernel rows that meet them add up.
     """
     n, h, w = padded.shape[0], padded.shape[1] - 2, padded.shape[2] - 2
     outputs = kernel.shape[-1]

@@ -68,12 +68,12 @@ class Convolution(nn.Module):
     def _apply(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.upsample:
             if self.rewrite:
-                return convolution.upsample_convolve_phases(x, kernel)
+                return convolution.upsample_convolve_quickly(x, kernel)
             return convolution.upsample_convolve(x, kernel)
         padded = convolution.reflect_pad(x, self.size // 2)
         if self.rewrite and self.size == 9:
             first = x.shape[-1] < self.features
-            large = convolution.convolve_picture if first else convolution.convolve_blocked
+            large = convolution.convolve_picture if first else convolution.convolve_to_picture
             return large(padded, kernel)
         if self.rewrite and self.stride == 1:
             return convolution.convolve_quickly(padded, kernel)

@@ -271,7 +271,7 @@ def picture(
       frame: of the tile.
     """
     x = _fill(jax.nn.relu(normalize(y, norm, masks)), frame, 4, "reflect")
-    return jax.nn.sigmoid(_convolve(layer, convolution.convolve_blocked, x))
+    return jax.nn.sigmoid(_convolve(layer, convolution.convolve_to_picture, x))
 
 
 def surrounded(x: jax.Array, frame: Frame, halo: int, mode: str) -> jax.Array:

@@ -42,7 +42,7 @@ def enable(backend: str | None = None) -> Path | None:
     if (backend or jax.default_backend()) == "cpu":
         if not enabled_on_cpu():
             return None
-        kept /= _processor()
+        kept /= processor()
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS_ON_CPU)
     try:
         # only the owner may write: a cached program is code that the next run executes
@@ -61,7 +61,7 @@ def enabled_on_cpu() -> bool:
     return version >= _QUIET_ON_CPU
 
 
-def _processor() -> str:
+def processor() -> str:
     """A name for this kind of processor and this jaxlib: other ones cannot run its programs."""
     facts = [jaxlib.version.__version__, platform.machine(), platform.processor()]
     try:

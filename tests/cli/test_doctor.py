@@ -21,6 +21,7 @@ def test_a_sound_installation(capsys, monkeypatch):
         "extras",
         "devices",
         "memory pages",
+        "convolutions",
         "feature networks",
         "shipped files",
         "compiled programs",

@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from derivatives import relative_error
-from metastyle_jax.networks import convolution, winograd
+from metastyle_jax.networks import convolution, convolution_forms, winograd
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -82,7 +82,7 @@ def test_upsampling_convolution_is_what_its_name_says():
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (7, 4)])
 def test_upsampling_by_phases_equals_the_direct_form(height, width):
     x, kernel = random(2, height, width, 4), random(3, 3, 4, 2, seed=1)
-    actual = convolution.upsample_convolve_phases(x, kernel)
+    actual = convolution.upsample_convolve_quickly(x, kernel)
     np.testing.assert_allclose(actual, convolution.upsample_convolve(x, kernel), atol=1e-12)
 
 
@@ -140,7 +140,7 @@ def test_quick_convolution_is_winograd_only_where_that_pays(shape, kernel_shape,
         (convolution.convolve_quickly, convolution.convolve, (1, 7, 6, 64), (3, 3, 64, 64)),
         (convolution.convolve_blocked, convolution.convolve, (2, 16, 12, 3), (9, 9, 3, 2)),
         (
-            convolution.upsample_convolve_phases,
+            convolution.upsample_convolve_quickly,
             convolution.upsample_convolve,
             (2, 3, 5, 3),
             (3, 3, 3, 2),
@@ -170,6 +170,63 @@ def test_vectorized_quick_convolutions_are_the_single_ones(axes):
             for value, axis in zip(arguments, axes, strict=True)
         ]
         assert relative_error(actual[index], convolution.convolve(*one)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("function", "direct", "shapes", "other"),
+    [
+        (
+            convolution.convolve_quickly,
+            convolution.convolve,
+            ((1, 8, 9, 64), (3, 3, 64, 64)),
+            {"winograd_channels": 0},
+        ),
+        (
+            convolution.convolve_quickly,
+            convolution.convolve,
+            ((1, 8, 9, 32), (3, 3, 32, 32)),
+            {"winograd_channels": 32},
+        ),
+        (
+            convolution.convolve_picture,
+            convolution.convolve,
+            ((1, 16, 12, 3), (9, 9, 3, 2)),
+            {"first_in_blocks": True},
+        ),
+        (
+            convolution.convolve_to_picture,
+            convolution.convolve,
+            ((1, 16, 12, 3), (9, 9, 3, 2)),
+            {"last_in_blocks": False},
+        ),
+        (
+            convolution.upsample_convolve_quickly,
+            convolution.upsample_convolve,
+            ((2, 3, 5, 3), (3, 3, 3, 2)),
+            {"upsampling_in_phases": False},
+        ),
+    ],
+    ids=["no winograd", "more winograd", "first", "last", "upsampling"],
+)
+def test_another_form_is_another_program_of_the_same_values(function, direct, shapes, other, use):
+    x, kernel = (0.2 * random(*shape, seed=seed) for seed, shape in enumerate(shapes))
+
+    def lowered() -> str:
+        return jax.jit(function).lower(x, kernel).as_text()
+
+    usual = lowered()
+    use(convolution_forms.Forms(**other))
+    assert lowered() != usual
+    actual = second_derivatives(function, x, kernel)
+    expected = second_derivatives(direct, x, kernel)
+    for mine, theirs in zip(actual, expected, strict=True):
+        assert relative_error(mine, theirs) < 1e-12
+
+
+@pytest.fixture
+def use():
+    yield convolution_forms.use
+    convolution_forms.use(convolution_forms.Forms())
 
 
 def test_an_exported_program_has_the_form_of_its_platform():
