@@ -7,6 +7,7 @@ folder. Without a network connection, users can put the hub file there as
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,8 @@ FILE = "model.safetensors"
 # Common style layers end here. A shallower cut would save a few megabytes, but deeper layers would
 # need a second download of half a gigabyte.
 _LEAST_DEPTH = "conv4_3"
+
+_LOG = logging.getLogger(__name__)
 
 
 def file_by_hand(folder: Path, architecture: str) -> Path:
@@ -73,6 +76,8 @@ def _download(architecture: str, folder: Path, by_hand: Path, instead: str) -> P
         cached = huggingface_hub.try_to_load_from_cache(repository, FILE)
         if isinstance(cached, str):
             return Path(cached)
+        # without a connection the hub's library tries for minutes
+        _LOG.info(f"downloading the {architecture} weights (half a gigabyte) from huggingface.co")
         return Path(huggingface_hub.hf_hub_download(repository, FILE, local_dir=folder))
     # no connection has many names across versions of hub and HTTP client
     except Exception as error:
