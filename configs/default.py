@@ -3,8 +3,8 @@
     python train.py --config=configs/default.py --workdir=runs/default \
         --config.data.content=PHOTOGRAPHS --config.data.style=ARTWORKS
 
-Hardware: GPUs or TPUs; 4 styles, so 1, 2 or 4 devices. Features: VGG-16, installed by
-`pip install -e '.[vgg]'` or read from a file (`vgg16:FILE`).
+Hardware: GPUs or TPUs; 4 styles x 4 contents, so 1, 2, 4, 8 or 16 devices.
+Features: VGG-16, installed by `pip install -e '.[vgg]'` or read from a file (`vgg16:FILE`).
 
 At the published inner rate, 1e-5, one inner step changes the loss by about 0.01 %. That is nearly
 the same as joint training over styles without an inner loop. `configs/bilevel.py` has a rate at

@@ -1,4 +1,6 @@
-"""Stylize a picture with an exported program, without this package: jax and Pillow are enough.
+"""Stylize a picture with an exported program, without this package.
+
+It needs jax, flatbuffers (which jax.export reads programs with) and Pillow.
 
 metastyle export pack:starry_night --format=stablehlo --out=out/starry_night
 python examples/stylize_with_jax_only.py out/starry_night/program.jax PHOTO.jpg STYLIZED.png

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,6 +50,24 @@ def test_the_lines_of_the_readme(folder, monkeypatch, standard_promotion):
     again = ms.load("mine.safetensors")
     np.testing.assert_array_equal(np.asarray(again(photo)), np.asarray(names["mine"](photo)))
     assert again.record.settings["adaptation.steps"] == 2
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_page(tmp_path, monkeypatch, standard_promotion):
+    """All of docs/api.md, one block after the other, as in one session."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metastyle_jax").symlink_to(ROOT / "metastyle_jax")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    photo = names["photo"]
+    assert names["drawn"].size == photo.size and min(names["weaker"].size) == 128
+    assert len(names["losses"]) == 2 and isinstance(names["again"], Stylizer)
+    assert names["halves"].shape == (*photo.size[::-1], 3) and len(names["several"]) == 2
+    assert names["written"].path.stat().st_size > 1e6
+    listed = re.findall(r"^\| `ms\.(\w+)", page, re.MULTILINE)
+    assert {*listed, "UserError", "__version__"} == set(ms.__all__)
 
 
 def test_the_import_loads_neither_jax_nor_numpy():

@@ -104,7 +104,7 @@ def _parse(argv: list[str], values: flags.FlagValues) -> None:
         if values["config"].value is not None:
             values["config"].value.keys()  # a file that could not be read says so on first use
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{_one_line(error)}; see configs/default.py for all settings") from error
+        raise UserError(f"{_one_line(error)}; python train.py --help lists all settings") from error
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"cannot read the configuration file: {reason}") from error

@@ -400,7 +400,7 @@ def parse(flat: Mapping[str, Any]) -> Settings:
             raise UserError(f"the configuration has no {name}: start from configs/default.py")
     for name in flat:
         if name not in known:
-            raise UserError(f"config.{name} is no setting: see configs/default.py for all settings")
+            raise UserError(f"config.{name} is no setting: python train.py --help lists all")
     values = {name: _checked(setting, flat[name]) for name, setting in known.items()}
     sections: dict[str, Any] = {}
     for field in dataclasses.fields(Settings):

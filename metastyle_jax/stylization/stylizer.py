@@ -218,7 +218,7 @@ class Stylizer:
     def save(self, path: str | Path, *, command: str = "") -> None:
         """Write a file that `loading.load` and `metastyle stylize` read.
 
-        A style file (12.8 kB, more with sliders) if the weights are those that the record names;
+        A style file (16 kB, more with sliders) if the weights are those that the record names;
         otherwise a file of all parameters (6.7 MB). Sizes are for the default width.
 
         Args:

@@ -85,7 +85,10 @@ def test_another_value_names_those_that_there_are():
 @pytest.mark.parametrize(
     "argument, message",
     [
-        ("--config.outer.stepz=3", '\'stepz\' Did you mean "steps" instead of "stepz"?; see'),
+        (
+            "--config.outer.stepz=3",
+            '\'stepz\' Did you mean "steps" instead of "stepz"?; python train.py --help',
+        ),
         ("--config.outr.steps=3", "'outr' Did you mean"),
         ("--config.outer.steps=three", "--config.outer.steps=three: invalid literal"),
         ("--config.outer=3", "--config.outer=3: Failed to parse"),

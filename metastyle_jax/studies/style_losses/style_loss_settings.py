@@ -35,7 +35,7 @@ class LossStudy:
 
     contents: tuple[str, ...]
     styles: tuple[str, ...]
-    features: str = "compact"
+    features: str = "distilled"
     pooling: vgg.Pooling = "average"
     methods: tuple[str, ...] = ("linear", "poly", "gaussian", "bn")
     layers: tuple[str, ...] = ("relu1_1", "relu1_2", "relu2_2", "relu3_1", "relu3_3")
