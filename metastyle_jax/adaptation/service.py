@@ -111,6 +111,8 @@ def start_from(
 ) -> Start:
     """A start with the feature network and the objective that a stylizer was trained with.
 
+    See `provenance.recorded_objective` for one that used moving averages.
+
     Without that network on this machine it takes "distilled", and logs a warning.
 
     Args:

@@ -113,7 +113,8 @@ def train_step(
         metrics[f"gradient_norm_{name}"] = optax.tree.norm(part)
     before = cast(Any, state.params)  # see `init_state`
     updates, opt_state = outer_optimizer.update(cast(Any, gradient), state.opt_state, before)
-    params = cast(MetaParameters, optax.apply_updates(before, updates))
+    moving = cast(Any, _moving(cast(MetaParameters, updates), schedule.subset))
+    params = cast(MetaParameters, optax.apply_updates(before, moving))
     averages = state.averages
     if averages is not None:
         errors = {name.removeprefix("outer_"): value for name, value in metrics.items()}
@@ -153,7 +154,8 @@ def outer_gradient(
         alpha = draw_alpha(schedule, step, counts, first_style, first_content)
         scheduled = scheduled._replace(alpha=alpha)
     if task.style_noise is not None:
-        keys = draw_style_keys(schedule, step, len(batch.styles), first_style)
+        samples = (len(batch.styles), len(batch.query))
+        keys = draw_style_keys(schedule, step, samples, first_style, first_content)
         scheduled = scheduled._replace(style_keys=keys)
     if averages is not None:
         scheduled = scheduled._replace(factors=moving_averages.factors(averages))
@@ -168,6 +170,13 @@ def outer_gradient(
         return outer_loss.meta_loss(params, batch, task, loop, optimizer, scheduled)
 
     return jax.grad(loss_fn, has_aux=True)(params)
+
+
+def _moving(updates: MetaParameters, subset: str) -> MetaParameters:
+    """`updates` with zeros outside the subset, which momentum of before a resuming may move."""
+    moves, stays = subsets.split(updates.parts(), subset)
+    parts = subsets.join(moves, jax.tree.map(jnp.zeros_like, stays))
+    return dataclasses.replace(updates, **parts)
 
 
 def _first(axis: str | None, images: jax.Array) -> jax.Array | int:

@@ -49,8 +49,8 @@ class Scheduled(NamedTuple):
       alpha: (2, S, B, L), weights of the style layers for each style and content, of the support
         and of the query; None for 1.
       factors: of the layers' losses, see `moving_averages.factors`; None for 1.
-      style_keys: (2, S) keys of the noise on the parameters of each style, for the support and for
-        the query; None for no such noise.
+      style_keys: (2, S, B) keys of the noise on the parameters of the style of each sample, for the
+        support and for the query; None for no such noise.
       first_content: number of the first of the contents among those of all devices.
     """
 
@@ -143,19 +143,28 @@ def draw_alpha(
 
 
 def draw_style_keys(
-    schedule: Schedule, step: jax.Array, styles: int, first_style: jax.Array | int = 0
+    schedule: Schedule,
+    step: jax.Array,
+    counts: tuple[int, int],
+    first_style: jax.Array | int = 0,
+    first_content: jax.Array | int = 0,
 ) -> jax.Array:
-    """Keys of the noise on the parameters of each style at outer step `step`: (2, S).
+    """Keys of the noise on the style of each sample at outer step `step`: (2, S, B).
 
-    Arguments are those of `draw_alpha`; support and query have other keys.
+    Arguments are those of `draw_alpha`, `counts` (S, B); support and query have other keys.
     """
+    styles, contents = counts
     # apart from the other draws
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 3), step)
 
-    def draw(style: jax.Array) -> jax.Array:
-        return jax.random.split(jax.random.fold_in(key, style))
+    def draw(style: jax.Array, content: jax.Array) -> jax.Array:
+        return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, style), content))
 
-    return jax.vmap(draw, out_axes=1)(first_style + jnp.arange(styles, dtype=jnp.int32))
+    of_style = jax.vmap(draw, in_axes=(None, 0), out_axes=1)
+    return jax.vmap(of_style, in_axes=(0, None), out_axes=1)(
+        first_style + jnp.arange(styles, dtype=jnp.int32),
+        first_content + jnp.arange(contents, dtype=jnp.int32),
+    )
 
 
 def multi_step_weights(schedule: Schedule, step: jax.Array, inner_steps: int) -> jax.Array | None:

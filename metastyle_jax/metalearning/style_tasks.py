@@ -61,7 +61,8 @@ class TaskData:
       key: for a style loss that is random; None otherwise.
       alpha: (S, B, L) weights of the style layers, for each style and content; None for 1.
       factors: of the layers' losses, see `moving_averages.factors`; None for 1.
-      style_keys: (S,) keys of the noise on the parameters of each style; None for no such noise.
+      style_keys: (S, B) keys of the noise on the parameters of the style of each sample; None for
+        no such noise.
     """
 
     task: StyleTask
@@ -72,6 +73,10 @@ class TaskData:
     alpha: jax.Array | None = None
     factors: moving_averages.Averages | None = None
     style_keys: jax.Array | None = None
+
+
+# no style layer has this number, by which a random style loss draws: see `perceptual`
+_INPUT_NOISE = 1 << 16
 
 
 def content_data(
@@ -93,8 +98,8 @@ def content_data(
     if task.noise is not None:
         if key is None:
             raise ValueError("input noise needs a key, see `schedule.draws_key`")
-        # other numbers than a random style loss draws
-        noisy = input_noise.add_noise(jax.random.fold_in(key, 1), contents, task.noise, first)
+        of_noise = jax.random.fold_in(key, _INPUT_NOISE)
+        noisy = input_noise.add_noise(of_noise, contents, task.noise, first)
     return TaskData(task, noisy, jax.lax.stop_gradient(targets), style_targets, key)
 
 

@@ -33,10 +33,8 @@ def add_to_samples(keys: jax.Array, rows: Style, deviation: jax.Array | float) -
     """Styles with other noise for each sample, leaves (S * B, C), styles slowest.
 
     Args:
-      keys: (S,), for the samples of each style, so that these do not depend on the other styles.
+      keys: (S, B), one for each sample, so that it does not depend on the others.
       rows: of S styles and B contents.
       deviation: see `add_noise`.
     """
-    styles = jax.tree.map(lambda leaf: leaf.reshape(len(keys), -1, leaf.shape[-1]), rows)
-    noisy = jax.vmap(add_noise, in_axes=(0, 0, None))(keys, styles, deviation)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), noisy)
+    return jax.vmap(add_noise, in_axes=(0, 0, None))(keys.reshape(-1), rows, deviation)

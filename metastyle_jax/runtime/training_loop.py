@@ -50,8 +50,8 @@ class Session:
       watch: refuses metrics that are not finite.
       stop: asked after each step.
       loss: mean over the steps since it was last asked: asked when a checkpoint is written.
-      measured: metrics of the host over the time since it was last asked: asked when a record of
-        metrics is written and when a program has been compiled.
+      measured: metrics of the host over the time since it was last asked, whether a program was
+        compiled in it: asked when a record of metrics is written and when one has been compiled.
     """
 
     log: RunLog | None
@@ -59,7 +59,7 @@ class Session:
     watch: FiniteWatch
     stop: StopRequests
     loss: Callable[[], float | None] = lambda: None
-    measured: Callable[[], Mapping[str, float]] = dict
+    measured: Callable[[bool], Mapping[str, float]] = lambda compiled: {}
 
 
 def run_steps(
@@ -101,16 +101,16 @@ def run_steps(
             if log and compiled:
                 log.start_clock(step)
             if log and to_log:
-                log.metrics(step, {**values, **session.measured()})
+                log.metrics(step, {**values, **session.measured(compiled)})
             elif compiled:
-                session.measured()
+                session.measured(compiled)
         if log and to_save:
             session.checkpoints.save_later(step, state, session.loss())
         if last or stopping:
             session.checkpoints.wait()
             processes.wait("saved")  # one that ends is missed by those that still work
-        if stopping:
+        after_step(step, state)  # also of the last one: a resumed session begins with the next
+        if stopping and not last:
             _LOG.warning(f"stopped after step {step}; continue with --resume")
             raise KeyboardInterrupt
-        after_step(step, state)
     return state

@@ -12,9 +12,13 @@ import ml_collections
 from metastyle_jax.errors import UserError
 from metastyle_jax.losses import fusion
 from metastyle_jax.metalearning import subsets
+from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.networks import vgg
 from metastyle_jax.settings import construction, ranges, schema
 from metastyle_jax.settings.schema import Settings
+
+# settings of inner steps
+_OF_STEPS = ("inner.learned_rates", "inner.random_steps", "outer.multi_step")
 
 
 def read(config: ml_collections.ConfigDict | Settings) -> Settings:
@@ -50,6 +54,8 @@ def _check_combinations(config: Settings) -> None:
                     f"config.{name}={flat[name]!r} has no effect with config.outer.estimator="
                     f"{estimator!r}, which looks at the end of the inner loop only: use exact"
                 )
+    if not flat["inner.steps"]:
+        _check_without_steps(flat)
     if flat["model.predictor"] and flat["inner.subset"] not in ("norm", subsets.SLIDERS):
         raise UserError(
             "config.model.predictor predicts all of the style and nothing else: use "
@@ -60,6 +66,18 @@ def _check_combinations(config: Settings) -> None:
         raise UserError(
             "config.inner.random_steps with config.outer.estimator='truncated' would often take "
             "none of the steps that are differentiated: use exact"
+        )
+
+
+def _check_without_steps(flat: Mapping[str, Any]) -> None:
+    """Refuse what asks for inner steps where there are none."""
+    asked = [name for name in _OF_STEPS if flat[name]]
+    if flat["outer.estimator"] == "reptile":
+        asked.append("outer.estimator")
+    if asked:
+        raise UserError(
+            f"config.{asked[0]}={flat[asked[0]]!r} has no effect with config.inner.steps=0: use 1 "
+            "inner step or more, or leave it out"
         )
 
 
@@ -115,13 +133,20 @@ def _check_style_loss(config: Settings) -> None:
 
 
 def _check_subsets(config: Settings) -> None:
+    # rates are learned for the inner subset, so that is checked before they are made
     plain = dataclasses.replace(config, inner=dataclasses.replace(config.inner, learned_rates=""))
-    shapes = jax.eval_shape(lambda: construction.init_params(plain, jax.random.key(0)))
-    for name, params, subset in (
-        ("inner", shapes.adjustable, config.inner.subset),
-        ("outer", shapes.parts(), config.outer.subset),
-    ):
-        try:
-            subsets.split(params, subset)
-        except ValueError as error:
-            raise UserError(f"config.{name}.subset: {error}") from error
+    shapes = _shapes(plain)
+    _check_subset("inner", shapes.adjustable, config.inner.subset)
+    shapes = _shapes(config) if config.inner.learned_rates else shapes
+    _check_subset("outer", shapes.parts(), config.outer.subset)
+
+
+def _shapes(config: Settings) -> MetaParameters:
+    return jax.eval_shape(lambda: construction.init_params(config, jax.random.key(0)))
+
+
+def _check_subset(name: str, params: dict[str, Any], subset: str) -> None:
+    try:
+        subsets.split(params, subset)
+    except ValueError as error:
+        raise UserError(f"config.{name}.subset: {error}") from error

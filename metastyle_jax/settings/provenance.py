@@ -51,10 +51,15 @@ def _tupled(value: Any) -> Any:
 
 
 def recorded_objective(recorded: Mapping[str, Any]) -> perceptual.Objective:
-    """The objective that settings by dotted name describe; what they lack is `NORMALIZED`."""
+    """The objective that settings by dotted name describe; what they lack is `NORMALIZED`.
+
+    Losses that a training brought to one size by their moving averages are relative here: the
+    averages belong to its steps, and without either the content alone would count.
+    """
     values = {
         name: recorded.get(f"objective.{name}", getattr(NORMALIZED, name)) for name in _OBJECTIVE
     }
+    values["normalize"] = bool(values["normalize"] or recorded.get("objective.average_decay"))
     return perceptual.Objective(
         style_loss=fusion.parse(recorded.get("objective.style_loss", "gram")),
         total_variation_weight=recorded.get("objective.total_variation_weight") or None,

@@ -12,14 +12,18 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.pipeline import ImageSource
+from metastyle_jax.networks import convolution_forms
 from metastyle_jax.settings import provenance, schema
 from metastyle_jax.settings.schema import Settings
 
 _NETWORK = ("model.width", "model.residual_blocks", "model.blur", "model.predictor")
 _ORDER = ("seed", "data.content", "data.style", "data.cache", "batch.styles", "batch.contents")
 _DATA = ("content", "style")
+_FORMS = "cpu.convolutions"
 
 
 def fixed(config: Settings) -> dict[str, Any]:
@@ -53,14 +57,17 @@ def recorded(config: Settings, sources: Mapping[str, ImageSource]) -> dict[str, 
       sources: by kind, "content" and "style".
 
     Returns:
-      Settings by dotted name; `files.content` and `files.style`, see `FolderSource.fingerprint`.
+      Settings by dotted name; `files.content` and `files.style`, see `FolderSource.fingerprint`;
+      and how a CPU computes convolutions, which `metastyle doctor --measure` may change.
     """
     files = {
         f"files.{kind}": source.fingerprint()
         for kind, source in sources.items()
         if isinstance(source, FolderSource)
     }
-    return schema.flatten(config) | files
+    on_cpu = jax.default_backend() == "cpu"
+    forms = {_FORMS: convolution_forms.used()._asdict()} if on_cpu else {}
+    return schema.flatten(config) | files | forms
 
 
 def notice(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -72,6 +79,7 @@ def notice(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """
     before, now = _comparable(before), _comparable(now)
     before.setdefault("data.cache", "")  # nor was there one before this setting
+    before.setdefault(_FORMS, now.get(_FORMS))  # nor others; and a GPU has none
     for kind in _DATA:
         _name_data_by_files(before, now, kind)
     _resolve_pooling(before, now)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from metastyle_jax.metalearning import subsets
+from metastyle_jax.runtime import sharding
 from metastyle_jax.settings import configuration, construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.training import step_memory
@@ -36,7 +37,8 @@ class Row:
       unrolled: whether they are compiled one after the other, in memory that grows with T.
       memory: at the configured batch.
       per_style: bytes of one more style on a device.
-      largest: the most styles, over all devices, whose step fits; 0 if not even one per device.
+      largest: the most styles, over all devices, whose step fits; 0 if not even
+        one in each part that the devices split a batch into.
       compiled: whether the largest batch and the next one were compiled; else it is extrapolated.
     """
 
@@ -137,14 +139,14 @@ def _length(config: Settings) -> tuple[float, str]:
 
 
 def _row(config: Settings, limit: int, progress: _Timed, *, verify: bool) -> Row:
-    devices, measured = len(pick_devices(config)), {}
+    parts, measured = _parts(config), {}
 
     def measure(share: int) -> int:
         """Bytes in all for `share` styles per device."""
-        measured[share] = _compile(config, share * devices, progress)
+        measured[share] = _compile(config, share * parts, progress)
         return measured[share].total
 
-    configured = config.batch.styles // devices
+    configured = config.batch.styles // parts
     other = 2 if configured == 1 else 1
     points = {share: measure(share) for share in (configured, other)}
     per_style = max(1, (points[other] - points[configured]) // (other - configured))
@@ -157,21 +159,27 @@ def _row(config: Settings, limit: int, progress: _Timed, *, verify: bool) -> Row
         unrolled,
         measured[configured],
         per_style,
-        share * devices,
+        share * parts,
         compiled,
     )
 
 
 def _other_row(config: Settings, limit: int, progress: _Timed, row: Row) -> Row:
     """A row from one compilation: a style's bytes are taken to grow with T as the temporary do."""
-    devices = len(pick_devices(config))
+    parts = _parts(config)
     memory = _compile(config, config.batch.styles, progress)
     per_style = row.per_style * memory.temporary // max(1, row.memory.temporary)
-    configured = config.batch.styles // devices
+    configured = config.batch.styles // parts
     points = {configured: memory.total, configured + 1: memory.total + per_style}
     share, _ = largest_share(points, limit)
     unrolled = construction.unrolled(config)
-    return Row(config.inner.steps, unrolled, memory, per_style, share * devices, False)
+    return Row(config.inner.steps, unrolled, memory, per_style, share * parts, False)
+
+
+def _parts(config: Settings) -> int:
+    """How many parts the styles of the configured batch are split into."""
+    batch = config.batch
+    return sharding.layout(batch.styles, batch.contents, len(pick_devices(config))).styles
 
 
 def _compile(config: Settings, styles: int, progress: _Timed) -> Memory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax
@@ -12,6 +13,7 @@ from metastyle_jax.metalearning.structures import MetaParameters
 from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.reporting import training_page
 from metastyle_jax.runtime.run_log import RunLog
+from metastyle_jax.settings import provenance, schema
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.training import progress_sheet, training_pictures, validation
 
@@ -73,12 +75,15 @@ def _sheets(config: Settings, task: StyleTask, sources: dict[str, ImageSource]) 
     draw = progress_sheet.drawer(config, task, batch)
 
     def look(log: RunLog, step: int, params: MetaParameters) -> None:
-        log.sheet(step, draw(params))
+        log.sheet(step, draw(params, step))
 
     return look
 
 
 def _curves(config: Settings, task: StyleTask) -> _Look:
+    # what an adaptation minimizes
+    objective = provenance.recorded_objective(schema.flatten(config))
+    task = dataclasses.replace(task, objective=objective)
     measure = validation.curves(config, task, validation.pictures(config))
 
     def look(log: RunLog, step: int, params: MetaParameters) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metastyle_jax.metalearning import outer_loss
@@ -20,10 +19,12 @@ from metastyle_jax.settings.schema import Settings
 STYLES = 4  # rows of a sheet
 
 
-def drawer(
-    config: Settings, task: StyleTask, batch: Batch
-) -> Callable[[MetaParameters], np.ndarray]:
-    """A function: parameters -> sheet (H, W, 3) in [0, 1] of content, style and outputs.
+# (parameters, outer steps taken) -> (H, W, 3) in [0, 1]
+Draw = Callable[[MetaParameters, int], np.ndarray]
+
+
+def drawer(config: Settings, task: StyleTask, batch: Batch) -> Draw:
+    """A function that draws a sheet of content, style and outputs.
 
     Args:
       config: of the training.
@@ -36,14 +37,14 @@ def drawer(
     loop = construction.make_inner_loop(config)
 
     @compilation.jit
-    def outputs(params: MetaParameters, batch: Batch, task: StyleTask):
-        optimizer = loop.optimizer(jnp.zeros(()), params.inner_rates)
+    def outputs(params: MetaParameters, batch: Batch, task: StyleTask, step: jax.Array):
+        optimizer = loop.optimizer(step, params.inner_rates)  # at the rate of that step
         return outer_loss.preview(params, batch, task, loop, optimizer)
 
     titles = _titles(config)
 
-    def draw(params: MetaParameters) -> np.ndarray:
-        before, after = jax.device_get(outputs(params, batch, task))
+    def draw(params: MetaParameters, step: int) -> np.ndarray:
+        before, after = jax.device_get(outputs(params, batch, task, np.int32(step)))
         content = batch.query[0]
         rows = [
             [content, style, *pair]
@@ -54,16 +55,15 @@ def drawer(
     return draw
 
 
-def _drawer_of_corners(
-    config: Settings, task: StyleTask, batch: Batch
-) -> Callable[[MetaParameters], np.ndarray]:
+def _drawer_of_corners(config: Settings, task: StyleTask, batch: Batch) -> Draw:
     """As `drawer`, with outputs at the weight 1 of each style layer alone, and of all."""
     layers = config.objective.style_layers
     alphas = np.vstack([np.eye(len(layers)), np.ones((1, len(layers)))]).astype(np.float32)
     outputs = compilation.jit(outer_loss.preview_adjusted)
     titles = ("content", "style", *layers, "all")
 
-    def draw(params: MetaParameters) -> np.ndarray:
+    def draw(params: MetaParameters, step: int) -> np.ndarray:
+        del step  # there are no inner steps
         drawn = jax.device_get(outputs(params, batch, task, alphas))
         rows = [
             [batch.query[0], style, *each] for style, each in zip(batch.styles, drawn, strict=True)

@@ -49,17 +49,18 @@ def not_finite(config: Settings) -> Callable[[str, int], str]:
     return advise
 
 
-def bottleneck(share: Callable[[], float]) -> Callable[[], dict[str, float]]:
+def bottleneck(share: Callable[[], float]) -> Callable[[bool], dict[str, float]]:
     """`share` as a metric; a line says once whether input or devices limit the rate.
 
-    The first time it is asked most of the time went into compiling, so it says so the second time.
+    Not where a program was compiled, which takes most of that time.
     """
-    asked = 0
+    said = False
 
-    def measured() -> dict[str, float]:
-        nonlocal asked
-        value, asked = share(), asked + 1
-        if asked == 2:
+    def measured(compiled: bool) -> dict[str, float]:
+        nonlocal said
+        value = share()
+        if not compiled and not said:
+            said = True
             _LOG.info(_limit(value))
         return {INPUT_WAIT: value}
 

@@ -216,6 +216,28 @@ def test_what_the_outer_optimizer_does_not_move_has_no_gradient():
     assert np.abs(flat(everything.replace(adjuster=None))).max() > 0
 
 
+def test_momentum_of_another_subset_moves_nothing(monkeypatch):
+    """Of a run that is resumed with another `outer.subset`."""
+    params, batch, task = case()
+    ones = jax.tree.map(jnp.ones_like, params)
+    frozen = jax.tree.map(jnp.zeros_like, params).replace(adjuster=ones.adjuster)
+    momentum = promoting(optax.adam(1e-2))
+    _, moments = momentum.update(ones, momentum.init(params), params)
+    monkeypatch.setattr(outer_step, "outer_gradient", lambda *args, **keywords: (frozen, {}))
+    state = outer_step.TrainState(jnp.int32(1), params, moments, None)
+    after, _ = outer_step.train_step(
+        state,
+        batch,
+        task,
+        loop=LOOP,
+        outer_optimizer=momentum,
+        schedule=Schedule(subset="adjuster/*"),
+    )
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.params, params)
+    assert all(jax.tree.leaves(moved.adjuster))
+    assert not any(jax.tree.leaves(moved.replace(adjuster=None)))
+
+
 @pytest.mark.slow
 def test_through_an_inner_step_the_gradient_equals_reverse_over_reverse():
     params, _, _ = case()

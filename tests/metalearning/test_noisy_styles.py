@@ -60,10 +60,9 @@ def recomputed(part: int, contents: jax.Array) -> float:
     for s, style_image in enumerate(batch.styles):
         key = jax.random.fold_in(jax.random.key(SCHEDULE.seed), 3)
         key = jax.random.fold_in(jax.random.fold_in(key, STEP), s)
-        rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params.style)
-        rows = style_noise.add_noise(jax.random.split(key)[part], rows, DEVIATION)
         for b, content in enumerate(contents):
-            style = jax.tree.map(lambda leaf, b=b: leaf[b], rows)
+            of_sample = jax.random.split(jax.random.fold_in(key, b))[part]
+            style = style_noise.add_noise(of_sample, params.style, DEVIATION)
             drawn = draw(params.weights, style, content[None])
             seen, wanted, example = (
                 jax.tree.map(lambda x: np.asarray(x[0]), task.network.extract(x, OBJECTIVE.layers))
@@ -98,7 +97,7 @@ def test_inner_and_outer_loss_have_other_noise_for_each_sample():
 
 def test_the_gradient_through_an_inner_step_is_that_of_the_loss():
     params, batch, task = case()
-    keys = schedule.draw_style_keys(SCHEDULE, jnp.int32(STEP), 2)
+    keys = schedule.draw_style_keys(SCHEDULE, jnp.int32(STEP), (2, 2))
     scheduled = schedule.Scheduled(style_keys=keys)
 
     def value(params: MetaParameters) -> jax.Array:
@@ -111,18 +110,19 @@ def test_the_gradient_through_an_inner_step_is_that_of_the_loss():
     assert flat(found) @ flat(direction) == pytest.approx(expected, rel=1e-6)
 
 
-def test_keys_are_a_function_of_seed_step_and_style():
-    def numbers(seed: int, step: int, styles: int, first: int = 0) -> np.ndarray:
-        keys = schedule.draw_style_keys(Schedule(seed=seed), jnp.int32(step), styles, first)
+def test_keys_are_a_function_of_seed_step_style_and_content():
+    def numbers(seed: int, step: int, counts: tuple[int, int], *first: int) -> np.ndarray:
+        keys = schedule.draw_style_keys(Schedule(seed=seed), jnp.int32(step), counts, *first)
         return np.asarray(jax.random.key_data(keys))
 
-    one = numbers(3, 7, 4)
-    assert one.shape[:2] == (2, 4)
-    np.testing.assert_array_equal(one, numbers(3, 7, 4))
-    every = [one, numbers(3, 8, 4), numbers(4, 7, 4)]
-    assert len(np.unique(np.concatenate(every, axis=1).reshape(24, -1), axis=0)) == 24
-    # a device draws what one device alone would draw for its styles
-    np.testing.assert_array_equal(numbers(3, 7, 2, first=2), one[:, 2:])
+    one = numbers(3, 7, (4, 2))
+    assert one.shape[:3] == (2, 4, 2)
+    np.testing.assert_array_equal(one, numbers(3, 7, (4, 2)))
+    every = [one, numbers(3, 8, (4, 2)), numbers(4, 7, (4, 2))]
+    assert len(np.unique(np.concatenate(every, axis=1).reshape(48, -1), axis=0)) == 48
+    # a device draws what one device alone would draw for its styles and contents
+    np.testing.assert_array_equal(numbers(3, 7, (2, 2), 2), one[:, 2:])
+    np.testing.assert_array_equal(numbers(3, 7, (2, 1), 2, 1), one[:, 2:, 1:])
 
 
 def test_previews_have_no_such_noise():

@@ -33,12 +33,12 @@ def test_without_a_deviation_nothing_changes_and_a_key_says_all():
     assert (one["two"] != other["two"]).all()
 
 
-def test_the_samples_of_a_style_do_not_depend_on_the_other_styles():
+def test_a_sample_does_not_depend_on_the_others():
     rows = jax.tree.map(lambda leaf: jnp.zeros((6, 50)), STYLE)  # 2 styles, 3 contents
-    keys = jax.random.split(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(0), (2, 3))
     both = style_noise.add_to_samples(keys, rows, 1.0)
-    for s in range(2):
-        ours = jax.tree.map(lambda leaf, s=s: leaf[3 * s : 3 * s + 3], (both, rows))
-        alone = style_noise.add_noise(keys[s], ours[1], 1.0)
+    for row in range(6):
+        ours = jax.tree.map(lambda leaf, row=row: leaf[row], (both, rows))
+        alone = style_noise.add_noise(keys[divmod(row, 3)], ours[1], 1.0)
         jax.tree.map(np.testing.assert_array_equal, ours[0], alone)
     assert len(np.unique(np.asarray(both["two"]))) == 6 * 50

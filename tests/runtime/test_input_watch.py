@@ -32,6 +32,8 @@ def test_only_batches_that_come_after_their_step_count():
 def test_one_line_says_what_limits_the_rate(share, line, caplog):
     caplog.set_level("INFO")
     measured = training_advice.bottleneck(lambda: share)
-    assert [measured() for _ in range(4)] == 4 * [{"input_wait": share}]
+    assert [measured(True) for _ in range(2)] == 2 * [{"input_wait": share}]
+    assert not caplog.records  # the time of the compiler says nothing
+    assert [measured(False) for _ in range(4)] == 4 * [{"input_wait": share}]
     (record,) = caplog.records
     assert record.getMessage().startswith(line)

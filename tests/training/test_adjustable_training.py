@@ -12,6 +12,7 @@ from PIL import Image
 
 import tiny
 from configs import adjustable
+from metastyle_jax.adaptation import service
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import schedule
@@ -90,6 +91,13 @@ def test_the_adjuster_and_the_averages_move(trained):
     with Image.open(folder / "run" / "sheets" / "step_0000004.png") as sheet:
         # content, style, each layer alone, all of them
         assert sheet.width > 5 * config.data.image_size
+
+
+def test_an_adaptation_minimizes_relative_losses_in_place_of_the_averages(trained):
+    folder, config, _ = trained
+    stylizer = load(folder / "run")
+    assert config.objective.average_decay and not config.objective.normalize
+    assert service.start_from(stylizer, features="compact").objective.normalize
 
 
 def test_resumed_equals_uninterrupted_the_averages_included(trained, tmp_path):

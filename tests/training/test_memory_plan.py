@@ -109,6 +109,28 @@ def test_the_largest_batch_fits_and_the_next_does_not(monkeypatch):
     assert compiled[row.largest].total <= limit < compiled[row.largest + 1].total
 
 
+@pytest.mark.parametrize(
+    ("styles", "contents", "devices", "parts"), [(4, 4, 8, 4), (12, 4, 8, 4), (8, 1, 4, 4)]
+)
+def test_a_plan_compiles_the_configured_batch_also_where_contents_are_split(
+    styles, contents, devices, parts, monkeypatch
+):
+    """Styles are split into `parts`; bytes grow with the styles of each part."""
+    config = tiny_config(inner__steps=0, batch__styles=styles, batch__contents=contents)
+    compiled = []
+
+    def measured(config):
+        compiled.append(config.batch.styles)
+        return step_memory.Memory(0, 0, 0, 0, 100 * config.batch.styles // parts, 0)
+
+    monkeypatch.setattr(memory_plan, "pick_devices", lambda config: devices * [None])
+    monkeypatch.setattr(step_memory, "step_memory", measured)
+    (row,) = memory_plan.plan(config, limit=1000, others=()).rows
+    assert compiled[0] == styles
+    assert row.memory.total == 100 * styles // parts
+    assert (row.per_style, row.largest) == (100, 10 * parts)
+
+
 def affine(n: int) -> int:
     return 1000 + 70 * n
 

@@ -331,6 +331,12 @@ def test_data_that_moved_are_the_same_data(tmp_path, capsys, monkeypatch):
         ({}, {"data.noise": 0.0}, "data.noise not set -> 0"),
         ({}, {"data.cache": ""}, None),
         ({}, {"data.cache": "device"}, "-> 'device'; the data come in another order"),
+        ({}, {"cpu.convolutions": {"winograd_channels": 64}}, None),
+        (
+            {"cpu.convolutions": {"winograd_channels": 64}},
+            {"cpu.convolutions": {"winograd_channels": 32}},
+            "cpu.convolutions {'winograd_channels': 64} -> {'winograd_channels': 32}",
+        ),
         (
             {"features.network": "compact", "features.pooling": ""},
             {"features.network": "compact", "features.pooling": vgg.POOLING["compact"]},
@@ -532,12 +538,30 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
             {"outer__estimator": "truncated", "inner__random_steps": True},
             r"inner\.random_steps with config\.outer\.estimator='truncated'",
         ),
+        (
+            {"inner__steps": 0, "inner__learned_rates": "layer_step"},
+            r"inner\.learned_rates='layer_step' has no effect with config\.inner\.steps=0",
+        ),
+        (
+            {"inner__steps": 0, "outer__multi_step": 5},
+            r"outer\.multi_step=5 has no effect with config\.inner\.steps=0",
+        ),
+        (
+            {"inner__steps": 0, "outer__estimator": "reptile"},
+            r"outer\.estimator='reptile' has no effect with config\.inner\.steps=0",
+        ),
+        ({"outer__subset": "inner_rates/*"}, r"outer\.subset: no parameter is called 'inner_rates"),
     ],
 )
 def test_unusable_settings_name_themselves(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         meta_training.train(tiny_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_outer_loop_may_move_the_learned_rates_alone():
+    config = tiny_config(inner__learned_rates="layer", outer__subset="inner_rates/*")
+    assert configuration.read(config).outer.subset == "inner_rates/*"
 
 
 @pytest.mark.parametrize(
@@ -650,9 +674,8 @@ def test_an_interrupted_set_up_ends_with_130(tmp_path):
     assert process.wait(240) == 130
 
 
-def test_a_stop_that_the_set_up_swallows_ends_the_run_after_its_first_step(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def stop_in_set_up(monkeypatch):
     """An interrupt that is raised within a destructor, say, reaches nobody."""
     load = meta_training.load_task
 
@@ -662,10 +685,24 @@ def test_a_stop_that_the_set_up_swallows_ends_the_run_after_its_first_step(
         return load(*arguments)
 
     monkeypatch.setattr(meta_training, "load_task", swallowing)
+
+
+@pytest.mark.usefixtures("stop_in_set_up")
+def test_a_stop_that_the_set_up_swallows_ends_the_run_after_its_first_step(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
-        meta_training.train(tiny_config(**{"outer.steps": 3}), tmp_path)
+        meta_training.train(tiny_config(outer__steps=3, log__sheet_every=1), tmp_path)
     assert "stopped after step 1" in capsys.readouterr().err
     assert (tmp_path / checkpoint_reading.DIRECTORY_NAME / "1").is_dir()
+    # a resumed run begins with step 2, so what was due at step 1 is there now
+    assert (tmp_path / "sheets" / "step_0000001.png").is_file()
+
+
+@pytest.mark.usefixtures("stop_in_set_up")
+def test_a_stop_in_the_last_step_ends_a_run_that_is_finished(tmp_path, capsys):
+    state = meta_training.train(tiny_config(outer__steps=1, log__sheet_every=5), tmp_path)
+    assert int(state.step) == 1
+    assert "--resume" not in capsys.readouterr().err
+    assert (tmp_path / "sheets" / "step_0000001.png").is_file()
 
 
 @pytest.mark.parametrize(
