@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       KeyboardInterrupt: on Ctrl-C; after the first step what was reached has been written.
     """
     adapt_flags.check(args)
-    out = input_files.one_file(args.out)
+    out = args.out
     task = _read(args, out)
     with folder_lock.locked(out), interrupts.stop_requests("writing what it reached") as stop:
         prepare_folder(out)
@@ -167,6 +167,11 @@ def _balanced(task: Task) -> service.Start:
         args.style_weight is not None or objective.style_loss == trained.style_loss
     ):
         return start
+    if not objective.content_weight:
+        raise UserError(
+            "--content-weight=0 leaves no content loss that the style loss could be balanced with: "
+            "give --style-weight instead of --gamma"
+        )
     params = jax.tree.map(jnp.asarray, start.stylizer.params)
 
     def balance(objective: perceptual.Objective) -> float:

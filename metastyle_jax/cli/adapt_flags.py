@@ -12,7 +12,7 @@ from metastyle_jax.cli.parsers import Parser, add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import subsets
 from metastyle_jax.settings import ranges
-from metastyle_jax.storage import initialization
+from metastyle_jax.storage import home_folder, initialization
 
 _RANGES = {
     "steps": ranges.count(),
@@ -46,7 +46,12 @@ def _add_files(add: Callable[..., Any]) -> None:
         help="pictures to stylize: files, folders or patterns ('photos/*.jpg'); default: embedded "
         "samples",
     )
-    add("--out", type=Path, default=Path("out"), help="folder for everything written")
+    add(
+        "--out",
+        type=home_folder.expanded,
+        default=Path("out"),
+        help="folder for everything written",
+    )
     add(
         "--init",
         help="where to start: embedded (the default), adjustable (with sliders, the default of "

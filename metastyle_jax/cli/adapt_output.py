@@ -14,7 +14,7 @@ from metastyle_jax.adaptation import service
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 from metastyle_jax.stylization import picture_files
 
 STYLE_FILE, PARAMS_FILE = "style.safetensors", "params.safetensors"
@@ -166,6 +166,5 @@ def write_report(out: Path, adapted: AdaptedTask, failures: Sequence[str]) -> di
         **{f"{part}_after": value for part, value in adapted.after.items()},
         "history": result.history,
     }
-    with atomic_path(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
     return report

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.evaluation import evaluation_run
 from metastyle_jax.evaluation.evaluation_settings import EvaluationSettings
-from metastyle_jax.storage import folder_lock
+from metastyle_jax.storage import folder_lock, home_folder
 
 HELP = {
     "init": "starts to score: embedded, a workdir of metastyle train or a params.safetensors, "
@@ -51,7 +50,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "evaluate", run)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=home_folder.expanded,
         required=True,
         help="folder for everything written; a stopped evaluation there is continued",
     )
@@ -64,6 +63,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: a flag, a folder or a file cannot be used.
     """
-    out = args.out.expanduser()
+    out = args.out
     with folder_lock.locked(out):
         evaluation_run.run(configuration_flags.settings_of(args, EvaluationSettings), out)

@@ -11,7 +11,7 @@ from metastyle_jax.data import input_files
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import comparison, exporting, web_runtime
 from metastyle_jax.export.exporting import WEB, Exported
-from metastyle_jax.storage import style_packs
+from metastyle_jax.storage import home_folder, style_packs
 from metastyle_jax.stylization import loading
 
 
@@ -31,7 +31,10 @@ def add_parser(commands: Any) -> None:
         help=f"one of {', '.join((*exporting.FORMATS, WEB))}; see docs/export.md",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="file, or for stablehlo, orbax, web a new folder"
+        "--out",
+        type=home_folder.expanded,
+        required=True,
+        help="file, or for stablehlo, orbax, web a new folder",
     )
     parser.add_argument(
         "--style-input",
@@ -47,7 +50,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--runtime",
-        type=Path,
+        type=home_folder.expanded,
         metavar="FILE",
         help=f"package of onnxruntime-web for web, from npm pack onnxruntime-web@"
         f"{web_runtime.VERSION}; default: it is downloaded, and kept in the cache folder",

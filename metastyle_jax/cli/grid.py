@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import style_arguments
@@ -12,7 +11,7 @@ from metastyle_jax.data import input_files, picture_writer, resizing
 from metastyle_jax.errors import UserError
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import ranges
-from metastyle_jax.storage import overwriting
+from metastyle_jax.storage import home_folder, overwriting
 from metastyle_jax.stylization import interpolation, picture_files
 
 
@@ -21,7 +20,9 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "grid", run)
     parser.add_argument("style", metavar="STYLE", help="one to four: " + style_arguments.HELP)
     parser.add_argument("picture", nargs="+", metavar="PICTURE", help="picture to draw, the last")
-    parser.add_argument("--out", type=Path, required=True, help="sheet to write, such as grid.png")
+    parser.add_argument(
+        "--out", type=home_folder.expanded, required=True, help="sheet to write, such as grid.png"
+    )
     parser.add_argument("--init", help="weights of the styles; default: those that they name")
     parser.add_argument("--cells", type=int, default=5, help="pictures along a side, 2 to 12")
     parser.add_argument("--size", type=int, default=256, help="side of a cell, pixels")
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     for each in styles:
         if each.share is not None:
             raise UserError(f"{each.spec}: a grid draws all shares; leave :{each.share:g} out")
-    out, path = args.out.expanduser(), input_files.one_file(name)
+    out, path = args.out, input_files.one_file(name)
     if not picture_writer.ending_of(out):
         endings = ", .".join(picture_writer.FORMATS)
         raise UserError(f"{out}: give --out a name that ends in .{endings}")

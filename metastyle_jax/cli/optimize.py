@@ -25,7 +25,7 @@ from metastyle_jax.pixels.optimization_state import SavedState
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.runtime import out_of_memory
 from metastyle_jax.storage import folder_lock, overwriting
-from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+from metastyle_jax.storage.atomic import prepare_folder, write_text
 from metastyle_jax.stylization.picture_files import read_content
 
 SHEET_ROWS = 16
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     objective = optimize_flags.make_objective(args)
     optimize_flags.check(args, objective)
-    out = args.out.expanduser()
+    out = args.out
     pairs = _find_pairs(args, out)
     start = None if args.start in optimize_flags.NAMED_STARTS else input_files.one_file(args.start)
     _refuse_overwriting(args, out, pairs, start)
@@ -175,8 +175,7 @@ def _write_results(
     rows = [[images[pair.content], images[pair.style], made[pair.name]] for pair in shown]
     titles = ("content", "style", result["loss"])
     write_png(out / "sheet.png", contact_sheet(rows, column_titles=titles, cell=256))
-    with atomic_path(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "report.json", json.dumps(result, indent=2) + "\n")
     print(f"see {out / 'sheet.png'}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
@@ -14,6 +13,7 @@ from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.pixels import pixel_optimizers
 from metastyle_jax.settings import ranges
+from metastyle_jax.storage import home_folder
 
 DEFAULT_RATES = {"adam": 0.02, "lbfgs": 1.0}
 NAMED_STARTS = ("content", "noise")
@@ -43,7 +43,12 @@ def _add_losses(add: Callable[..., Any]) -> None:
         help="style images: one for each content or one for all; or several for one content; "
         "required",
     )
-    add("--out", type=Path, required=True, help="folder for everything written; required")
+    add(
+        "--out",
+        type=home_folder.expanded,
+        required=True,
+        help="folder for everything written; required",
+    )
     add(
         "--loss",
         default="gram",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import record_writer
 from metastyle_jax.runtime.progress import PictureCount
 from metastyle_jax.settings.ranges import Range
+from metastyle_jax.storage import home_folder
 
 
 def add_parser(commands: Any) -> None:
     """Add `prepare` to the commands."""
     parser = add_command(commands, "prepare", run)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="searched recursively")
+    parser.add_argument(
+        "folder", type=home_folder.expanded, metavar="FOLDER", help="searched recursively"
+    )
     parser.add_argument("--name", required=True, help="of the data set, as wikiart_512")
-    parser.add_argument("--out", type=Path, required=True, help="folder of data sets")
+    parser.add_argument(
+        "--out", type=home_folder.expanded, required=True, help="folder of data sets"
+    )
     parser.add_argument(
         "--short-side", type=int, default=512, help="larger pictures are shrunk to it, pixels"
     )

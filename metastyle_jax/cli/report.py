@@ -12,16 +12,22 @@ from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.errors import UserError
 from metastyle_jax.reporting import training_page
 from metastyle_jax.settings import schema
-from metastyle_jax.storage.atomic import atomic_path, write_error
+from metastyle_jax.storage import home_folder
+from metastyle_jax.storage.atomic import write_error, write_text
 
 
 def add_parser(commands: Any) -> None:
     """Add `report` to the commands."""
     parser = add_command(commands, "report", run)
     parser.add_argument(
-        "workdir", type=Path, metavar="WORKDIR", help="of a training, also a running one"
+        "workdir",
+        type=home_folder.expanded,
+        metavar="WORKDIR",
+        help="of a training, also a running one",
     )
-    parser.add_argument("--out", type=Path, help="the page (default: WORKDIR/report.html)")
+    parser.add_argument(
+        "--out", type=home_folder.expanded, help="the page (default: WORKDIR/report.html)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,14 +36,12 @@ def run(args: argparse.Namespace) -> None:
     Raises:
       UserError: the folder has no training, or the page cannot be written.
     """
-    workdir = args.workdir.expanduser()
-    out = args.out or workdir / "report.html"
+    out = args.out or args.workdir / "report.html"
     if out.suffix.lower() not in (".html", ".htm"):  # and so none of the files of a training
         raise UserError(f"--out={out} is not a page: give a name that ends in .html")
-    page = training_page.page(read(workdir))
+    page = training_page.page(read(args.workdir))
     try:
-        with atomic_path(out) as temporary:
-            Path(temporary).write_text(page, encoding="utf-8")
+        write_text(out, page)
     except OSError as error:
         raise write_error(out, error) from error
     print(f"{out}: {len(page) / 1e6:.1f} MB")

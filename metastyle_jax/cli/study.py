@@ -10,7 +10,7 @@ from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import Parser, add_command
-from metastyle_jax.storage import folder_lock
+from metastyle_jax.storage import folder_lock, home_folder
 from metastyle_jax.studies.adjustable import diversity_study, slider_study
 from metastyle_jax.studies.features import feature_drawings, feature_networks
 from metastyle_jax.studies.meta_gradients import meta_gradient_study
@@ -161,7 +161,7 @@ def _add_study(
     parser = add_command(studies, name, run, summary=summary, takes_config=takes_config)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=home_folder.expanded,
         required=True,
         help="folder for everything written; required",
     )
@@ -170,12 +170,12 @@ def _add_study(
 
 def _meta_gradients(args: argparse.Namespace) -> None:
     study = configuration_flags.settings_of(args, meta_gradient_study.Study)
-    config, out = configuration_flags.parse_config(args.settings), args.out.expanduser()
+    config, out = configuration_flags.parse_config(args.settings), args.out
     with folder_lock.locked(out):
         meta_gradient_study.run(config, study, out)
 
 
 def _run(run: Callable[[Any, Path], None], study: type, args: argparse.Namespace) -> None:
-    out = args.out.expanduser()
+    out = args.out
     with folder_lock.locked(out):
         run(configuration_flags.settings_of(args, study), out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from metastyle_jax.data import images, input_files
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import stylization_network
-from metastyle_jax.storage import style_packs
+from metastyle_jax.storage import home_folder, initialization, style_packs, unicode_text
 from metastyle_jax.stylization import blending, loading
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -43,9 +44,10 @@ class StyleArgument:
 
 
 def is_style(argument: str) -> bool:
-    """Whether an argument after the first names a style: it is a pack or a safetensors file."""
+    """Whether an argument after the first names a style: a pack, safetensors file or workdir."""
     spec = parse(argument).spec
-    return spec.startswith(style_packs.PREFIX) or spec.endswith(_ENDING)
+    is_file = spec.startswith(style_packs.PREFIX) or spec.endswith(_ENDING)
+    return is_file or initialization.is_training(spec)
 
 
 def parse(argument: str) -> StyleArgument:
@@ -55,7 +57,10 @@ def parse(argument: str) -> StyleArgument:
       UserError: the share is negative or no finite number.
     """
     spec, colon, text = argument.rpartition(":")
-    if not colon or spec == style_packs.PREFIX.rstrip(":") or Path(argument).exists():
+    if not colon or spec == style_packs.PREFIX.rstrip(":"):
+        return StyleArgument(argument, None)
+    path = home_folder.expanded(argument)
+    if os.path.exists(path):  # noqa: PTH110 (pathlib's raises for names too long)
         return StyleArgument(argument, None)
     try:
         share = float(text)
@@ -146,7 +151,7 @@ def offered(files: Sequence[str]) -> dict[str, Stylizer]:
       UserError: two have one name, or a file cannot be loaded.
     """
     packs = {pack.name: f"{style_packs.PREFIX}{pack.name}" for pack in style_packs.index()}
-    named = {Path(file).stem: file for file in files}
+    named = {unicode_text.escaped(Path(file).stem): file for file in files}
     if len(named) < len(files) or named.keys() & packs.keys():
         raise UserError("two styles have one name, which is that of the file: rename one of them")
     arguments = [parse(spec) for spec in (*named.values(), *packs.values())]

@@ -16,6 +16,7 @@ from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files, picture_writer
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
+from metastyle_jax.storage import home_folder
 from metastyle_jax.stylization import batch_run, sliders
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.stylization.variations import Variation
@@ -36,13 +37,15 @@ def add_parser(commands: Any) -> None:
         help="pictures to stylize: files, folders or patterns ('photos/*.jpg'); further styles "
         "come before them",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument(
+        "--out", type=home_folder.expanded, required=True, help="folder for the pictures"
+    )
     drawing_flags.add(parser)
     random_flags.add(parser)
     parser.add_argument(
         "--mask",
         nargs="+",
-        type=Path,
+        type=home_folder.expanded,
         default=[],
         metavar="FILE",
         help="gray pictures, white where a style is: one for each style, or one less (the first "
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
       PartialFailure: some pictures could not be done; the others are written.
       UserError: nothing could be done.
     """
-    out = args.out.expanduser()
+    out = args.out
     styles, inputs = style_arguments.split([args.style, *args.inputs])
     if not inputs:
         raise UserError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
@@ -14,6 +13,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.networks import convolution_forms
 from metastyle_jax.runtime import compilation_cache, kept_forms, processes, profiling, topology
 from metastyle_jax.settings import configuration, schema
+from metastyle_jax.storage import home_folder
 from metastyle_jax.training import compile_report, meta_training
 
 _LOG = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ _LOG = logging.getLogger(__name__)
 def add_parser(commands: Any) -> None:
     """Add `train` to the commands."""
     parser = add_command(commands, "train", run, takes_config=True)
-    parser.add_argument("--workdir", type=Path, help="folder for everything written; required")
+    parser.add_argument(
+        "--workdir", type=home_folder.expanded, help="folder for everything written; required"
+    )
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,

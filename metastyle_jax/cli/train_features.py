@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.features.training import distillation as feature_training
+from metastyle_jax.storage import home_folder
 
 
 def add_parser(commands: Any) -> None:
     """Add `train-features` to the commands."""
     parser = add_command(commands, "train-features", run, takes_config=True)
     parser.add_argument(
-        "--workdir", type=Path, required=True, help="folder for everything written; required"
+        "--workdir",
+        type=home_folder.expanded,
+        required=True,
+        help="folder for everything written; required",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the newest checkpoint in --workdir"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from metastyle_jax.cli import drawing_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files
 from metastyle_jax.settings import ranges
-from metastyle_jax.storage import overwriting
+from metastyle_jax.storage import home_folder, overwriting
 from metastyle_jax.video import conversion
 
 _RANGES = {"quality": ranges.Range(0, 51)}
@@ -22,7 +21,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("style", metavar="STYLE", help=style_arguments.HELP)
     parser.add_argument("film", nargs="+", metavar="FILM", help="film to stylize, the last one")
     parser.add_argument(
-        "--out", type=Path, required=True, help="film to write: .mp4, .mkv, .mov, .webm or .gif"
+        "--out",
+        type=home_folder.expanded,
+        required=True,
+        help="film to write: .mp4, .mkv, .mov, .webm or .gif",
     )
     parser.add_argument(
         "--smooth",
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     ranges.check_flags(args, _RANGES)
     *further, name = args.film
     styles = [style_arguments.parse(argument) for argument in (args.style, *further)]
-    out, film = args.out.expanduser(), input_files.one_file(name)
+    out, film = args.out, input_files.one_file(name)
     overwriting.refuse_overwriting([out], [film, *(each.file for each in styles)])
     options = drawing_flags.options(args)
     stylizer = style_arguments.blended(styles, drawing_flags.load(args, styles))

@@ -11,6 +11,7 @@ import numpy as np
 
 from metastyle_jax.data import decoding, images
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.home_folder import expanded
 
 _NAMED_IN_REPORT = 5
 
@@ -109,7 +110,7 @@ class FolderSource(FileSource):
         Raises:
           UserError: if the folder is missing or has no usable image.
         """
-        path = Path(folder)
+        path = expanded(folder)
         self._what = what
         self._folder = path.parent if path.is_file() else path
         listed = [path] if path.is_file() else images.list_images(path, what)

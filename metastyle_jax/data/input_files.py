@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from metastyle_jax.data.listing import list_folder, skipped_note
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.home_folder import expanded
 
 # pathlib makes one slash of two
 _URL = re.compile(r"(https?|ftps?|s3|gs):/+", re.IGNORECASE)
@@ -78,7 +79,7 @@ def _expanded(argument: str | os.PathLike[str]) -> list[Path]:
     text = os.fspath(argument)
     if _URL.match(text):
         raise UserError(f"{text} is an address on the web: download it first and give the file")
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib's raises for unknown users)
+    path = expanded(text)
     if os.path.lexists(path) or not glob.has_magic(text):
         return [path]
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute ones too)

@@ -16,6 +16,7 @@ from metastyle_jax.storage.atomic import atomic_path
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}  # by ending
 _SAME = {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif"}
 QUALITY = 95  # of JPEG and WebP
+_LONGEST = {"jpg": 65_500, "webp": 16_383}  # side that the format, or what writes it, can have
 _KEYWORD = "metastyle_jax made of"  # of a PNG's text
 _DESCRIPTION = 0x010E  # the EXIF tag ImageDescription
 _PREFIX = f"{_KEYWORD}: "
@@ -26,6 +27,28 @@ def ending_of(path: str | os.PathLike[str]) -> str:
     ending = Path(path).suffix.lower().lstrip(".")
     ending = _SAME.get(ending, ending)
     return ending if ending in FORMATS else ""
+
+
+def check_sides(
+    name: str | os.PathLike[str], ending: str, height: int, width: int, *, by: str
+) -> None:
+    """Refuse a picture that its format cannot hold, before it is drawn.
+
+    Args:
+      name: of the picture, for the message.
+      ending: one of `FORMATS`.
+      height, width: of the picture, pixels.
+      by: what to do about it, for the message.
+
+    Raises:
+      UserError: a side is too long.
+    """
+    longest = _LONGEST.get(ending, max(height, width))
+    if max(height, width) > longest:
+        raise UserError(
+            f"{name}: drawn it has {width}x{height} pixels, and {FORMATS[ending]} holds at most "
+            f"{longest} on a side: {by}"
+        )
 
 
 def write_picture(
@@ -47,12 +70,14 @@ def write_picture(
       record: Latin-1 text to keep in the header, see `read_record`.
 
     Raises:
-      UserError: one sentence naming the file: another ending, or it cannot be written.
+      UserError: one sentence naming the file: another ending, a side that is too long for the
+        format, or it cannot be written.
     """
     path = Path(path)
     ending = ending_of(path)
     if not ending:
         raise UserError(f"{path}: give a name that ends in .{', .'.join(FORMATS)}")
+    check_sides(path, ending, *image.shape[:2], by="write it as .png or .tif, or make it smaller")
     with atomic_path(path) as temporary, temporary.open("xb") as file:
         encode(file, ending, image, opacity=opacity, quality=quality, record=record)
 

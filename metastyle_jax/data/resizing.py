@@ -36,6 +36,12 @@ def resample(
     return np.clip(np.stack(channels, axis=2), 0.0, 1.0)
 
 
+def resized_sides(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) of what `resize_short_side` makes of a picture."""
+    scale = size / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
     """Resizes (H, W, 3) so that its shorter side is `size` pixels, keeping the proportions.
 
@@ -43,8 +49,7 @@ def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
       UserError: if the result would have more than `decoding.MAX_PIXELS` pixels.
     """
     height, width = image.shape[:2]
-    scale = size / min(height, width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    new_height, new_width = resized_sides(height, width, size)
     if new_height * new_width > MAX_PIXELS:
         raise UserError(
             f"an image of {width}x{height} pixels, resized to a short side of {size}, "

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from metastyle_jax.data.images import write_png
 from metastyle_jax.evaluation.evaluation_inputs import EvaluationInputs
-from metastyle_jax.reporting.records import Row
+from metastyle_jax.reporting.records import Row, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.storage.atomic import atomic_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,8 +53,7 @@ def write(
             cell=CELL,
         )
         write_png(out / f"blind_{begin // PAIRS_PER_SHEET + 1}.png", image)
-    with atomic_path(out / "blind_key.csv") as temporary:
-        _write_key(Path(temporary), pairs)
+    write_csv(out / "blind_key.csv", _key(pairs))
     _LOG.info(f"wrote {out / 'blind_1.png'} ...; which method is which: {out / 'blind_key.csv'}")
 
 
@@ -72,11 +68,15 @@ def draw(rows: Sequence[Row], *, seed: int, most: int) -> list[list[Row]]:
     return [[pair[i] for i in random.permutation(len(pair))] for pair in chosen]
 
 
-def _write_key(path: Path, pairs: Sequence[Sequence[Row]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("pair", "style", "content", "letter", "method"))
-        for number, pair in enumerate(pairs, start=1):
-            for letter, row in zip(LETTERS, pair, strict=False):
-                names = (row["style image"], row["content image"])
-                writer.writerow((number, *names, letter, row["method"]))
+def _key(pairs: Sequence[Sequence[Row]]) -> list[Row]:
+    return [
+        {
+            "pair": number,
+            "style": row["style image"],
+            "content": row["content image"],
+            "letter": letter,
+            "method": row["method"],
+        }
+        for number, pair in enumerate(pairs, start=1)
+        for letter, row in zip(LETTERS, pair, strict=False)
+    ]

@@ -21,7 +21,7 @@ from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage import initialization, overwriting
+from metastyle_jax.storage import home_folder, initialization, overwriting
 
 _LOG = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ def _compared(
             raise UserError(f"--compare={entry} is no NAME=FOLDER: write magenta=runs/magenta")
         if name in folders:
             raise UserError(f"--compare names {name} twice: give each method another name")
-        folders[name] = Path(folder).expanduser()
+        folders[name] = home_folder.expanded(folder)
         for style in styles:
             for content in contents:
                 read_picture(folders[name], style, content, settings.size)

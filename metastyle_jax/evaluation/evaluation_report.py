@@ -14,7 +14,7 @@ from metastyle_jax.evaluation.evaluation_inputs import EvaluationInputs
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,8 +58,7 @@ def write(
         f"# Evaluation\n\n{heading}\n\n{table}\n{EXPLANATION}\n\n"
         "![curves](curves.png)\n\n![sheet](sheet.png)\n"
     )
-    with atomic_path(out / "evaluation.md") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    write_text(out / "evaluation.md", text)
     _LOG.info(f"wrote {out / 'evaluation.md'}")
 
 
@@ -105,8 +104,7 @@ def write_wins(out: Path, rows: Sequence[Row], compared: Sequence[str]) -> None:
         "# Pair by pair\n\nShare of the pairs on which the first method has the lower error, after "
         f"its last step.\n\n{markdown_table(table, {name: name for name in table[0]})}"
     )
-    with atomic_path(out / "wins.md") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    write_text(out / "wins.md", text)
 
 
 def wins(ours: dict[tuple[str, str], Row], theirs: dict[tuple[str, str], Row]) -> Row:

@@ -17,6 +17,7 @@ from metastyle_jax.networks import stylization_network
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Records, Row
 from metastyle_jax.settings import provenance
+from metastyle_jax.storage import home_folder
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 
@@ -37,7 +38,7 @@ def run(settings: EvaluationSettings, out: Path) -> None:
       UserError: a setting, a folder or a file cannot be used.
     """
     plots.require_matplotlib()
-    inputs = evaluation_inputs.load(settings, Path(out).expanduser())
+    inputs = evaluation_inputs.load(settings, home_folder.expanded(out))
     prepare_folder(inputs.out)
     styles = len(inputs.styles.names)
     bound_styles = min(inputs.settings.bound_styles, styles)

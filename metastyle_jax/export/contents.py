@@ -15,7 +15,7 @@ import metastyle_jax
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage import quantization, style_packs
+from metastyle_jax.storage import quantization, style_packs, unicode_text
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -119,7 +119,7 @@ def _describe(
     name = stylizer.record.name
     if not name.startswith(style_packs.PREFIX):
         name = Path(name).name  # where it lies is nobody's business
-    return {
+    described = {
         "producer": f"metastyle_jax {metastyle_jax.__version__}",
         "name": name,
         "artwork": str(settings.get("artwork", "")),
@@ -128,6 +128,7 @@ def _describe(
         "kernels": kind,
         "input_noise": f"{stylizer.input_noise:g}",
     }
+    return {name: unicode_text.escaped(text) for name, text in described.items()}
 
 
 def _directly(

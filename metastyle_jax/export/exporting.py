@@ -13,7 +13,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.export import comparison, contents
 from metastyle_jax.export.comparison import Differences
 from metastyle_jax.export.contents import Contents, Format
-from metastyle_jax.storage import overwriting, quantization, style_packs
+from metastyle_jax.storage import home_folder, overwriting, quantization, style_packs
 from metastyle_jax.storage.atomic import atomic_folder, atomic_path
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -114,7 +114,7 @@ def export_stylizer(
         cannot be written or is an input; or the file does not draw what `stylize` draws, and is not
         kept.
     """
-    target = Path(path).expanduser()
+    target = home_folder.expanded(path)
     chosen = check(format, style_input, quantize)
     record = stylizer.record
     overwriting.refuse_overwriting([target], [*inputs, *_files(record.name, record.weights_name)])
@@ -165,7 +165,7 @@ def _require(*packages: str) -> None:
 
 def _files(*names: str) -> list[Path]:
     """The files among what `load` took."""
-    paths = [style_packs.resolve(name).expanduser() for name in names if name]
+    paths = [style_packs.resolve(name) for name in names if name]
     return [path for path in paths if path.exists()]
 
 

@@ -19,7 +19,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.export import contents, exporting, web_runtime
 from metastyle_jax.export.exporting import Exported
 from metastyle_jax.networks import input_noise, stylization_network
-from metastyle_jax.storage import initialization, style_packs
+from metastyle_jax.storage import home_folder, initialization, style_packs
 from metastyle_jax.storage.atomic import atomic_folder
 from metastyle_jax.stylization import blending, loading, thumbnails
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -83,7 +83,7 @@ def export_page(
       UserError: a style, the path or the runtime cannot be used, the styles belong to different
         networks, or a package is missing.
     """
-    target = Path(path).expanduser()
+    target = home_folder.expanded(path)
     exporting.check("onnx", style_input=True)
     shown = _styles(styles, init)
     blending.check_one_network([each.stylizer for each in shown])

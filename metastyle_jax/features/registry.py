@@ -23,6 +23,7 @@ from metastyle_jax.features import hub, lpips_package, weight_cache, weight_file
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.settings import provenance
+from metastyle_jax.storage import home_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _read(
     architecture: str, file: str, layers: tuple[str, ...], folder: Path
 ) -> weight_files.Weights:
     if file:
-        return weight_files.load(architecture, Path(file).expanduser(), layers)
+        return weight_files.load(architecture, home_folder.expanded(file), layers)
     if architecture not in hub.REPOSITORIES:
         asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
         with resources.as_file(asset) as path:

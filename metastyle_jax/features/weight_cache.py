@@ -13,14 +13,14 @@ import numpy as np
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import vgg
-from metastyle_jax.storage import cache_folder, safetensors_file
+from metastyle_jax.storage import cache_folder, home_folder, safetensors_file
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.storage.digest import file_digest
 
 
 def folder(path: str | Path | None = None) -> Path:
     """`path`, or the default folder."""
-    return Path(path).expanduser() if path else cache_folder.default_folder()
+    return home_folder.expanded(path) if path else cache_folder.default_folder()
 
 
 def find(folder: Path, architecture: str, depth: str) -> Path | None:

@@ -15,7 +15,7 @@ from metastyle_jax.data.resizing import resample, resize_short_side
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.pixels.image_optimization import Pictures
-from metastyle_jax.pixels.optimization_state import SavedState
+from metastyle_jax.pixels.optimization_state import Progress, SavedState
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,11 +108,12 @@ def run(
       (pictures (N, H, W, 3) in [0, 1], a row each: "name", "steps" and "seconds" at the last size,
       "balance", "loss", "content", "style").
     """
-    level, state = saved.load(schedule.at(0)) if resume else (0, None)
+    level, state, rows = saved.load(schedule.at(0)) if resume else Progress(0, None, [])
     images = None
     if state is not None and not state.step:  # the earlier run had finished a size
         images, state = np.asarray(state.images), None
-    report = [{"name": name} for name in group.names]
+    before = rows or [{}] * len(group.names)
+    report = [{**row, "name": name} for row, name in zip(before, group.names, strict=True)]
     for index in range(level, len(schedule.sizes)):
         contents, styles = _resized(schedule, group, schedule.sizes[index])
         if state is None:
@@ -143,6 +144,7 @@ class _Size:
         self._report, self._level = report, level
         self._settings = schedule.at(level)
         self._state, self._first = state, state.step
+        self._seconds = report[0].get("seconds", 0.0) if state.step else 0.0  # of earlier runs
 
     def run(
         self, contents: np.ndarray, styles: Sequence[np.ndarray], network: FeatureNetwork
@@ -162,7 +164,7 @@ class _Size:
 
     def _save(self) -> None:
         finished = self._state.step == self._settings.steps
-        self._saved.save(self._level, self._state, finished=finished)
+        self._saved.save(self._level, self._state, self._report, finished=finished)
 
     def _on_call(
         self, state: image_optimization.State, metrics: dict[str, np.ndarray], seconds: float
@@ -170,7 +172,7 @@ class _Size:
         self._state, total = state, self._settings.steps
         for k, row in enumerate(self._report):
             losses = {name: float(values[k]) for name, values in metrics.items()}
-            row.update(losses, steps=state.step, seconds=seconds)
+            row.update(losses, steps=state.step, seconds=self._seconds + seconds)
         if state.step < total and state.step % SAVE_EVERY == 0:
             self._save()
         every = self._schedule.preview_every

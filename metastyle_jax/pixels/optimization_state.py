@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,24 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.storage import safetensors_file
 
+Row = dict[str, Any]
+
 _PAIRS = "pairs"  # the pictures among what is described; all else are flags
+
+
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+      level: number of the size to continue with.
+      state: the state there; None for none. At the beginning of a size it is that of the size
+        before, with its step 0.
+      rows: figures of each picture so far; none in a file of an earlier version.
+    """
+
+    level: int
+    state: image_optimization.State | None
+    rows: Sequence[Row]
 
 
 class SavedState:
@@ -32,39 +49,49 @@ class SavedState:
         self.path = path
         self._described = json.dumps(described, sort_keys=True, default=str)
 
-    def save(self, level: int, state: image_optimization.State, *, finished: bool) -> None:
-        """Keep `state` of size number `level`; `finished`: this size needs no more steps.
+    def save(
+        self, level: int, state: image_optimization.State, rows: Sequence[Row], *, finished: bool
+    ) -> None:
+        """Keep what a run has reached.
+
+        Args:
+          level: number of the size.
+          state: there.
+          rows: figures of each picture.
+          finished: this size needs no more steps.
 
         Raises:
           UserError: the file cannot be written.
         """
         leaves = {f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state[:2]))}
         progress = {"level": level + finished, "step": 0 if finished else state.step}
-        metadata = {"progress": json.dumps(progress), "described": self._described}
+        metadata = {
+            "progress": json.dumps(progress),
+            "described": self._described,
+            "rows": json.dumps(rows),
+        }
         safetensors_file.write(self.path, leaves, metadata)
 
-    def load(
-        self, settings: image_optimization.OptimizationSettings
-    ) -> tuple[int, image_optimization.State | None]:
-        """(number of the size to continue with, the state there); (0, None) if there is no file.
+    def load(self, settings: image_optimization.OptimizationSettings) -> Progress:
+        """What `save` kept; the beginning of the first size if there is no file.
 
-        At the beginning of a size the state is that of the size before, with its step 0. If this
-        run takes more steps, the size that was reached goes on to the new number; those before it
-        stay as they are.
+        If this run takes more steps, the size that was reached goes on to the new number; those
+        before it stay as they are.
 
         Raises:
           UserError: the file is damaged, or of a run with other flags or pictures; names the flag
             with both values.
         """
         if not self.path.exists():
-            return 0, None
+            return Progress(0, None, [])
         arrays, metadata = safetensors_file.read(self.path)
         level, step = self._progress(metadata)
         images = arrays["000"]
         shapes = jax.eval_shape(lambda: image_optimization.start(images, settings))
         leaves = [jnp.asarray(arrays[name]) for name in sorted(arrays)]
         images, opt_state = jax.tree.unflatten(jax.tree.structure(shapes[:2]), leaves)
-        return level, image_optimization.State(images, opt_state, step)
+        state = image_optimization.State(images, opt_state, step)
+        return Progress(level, state, json.loads(metadata.get("rows", "[]")))
 
     def _progress(self, metadata: Mapping[str, str]) -> tuple[int, int]:
         """(number of the size, steps taken there)."""

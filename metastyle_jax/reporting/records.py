@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,8 +61,7 @@ class Records:
         self._done += 1
         if name not in entries:
             entries[name] = function()
-            with atomic_path(self._path) as temporary:
-                Path(temporary).write_text(json.dumps(self._content, indent=1), encoding="utf-8")
+            write_text(self._path, json.dumps(self._content, indent=1))
             self._new += 1
             _LOG.info(f"[{self._done}/{self._total}] {name} | ETA {self._remaining()}")
         return entries[name]
@@ -73,10 +73,11 @@ class Records:
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """One line per row; the columns are those of the first row."""
-    with atomic_path(path) as temporary, Path(temporary).open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, file.getvalue())
 
 
 def markdown_table(rows: Sequence[Row], columns: dict[str, str]) -> str:

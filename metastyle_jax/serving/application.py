@@ -183,7 +183,7 @@ def make(
             return requests.draw(wanted, data, check, stylize_picture)
 
         # some headers take long to read
-        check = functools.partial(requests.check_picture, data, wanted.options, limits.pixels)
+        check = functools.partial(requests.check_picture, wanted, data, limits.pixels)
         with _sentences(limits):
             await asyncio.to_thread(check)
             future = queue.submit(draw)

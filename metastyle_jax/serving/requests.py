@@ -91,17 +91,18 @@ def _blend(styles: Mapping[str, Stylizer], names: str) -> Stylizer:
     return blending.blend(shares)
 
 
-def check_picture(data: bytes, options: Options, pixels: int) -> None:
+def check_picture(request: Request, data: bytes, pixels: int) -> None:
     """Refuse, by its header, a picture that is none, or too large to draw.
 
     Args:
+      request: what is asked for; its size and stroke size count too.
       data: the file.
-      options: its size counts too.
-      pixels: that a picture may have, and what is drawn.
+      pixels: that a picture may have, and what is drawn, and what the network sees of it.
 
     Raises:
       NoPicture: it has no known format.
       TooLarge: it has more pixels, or would have.
+      UserError: the format of the result does not hold as long a side.
     """
     try:
         header = decoding.header_of(io.BytesIO(data), PICTURE)
@@ -109,14 +110,18 @@ def check_picture(data: bytes, options: Options, pixels: int) -> None:
         raise TooLarge(str(error)) from error
     except UserError as error:
         raise NoPicture(str(error)) from error
-    drawn = header.width * header.height
-    if options.size is not None:
-        drawn *= (options.size / min(header.width, header.height)) ** 2
-    if max(header.width * header.height, drawn) > pixels:
+    options = request.options
+    height, width = options.sides(header.height, header.width)
+    # with fine strokes the network sees the picture enlarged
+    seen = height * width / min(1.0, options.stroke_size) ** 2
+    if max(header.width * header.height, seen) > pixels:
         raise TooLarge(
-            f"{PICTURE} has {header.width}x{header.height} pixels, {drawn:.0f} as drawn; at most "
+            f"{PICTURE} has {header.width}x{header.height} pixels, {seen:.0f} as drawn; at most "
             f"{pixels} are drawn here: make it smaller, or give a smaller size"
+            + (" or a larger stroke_size" if options.stroke_size < 1 else "")
         )
+    remedy = "give format=png, or a smaller size"
+    picture_writer.check_sides(PICTURE, request.ending, height, width, by=remedy)
 
 
 def draw(

@@ -7,6 +7,7 @@ __all__ = [
     "checkpoint_reading",
     "digest",
     "folder_lock",
+    "home_folder",
     "initialization",
     "orbax_files",
     "overwriting",
@@ -14,4 +15,5 @@ __all__ = [
     "safetensors_file",
     "style_file",
     "style_packs",
+    "unicode_text",
 ]

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.unicode_text import escaped
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -73,6 +75,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text in UTF-8 as `unicode_text.escaped`, its line ends kept, whole or not at all.
+
+    Raises:
+      UserError: see `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(escaped(text).encode("utf-8"))
 
 
 @contextlib.contextmanager
@@ -148,7 +160,7 @@ def prepare_folder(path: str | Path) -> Path:
     Raises:
       UserError: it cannot be created or written to.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     trial = path / f".trial.{secrets.token_hex(4)}"
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.storage import checkpoint_files
 from metastyle_jax.storage.checkpoint_files import Damaged
 from metastyle_jax.storage.digest import combined_digest, nest
+from metastyle_jax.storage.home_folder import expanded
 
 DIRECTORY_NAME = "checkpoints"  # folder of the checkpoints in a workdir
 
@@ -31,7 +32,7 @@ def read_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
       UserError: the path is no checkpoint or has no intact one.
     """
-    path = Path(path).expanduser().absolute()
+    path = expanded(path).absolute()
     candidates = _candidates(path)
     for folder in candidates:
         try:
@@ -55,7 +56,7 @@ def of_step(path: str | Path, step: int) -> Path:
     Raises:
       UserError: there is no such checkpoint; the message lists those that exist.
     """
-    candidates = _candidates(Path(path).expanduser())
+    candidates = _candidates(expanded(path))
     for folder in candidates:
         if folder.name == str(step):
             return folder
@@ -72,7 +73,7 @@ def step_with(path: str | Path, weights_digest: str) -> int | None:
     Reads the records only, no arrays. None if there is no such step or no workdir.
     """
     try:
-        candidates = _candidates(Path(path).expanduser())
+        candidates = _candidates(expanded(path))
     except UserError:
         return None
     for folder in candidates:
@@ -87,6 +88,17 @@ def step_with(path: str | Path, weights_digest: str) -> int | None:
             if combined_digest(digests) == weights_digest:
                 return record["step"]
     return None
+
+
+def is_of_training(path: Path) -> bool:
+    """Whether a folder is a checkpoint, holds checkpoints, or is a workdir, also before the first.
+
+    Stricter than what is tried when somebody says that it is one: a folder of pictures may have
+    folders `2024` or `training`.
+    """
+    steps = (path / str(step) for step in steps_in(path))
+    found = any((folder / checkpoint_files.RECORD_NAME).is_file() for folder in (path, *steps))
+    return found or (path / DIRECTORY_NAME).is_dir()
 
 
 def warn_of_damage(folder: Path, damage: Damaged) -> None:

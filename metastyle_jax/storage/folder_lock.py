@@ -17,6 +17,7 @@ except ImportError:  # not a POSIX system
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import write_error
+from metastyle_jax.storage.home_folder import expanded
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
       UserError: another process has locked the folder, or it cannot be written to.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)

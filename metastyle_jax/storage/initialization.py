@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import style_file
 from metastyle_jax.storage.digest import tree_digest
+from metastyle_jax.storage.home_folder import expanded
 
 EMBEDDED = "embedded"
 ADJUSTABLE = "adjustable"  # the embedded one with sliders
@@ -59,7 +61,7 @@ def load(spec: str = EMBEDDED) -> Initialization:
         embedded = _make(params, metadata["settings"], EMBEDDED)
         return embedded if spec == EMBEDDED else _with_sliders(embedded)
     workdir, step = _parse(spec)
-    path = Path(workdir).expanduser()
+    path = expanded(workdir)
     if path.is_dir():
         # importing Orbax takes seconds, and only checkpoints need it
         from metastyle_jax.storage import checkpoint_reading
@@ -91,13 +93,24 @@ def _with_sliders(embedded: Initialization) -> Initialization:
     )
 
 
+def is_training(spec: str) -> bool:
+    """Whether `load` would read a checkpoint: `spec` is a workdir or a folder of checkpoints."""
+    workdir, _ = _parse(spec)
+    path = expanded(workdir)
+    if not os.path.isdir(path):  # noqa: PTH112 (pathlib's raises for names too long)
+        return False
+    from metastyle_jax.storage import checkpoint_reading  # see `load`
+
+    return checkpoint_reading.is_of_training(path)
+
+
 def of_weights(spec: str, weights_digest: str) -> str | None:
     """The name under which `load` reads weights with that digest from the workdir of `spec`.
 
     None if the workdir has no such checkpoint.
     """
     workdir, _ = _parse(spec)
-    if not Path(workdir).expanduser().is_dir():
+    if not expanded(workdir).is_dir():
         return None
     from metastyle_jax.storage import checkpoint_reading  # see `load`
 
@@ -108,7 +121,7 @@ def of_weights(spec: str, weights_digest: str) -> str | None:
 def _parse(spec: str) -> tuple[str, int | None]:
     """("runs/a", 40) for "runs/a@40"; (spec, None) without a step, or if that path exists."""
     match = re.fullmatch(r"(.+)@(\d+)", spec)
-    if match is None or Path(spec).expanduser().exists():
+    if match is None or expanded(spec).exists():
         return spec, None
     return match[1], int(match[2])
 

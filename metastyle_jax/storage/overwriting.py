@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.home_folder import expanded
 
 _Key = str | tuple[int, int]
 
@@ -18,7 +19,7 @@ def refuse_overwriting(
 ) -> None:
     """Refuse outputs that are also inputs; call it before writing.
 
-    Links are followed, and files are compared by identity, so that two names of one file are
+    Links and ~ are followed, and files are compared by identity, so that two names of one file are
     recognized, also on case-insensitive file systems. The files need not exist.
 
     Args:
@@ -54,9 +55,9 @@ def refuse_inside(
     Raises:
       UserError: names the first input in it.
     """
-    root = Path(os.path.realpath(folder))
+    root = Path(os.path.realpath(expanded(folder)))
     for path in inputs:
-        if root in Path(os.path.realpath(path)).parents:
+        if root in Path(os.path.realpath(expanded(path))).parents:
             raise UserError(
                 f"{Path(path)} lies in {Path(folder)}, where the command writes: choose another "
                 f"{flag}"
@@ -65,6 +66,7 @@ def refuse_inside(
 
 def _keys(path: str | os.PathLike[str]) -> list[_Key]:
     """Identities of a file: its real path and, if it exists, its device and inode numbers."""
+    path = expanded(path)
     keys: list[_Key] = [os.path.realpath(path)]
     try:
         status = os.stat(path)  # noqa: PTH116 (pathlib's has the same errors)

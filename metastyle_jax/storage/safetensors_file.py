@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.unicode_text import escaped
 
 
 def write(
@@ -21,14 +22,15 @@ def write(
     Args:
       path: file to write; its folder is created if needed.
       arrays: any shapes; dtypes that safetensors knows.
-      metadata: strings by name.
+      metadata: strings by name; written as `unicode_text.escaped`.
 
     Raises:
       UserError: the file cannot be written.
     """
     # safetensors writes memory in order and ignores strides
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    data = safetensors.numpy.save(contiguous, dict(metadata or {}))
+    strings = {name: escaped(text) for name, text in (metadata or {}).items()}
+    data = safetensors.numpy.save(contiguous, strings)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 

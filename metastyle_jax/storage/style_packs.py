@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage import home_folder
 
 PREFIX = "pack:"
 INDEX = "packs.csv"
@@ -64,11 +65,11 @@ def find(name: str) -> Pack:
 
 
 def resolve(style: str) -> Path:
-    """The file that `style` names: "pack:NAME" or a path.
+    """The file that `style` names: "pack:NAME" or a path, also one from ~.
 
     Raises:
       UserError: there is no such pack.
     """
     if not style.startswith(PREFIX):
-        return Path(style)
+        return home_folder.expanded(style)
     return find(style.removeprefix(PREFIX)).style_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,18 +40,19 @@ def run(
     style: np.ndarray,
     contents: ImageSource,
     options: service.Options,
-    stop: threading.Event,
+    stopping: Callable[[], bool],
 ) -> Iterator[Reached]:
     """Adapt, and give what was reached after a step; steps that nobody waited for are left out.
 
     Args:
       start, style, contents, options: see `service.adapt`.
-      stop: ends it after the step that is under way, as does the end of this iterator.
+      stopping: asked after every step; True ends it, as does the end of this iterator.
 
     Raises:
       UserError: see `service.adapt`.
     """
     steps: queue.Queue[Any] = queue.Queue()
+    unwatched = threading.Event()
     losses: list[float] = []
 
     def after_step(
@@ -62,7 +63,14 @@ def run(
 
     def work() -> None:
         try:
-            service.adapt(start, style, contents, options, on_step=after_step, stopping=stop.is_set)
+            service.adapt(
+                start,
+                style,
+                contents,
+                options,
+                on_step=after_step,
+                stopping=lambda: unwatched.is_set() or stopping(),
+            )
             steps.put(_END)
         except Exception as error:  # it is raised where somebody looks
             steps.put(error)
@@ -75,7 +83,7 @@ def run(
                 raise reached
             yield reached
     finally:
-        stop.set()
+        unwatched.set()
         thread.join()
 
 

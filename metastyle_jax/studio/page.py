@@ -221,16 +221,21 @@ class _Page:
             curve = gr.LinePlot(
                 x="step", y="loss", height=240, label="Loss", buttons=[], elem_id="curve"
             )
+        # travels with the press: what is in the visit may change while the press waits in line
+        asked = gr.Number(0, precision=0, visible="hidden")
         for button, goes_on in ((adapt, False), (further, True)):
-            button.click(
+            pressed = button.click(
+                lambda visit: visit.stops, self.visit, asked, queue=False, show_progress="hidden"
+            )
+            pressed.then(
                 functools.partial(self.adapt, goes_on),
-                [self.visit, self.photograph, self.artwork, steps, sliders],
+                [self.visit, asked, self.photograph, self.artwork, steps, sliders],
                 [self.result, self.status, bar, curve, self.chosen],
                 concurrency_id="adapting",
                 concurrency_limit=1,
                 show_progress="hidden",
             )
-        stop.click(lambda visit: visit.stop.set(), self.visit, None)
+        stop.click(lambda visit: visit.stop(), self.visit, None)
 
     def _add_blend(self) -> None:
         places = ("Top left", "Top right", "Bottom left", "Bottom right")
@@ -408,6 +413,7 @@ class _Page:
         self,
         further: bool,
         visit: Visit,
+        asked: float,
         path: str | None,
         artwork_path: str | None,
         steps: float,
@@ -415,6 +421,9 @@ class _Page:
     ) -> Iterator[tuple[Any, ...]]:
         """The picture, what happens, the progress bar, the curve of the losses, and the choice."""
         same = gr.skip()
+        if visit.has_ended(int(asked)):
+            yield same, say("Stopped before the first step."), same, same, same
+            return
         try:
             photograph = uploads.read(path, uploads.PHOTOGRAPH, self.limits.pixels)
             artwork = uploads.read(artwork_path, uploads.ARTWORK, self.limits.pixels)
@@ -422,7 +431,13 @@ class _Page:
             small = uploads.at_most(photograph, work.TRAINING_SIDE)
             reached = None
             for reached in work.adapt(
-                visit, photograph, artwork, steps=int(steps), sliders=sliders, further=further
+                visit,
+                photograph,
+                artwork,
+                steps=int(steps),
+                sliders=sliders,
+                further=further,
+                asked=int(asked),
             ):
                 picture = reached.stylizer.draw(small)
                 left = (steps - reached.step) * reached.seconds / reached.step

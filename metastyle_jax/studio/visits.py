@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 
 from metastyle_jax.stylization.blending import Regions
@@ -21,8 +20,8 @@ class Visit:
       adapted: what the adaptation of this visitor has reached; None before.
       artwork: file of the artwork that `adapted` belongs to.
       losses: of all its steps.
-      stop: set to end the adaptation that runs.
-      closed: the page is gone, and its adaptations are not begun any more.
+      stops: how often Stop was pressed; it ends all adaptations that were asked for before.
+      closed: the page is gone, and its adaptations end.
       choices: of styles, so far.
       root: where `folder` is made; None for the system's temporary folder.
       folder: for the files that are offered for download; made when it is first used.
@@ -32,7 +31,7 @@ class Visit:
     adapted: Stylizer | None = None
     artwork: str = ""
     losses: tuple[float, ...] = ()
-    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    stops: int = 0
     closed: bool = False
     choices: int = 0
     root: Path | None = None
@@ -43,6 +42,14 @@ class Visit:
         self.choices += 1
         return self.choices
 
+    def stop(self) -> None:
+        """End the adaptation that runs, and those that wait in line."""
+        self.stops += 1
+
+    def has_ended(self, asked: int) -> bool:
+        """Whether an adaptation has to end that was asked for after so many `stops`."""
+        return self.closed or self.stops > asked
+
     def file(self, name: str) -> Path:
         """Where a file for download goes."""
         if self.folder is None:
@@ -52,6 +59,5 @@ class Visit:
     def close(self) -> None:
         """End what runs, and delete all files; the page was closed."""
         self.closed = True
-        self.stop.set()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)

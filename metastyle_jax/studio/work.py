@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,20 +141,22 @@ def adapt(
     steps: int,
     sliders: bool,
     further: bool,
+    asked: int = 0,
 ) -> Iterator[Reached]:
     """Adapt to an artwork; what was reached goes to `visit` step by step.
 
     Args:
-      visit: its `stop` ends the adaptation.
+      visit: its `stop` ends the adaptation, also while that waits in line.
       photograph, artwork: (H, W, 3) uint8. It trains on the photograph and the samples.
       steps: of Adam.
       sliders: whether the style gets a slider for each layer.
       further: begin with what `visit` has reached.
+      asked: `stops` of `visit` when the adaptation was asked for.
 
     Raises:
       UserError: there is nothing to go on from; or see `service.adapt`.
     """
-    if visit.closed:  # while it waited in line
+    if visit.has_ended(asked):  # while it waited in line
         return
     style = images.as_float(uploads.at_most(artwork, uploads.LONGEST_STYLE))
     if further and visit.adapted is None:
@@ -171,9 +174,9 @@ def adapt(
     options = service.Options(
         steps=steps, parameters=SLIDERS if sliders else NORM, size=TRAINING_SIDE
     )
-    visit.stop.clear()
     start = service.start_from(beginning)
-    run = live_adaptation.run(start, style, cast(ImageSource, contents), options, visit.stop)
+    stopping = functools.partial(visit.has_ended, asked)
+    run = live_adaptation.run(start, style, cast(ImageSource, contents), options, stopping)
     for reached in run:
         visit.adapted = visit.drawn_with = reached.stylizer
         visit.losses = (*before, *reached.losses)

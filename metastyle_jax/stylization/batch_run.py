@@ -43,12 +43,13 @@ class Drawing:
     """What is made of every picture.
 
     Attributes:
-      draw: of (H, W, 3), uint8 or float32 in [0, 1], makes a picture of the same dtype; calls its
-        argument `progress` with the share that is done.
+      draw: of (H, W, 3), uint8 or float32 in [0, 1], makes a picture of the same dtype, of the size
+        that `options` say; calls its argument `progress` with the share that is done.
       recipe: says all that `draw` depends on, in any form.
       ending: format of the outputs, see `picture_files.output_files`.
       quality: of JPEG and WebP, 1 to 100.
       suffix: what the names of the outputs end in, so that several drawings of a picture differ.
+      options: which `draw` draws with.
     """
 
     draw: Callable[..., np.ndarray]
@@ -56,6 +57,7 @@ class Drawing:
     ending: str = ""
     quality: int = picture_writer.QUALITY
     suffix: str = ""
+    options: Options = DEFAULT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +116,7 @@ def drawing_of(
     """What a stylizer, or several in regions, make of every picture; see `Drawing`."""
     recipe = f"{artist.recipe} {options}"
     draw = functools.partial(artist.draw, options=options)
-    return Drawing(draw, recipe, ending, quality, suffix)
+    return Drawing(draw, recipe, ending, quality, suffix, options)
 
 
 def run(
@@ -172,7 +174,7 @@ def _readable(
     outcome: Outcome,
     say: Callable[[str], None],
 ) -> list[Job]:
-    """Jobs for the files whose header is that of a picture and whose outputs can have their names.
+    """Jobs for the files whose header is that of a picture and whose outputs can be written.
 
     `targets` has an output of each file for each drawing.
     """
@@ -180,8 +182,9 @@ def _readable(
     for path, outputs in zip(paths, targets, strict=True):
         try:
             header = images.inspect_image(path)
-            for target in outputs:
+            for target, drawing in zip(outputs, drawings, strict=True):
                 check_name(target)
+                _check_sides(path, target, drawing.options.sides(header.height, header.width))
         except UserError as error:
             outcome.failures.append(_about(path, error))
             continue
@@ -192,6 +195,11 @@ def _readable(
             for target, drawing in zip(outputs, drawings, strict=True)
         ]
     return jobs
+
+
+def _check_sides(path: Path, target: Path, sides: tuple[int, int]) -> None:
+    remedy = "take another --format, such as png, or a smaller --size"
+    picture_writer.check_sides(path, picture_writer.ending_of(target), *sides, by=remedy)
 
 
 def _not_done(jobs: list[Job], outcome: Outcome) -> list[Job]:

@@ -30,14 +30,18 @@ def blend(shares: Sequence[tuple[Stylizer, float]]) -> Stylizer:
       A stylizer with the mean style and the mean input noise.
 
     Raises:
-      UserError: the styles belong to different weights, or all shares are 0.
+      UserError: the styles belong to different weights, all shares are 0, or one is infinite.
     """
     stylizers = [stylizer for stylizer, _ in shares]
     check_one_network(stylizers)
     values = np.array([share for _, share in shares], np.float64)
-    if (values < 0).any() or not values.sum() > 0:
-        raise UserError("the shares of a blend are 0 or more, and one of them is above 0")
-    values /= values.sum()
+    total = sum(float(share) for _, share in shares)
+    if (values < 0).any() or not 0 < total < np.inf:  # nor is nan
+        raise UserError(
+            "the shares of a blend are 0 or more, one of them is above 0, and their sum is finite: "
+            "give others"
+        )
+    values /= total
 
     def mean(*leaves: Any) -> np.ndarray:
         products = (share * np.asarray(leaf) for share, leaf in zip(values, leaves, strict=True))

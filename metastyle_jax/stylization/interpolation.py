@@ -21,8 +21,9 @@ def grid(stylizers: Sequence[Stylizer], image: np.ndarray, cells: int = 5) -> Ro
     """Draw a picture in styles and between them.
 
     Args:
-      stylizers: one to four of one network. One: a row of strengths. Two: from the first to
-        the second, in three strengths. Three: a triangle. Four: a square.
+      stylizers: one to four of one network. One: a row of strengths, up to 1 where no neutral style
+        is known. Two: from the first to the second, in three strengths. Three: a triangle. Four: a
+        square.
       image: (H, W, 3), uint8 or float32 in [0, 1].
       cells: pictures along a side, 2 or more.
 
@@ -36,8 +37,7 @@ def grid(stylizers: Sequence[Stylizer], image: np.ndarray, cells: int = 5) -> Ro
         raise UserError(f"a grid is of one to {MOST_STYLES} styles, not {len(stylizers)}")
     if len(stylizers) == 1:
         (stylizer,) = stylizers
-        # what has no named weights has no neutral style to move away from
-        strengths = np.linspace(0, STRONGEST if stylizer.record.weights_name else 1, cells)
+        strengths = np.linspace(0, STRONGEST if stylizer.has_neutral_style else 1, cells)
         return [[stylizer.draw(image, Options(float(strength))) for strength in strengths]]
     rows = [
         [None if shares is None else _blend(stylizers, shares) for shares in row]

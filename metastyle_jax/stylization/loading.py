@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage import initialization, style_file, style_packs
+from metastyle_jax.storage import home_folder, initialization, style_file, style_packs
 from metastyle_jax.stylization import sliders, stylizer
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 
@@ -49,7 +49,7 @@ def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initializa
     name = os.fspath(spec)
     if name.startswith(style_packs.PREFIX):
         return None
-    path = Path(name).expanduser()
+    path = home_folder.expanded(name)
     if name not in initialization.SHIPPED and path.is_file():
         if style_file.format_of(path) == style_file.STYLE_FORMAT:
             return None
@@ -61,9 +61,9 @@ def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initializa
 def _load(name: str, init: str | None) -> Stylizer:
     initial = initialization_of(name)
     if initial is None:
-        return _of_style_file(style_packs.resolve(name).expanduser(), name, init)
+        return _of_style_file(style_packs.resolve(name), name, init)
     loaded = stylizer.from_initialization(initial)
-    if not Path(name).expanduser().is_file():
+    if not home_folder.expanded(name).is_file():
         return loaded
     # a parameter file is whole, and so is what is saved of it
     return dataclasses.replace(loaded, record=Record(name, initial.settings))

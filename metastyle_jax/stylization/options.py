@@ -61,6 +61,12 @@ class Options:
         if self.size is not None and self.size < images.MINIMUM_SIDE:
             raise ValueError(f"size is {images.MINIMUM_SIDE} or more, not {self.size}")
 
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the drawing of a picture of that size."""
+        if self.size is None:
+            return height, width
+        return resizing.resized_sides(height, width, self.size)
+
 
 def sized(options: Options, image: np.ndarray) -> np.ndarray:
     """A picture or mask (H, W, C) at the size at which it is drawn."""

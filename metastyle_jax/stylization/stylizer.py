@@ -17,7 +17,7 @@ from metastyle_jax.data import in_memory
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage import initialization, overwriting, style_file
+from metastyle_jax.storage import home_folder, initialization, overwriting, style_file
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization import one_piece, pillow_images, sliders, tiling
 from metastyle_jax.stylization.options import Colors, Options, draw, sized
@@ -203,7 +203,7 @@ class Stylizer:
         Raises:
           UserError: none is known, because the weights have no name or the style has sliders.
         """
-        if self.sliders is not None or sliders.SETTING in self.record.settings:
+        if self._moves_by_weights:
             raise UserError(
                 f"{self.record.name or 'this stylizer'} is made stronger by the weights of its "
                 "layers, and has no neutral style: give a strength of at most 1"
@@ -214,6 +214,15 @@ class Stylizer:
                 "hence no neutral style: give a strength of at most 1"
             )
         return initialization.load(self.record.weights_name).params["style"]
+
+    @property
+    def has_neutral_style(self) -> bool:
+        """Whether `neutral_style` returns one, so that strengths above 1 can be drawn."""
+        return bool(self.record.weights_name) and not self._moves_by_weights
+
+    @property
+    def _moves_by_weights(self) -> bool:
+        return self.sliders is not None or sliders.SETTING in self.record.settings
 
     def save(self, path: str | Path, *, command: str = "") -> None:
         """Write a file that `loading.load` and `metastyle stylize` read.
@@ -236,7 +245,7 @@ class Stylizer:
             params = {"weights": jax.device_get(self.weights), "style": style, **moves}
             style_file.save_params(path, params, settings=settings, command=command)
             return
-        weights_file = Path(self.record.weights_name).expanduser()
+        weights_file = home_folder.expanded(self.record.weights_name)
         if weights_file.is_file():
             overwriting.refuse_overwriting([path], [weights_file], "file name")
         style_file.save_style(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +17,8 @@ import numpy as np
 
 from metastyle_jax import __version__
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage import overwriting
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage import folder_lock, overwriting
+from metastyle_jax.storage.atomic import atomic_path, write_text
 from metastyle_jax.storage.digest import file_digest
 from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import Stylizer
@@ -43,7 +45,8 @@ def convert(
 ) -> int:
     """Stylize a film; times of the frames, sound and color range are kept.
 
-    Parts lie in TARGET.parts until the film is whole. The same call goes on with them.
+    Parts lie in TARGET.parts until the film is whole, and the same call goes on with them. One run
+    at a time writes there.
 
     Args:
       stylizer: draws the frames.
@@ -58,7 +61,8 @@ def convert(
       The number of frames.
 
     Raises:
-      UserError: a file cannot be read or written, or frames would be lost.
+      UserError: a file cannot be read or written, another run draws this film, or frames would be
+        lost.
     """
     film_reading.check_installed()
     if target.suffix.lower() not in film_writing.ENDINGS:
@@ -68,12 +72,32 @@ def convert(
     overwriting.refuse_inside(folder, [source])  # it is removed in the end
     film = film_reading.inspect(source)
     recipe = [file_digest(source), stylizer.recipe, str(options), smooth, quality, __version__]
-    parts = _Parts(folder, [*recipe, target.suffix.lower()])
     drawing = FrameStylizer(stylizer, options, smooth=smooth)
-    total = _draw_parts(film, parts, drawing, quality, say)
-    film_writing.join(parts.files(), film, target, total)
-    parts.remove()
+    _refuse_other_files(folder)
+    with folder_lock.locked(folder):
+        parts = _Parts(folder, [*recipe, target.suffix.lower()])
+        total = _draw_parts(film, parts, drawing, quality, say)
+        film_writing.join(parts.files(), film, target, total)
+        parts.remove()
+    with contextlib.suppress(OSError):  # another run has begun there meanwhile
+        folder.rmdir()
     return total
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Refuse a folder, or a file, that is not of `_Parts`."""
+    if not folder.is_dir():
+        known = not os.path.lexists(folder)
+    else:
+        # a run that has just begun has nothing but its lock
+        known = (folder / _RECIPE).is_file() or not _files(folder)
+    if not known:
+        raise UserError(f"{folder} is in the way of the parts of the film; move it")
+
+
+def _files(folder: Path) -> list[Path]:
+    """What lies in a folder, apart from its lock."""
+    return [path for path in folder.iterdir() if path.name != folder_lock.NAME]
 
 
 def _endings() -> str:
@@ -114,14 +138,9 @@ class _Parts:
         self._folder, self.ending = folder, recipe[-1]
         text = json.dumps(recipe)
         known = folder / _RECIPE
-        if folder.exists():
-            if not known.is_file():
-                raise UserError(f"{folder} is in the way of the parts of the film; move it")
-            if known.read_text(encoding="utf-8") == text:
-                return
-            shutil.rmtree(folder)  # of another film or style
-        with atomic_path(known) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        if not known.is_file() or known.read_text(encoding="utf-8") != text:
+            self.remove()  # of another film or style
+            write_text(known, text)
 
     def _part(self, number: int) -> Path:
         return self._folder / f"part_{number:05d}{film_writing.PART}"
@@ -159,7 +178,12 @@ class _Parts:
             np.savez(file, **state)  # last: a part without it is drawn again
 
     def remove(self) -> None:
-        shutil.rmtree(self._folder)
+        """Remove all but the lock; the recipe last, which says that the folder is one of parts."""
+        for path in sorted(_files(self._folder), key=lambda path: path.name == _RECIPE):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 class _Progress:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
@@ -20,6 +21,7 @@ CODECS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "libx264", ".mkv": "libx
 CODECS |= {".webm": "libvpx-vp9"}
 ENDINGS = (*CODECS, ".gif")
 PART = ".nut"  # keeps times of any unit as they are
+_SHORTEST = 2  # hundredths of a second, of a picture in GIF: browsers show shorter ones for 10
 _BT709 = 1
 
 
@@ -58,6 +60,8 @@ def write_part(path: Path, film: Film, frames: Sequence[Frame], codec: str, qual
 def join(parts: Sequence[Path], film: Film, target: Path, frames: int) -> None:
     """Join parts and the sound of a film to one file, whole or not at all.
 
+    GIF shows at most 50 pictures a second, and keeps equal ones as one that lasts longer.
+
     Args:
       parts: as `write_part` wrote them, in order.
       film: whose sound is copied.
@@ -70,10 +74,16 @@ def join(parts: Sequence[Path], film: Film, target: Path, frames: int) -> None:
     """
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".gif":
-            _write_gif(parts, film, temporary)
+            written, lasting = _write_gif(parts, film, temporary)
+            arrived = _gif_duration(temporary)
+            if arrived != lasting:
+                raise UserError(
+                    f"{target}: it lasts {arrived / 100:g} s instead of {lasting / 100:g} s; give "
+                    "another format"
+                )
         else:
             _mux(parts, film, temporary)
-        written = count_frames(temporary)
+            written = count_frames(temporary)
         if written != frames:
             raise UserError(f"{target}: {written} of {frames} frames arrived; give another format")
 
@@ -117,24 +127,40 @@ def _sound_packets(source: Any, sounds: dict[int, Any]) -> Iterator[tuple[float,
             yield float(packet.dts * packet.time_base), packet
 
 
-def _write_gif(parts: Sequence[Path], film: Film, target: Path) -> None:
-    pictures, times = [], []
-    for part in parts:
-        for frame in film_reading.frames(film_reading.inspect(part)):
-            pictures.append(Image.fromarray(frame.image).quantize(dither=Image.Dither.NONE))
-            times.append(frame.time)
-    step = 1 / (film.rate * film.time_base)
-    lasting = np.diff([*times, times[-1] + float(step)]) * float(film.time_base) * 1000
-    with target.open("xb") as file:
-        pictures[0].save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=[max(20, round(float(each))) for each in lasting],
-            loop=0,
-            disposal=1,
-        )
+def _write_gif(parts: Sequence[Path], film: Film, target: Path) -> tuple[int, int]:
+    """Write the pictures; return the number of frames and their time, hundredths of a second."""
+    pictures, starts, count, start = [], [], 0, 0
+    for part in map(film_reading.inspect, parts):
+        for frame in film_reading.frames(part):
+            # a part has a unit of time of its own
+            count, start = count + 1, round(100 * part.time_base * frame.time)
+            if not starts or start - starts[-1] >= _SHORTEST:
+                pictures.append(Image.fromarray(frame.image).quantize(dither=Image.Dither.NONE))
+                starts.append(start)
+    end = max(start + round(100 / film.rate), starts[-1] + _SHORTEST)
+    try:
+        with target.open("xb") as file:
+            pictures[0].save(
+                file,
+                format="GIF",
+                save_all=True,
+                append_images=pictures[1:],
+                duration=[10 * int(each) for each in np.diff([*starts, end])],
+                loop=0,
+                disposal=1,
+            )
+    except struct.error as error:
+        raise UserError(
+            f"{film.path}: a picture stands still for more than 655 s, which GIF cannot hold: give "
+            "--out a name that ends in .mkv"
+        ) from error
+    return count, end - starts[0]
+
+
+def _gif_duration(path: Path) -> int:
+    """Hundredths of a second."""
+    with Image.open(path) as gif:
+        return sum(each.info.get("duration", 0) // 10 for each in ImageSequence.Iterator(gif))
 
 
 def count_frames(path: Path) -> int:

@@ -18,7 +18,8 @@ from PIL import Image
 import adapt as adapt_program
 import tiny
 from metastyle_jax.adaptation import style_adaptation
-from metastyle_jax.cli import adapt_input, adapt_output
+from metastyle_jax.cli import adapt, adapt_input, adapt_output
+from metastyle_jax.errors import UserError
 from metastyle_jax.losses import perceptual
 from metastyle_jax.storage import folder_lock, style_file
 from metastyle_jax.stylization import picture_files
@@ -137,6 +138,34 @@ def test_no_input_is_written_over(tmp_path, monkeypatch, capfd, flag, file):
     errors = failed(capfd, 2, "--style=other.png", "--content=other.png", f"{flag}={file}", *QUICK)
     assert file in errors and "choose another --out" in errors
     assert (tmp_path / file).read_bytes() == before
+
+
+def test_an_initialization_below_the_home_folder_is_not_written_over(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "m" / "params.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"the only copy")
+    picture(tmp_path / "photo.png")
+    flags = ["--init=~/m/params.safetensors", "--out=~/m", "--parameters=all"]
+    errors = failed(capfd, 2, "--style=photo.png", "--content=photo.png", *flags, *QUICK)
+    assert "params.safetensors would be written over the input" in errors
+    assert file.read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "~nobody-of-that-name"])
+def test_an_output_folder_is_no_pattern(tmp_path, monkeypatch, capfd, name):
+    """Also where another run's folder matches it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run1").mkdir()
+    picture(tmp_path / "photo.png")
+
+    def read(args: argparse.Namespace, out: Path) -> None:
+        raise UserError(f"it would be written to {out}")
+
+    monkeypatch.setattr(adapt, "_read", read)
+    errors = failed(capfd, 2, "--style=photo.png", f"--out={name}", *QUICK)
+    assert f"written to {name}\n" in errors
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path, monkeypatch, capfd):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import tiny
-from metastyle_jax.cli import commands
+from metastyle_jax.cli import commands, style_arguments
 from metastyle_jax.errors import PartialFailure, UserError
 from metastyle_jax.storage import style_file
 from metastyle_jax.storage.digest import tree_digest
@@ -96,6 +96,39 @@ def test_several_styles_are_blended(suffixes, shares):
     commands.main(["blend", *arguments, "--out=between.safetensors"])
     stylize("between.safetensors", "b.png", "--out=again")
     np.testing.assert_array_equal(read("again/b.png"), read("blend/b.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "known"),
+    [
+        ("run", ["run/checkpoints/40/record.json"], True),
+        ("run@40", ["run/checkpoints/40/record.json"], True),
+        ("run", ["run/sheets/step_1.png", "run/checkpoints/.trial"], True),  # it has just begun
+        ("run/checkpoints", ["run/checkpoints/40/record.json"], True),
+        ("run/checkpoints/40", ["run/checkpoints/40/record.json"], True),
+        ("photos", ["photos/2024/a.png", "photos/training/a.png"], False),
+        ("x" * 300, [], False),
+    ],
+)
+@pytest.mark.parametrize("share", ["", ":0.3"])
+def test_a_workdir_is_a_style_and_a_folder_of_pictures_is_none(
+    tmp_path, monkeypatch, name, files, known, share
+):
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    styles, pictures = style_arguments.split(["pack:great_wave", name + share, "photo.png"])
+    found = [(each.spec, each.share) for each in styles[1:]]
+    assert found == ([(name, 0.3 if share else None)] if known else [])
+    assert pictures == ["photo.png"] if known else [name + share, "photo.png"]
+
+
+def test_a_server_offers_files_whose_names_are_not_utf_8(folder, tmp_path):
+    """Under names that JSON can hold."""
+    file = tmp_path / "caf\udce9.safetensors"
+    file.write_bytes((folder / "one.safetensors").read_bytes())
+    assert "caf\\udce9" in style_arguments.offered([str(file)])
 
 
 def test_masks_give_each_style_its_region():

@@ -203,6 +203,8 @@ def assert_error(text: str, *fragments: str) -> None:
         (["--steps=0"], ["--steps must be between 1 and", "got 0"]),
         (["--learning-rate=-1"], ["--learning-rate"]),
         (["--training-contents=empty"], ["empty"]),
+        (["--content-weight=0", "--gamma=1"], ["--content-weight=0", "--style-weight"]),
+        (["--content-weight=0", "--style-loss=bn"], ["--content-weight=0", "--style-weight"]),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(

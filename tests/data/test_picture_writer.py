@@ -65,3 +65,15 @@ def test_what_transparency_hides_is_white_and_the_rest_keeps_its_color(tmp_path)
     layers = decoding.decode_layers(tmp_path / "a.png", "a")
     assert (layers.colors[:8] == [200, 0, 0]).all() and (layers.colors[8:] == 255).all()
     assert layers.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "longest"), [("a.webp", 16_384, "16383"), ("a.jpg", 65_501, "65500")]
+)
+def test_a_side_that_the_format_cannot_hold_is_one_sentence(tmp_path, name, side, longest):
+    image = np.zeros((1, side, 3), np.uint8)
+    with pytest.raises(UserError, match=rf"{name}: .*{side}x1 pixels, .* at most {longest} on"):
+        picture_writer.write_picture(tmp_path / name, image)
+    assert list(tmp_path.iterdir()) == []
+    picture_writer.write_picture(tmp_path / name, image[:, 1:])
+    assert Image.open(tmp_path / name).size == (side - 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import jax
@@ -13,7 +14,7 @@ import safetensors.numpy
 import export_case
 import metastyle_jax as ms
 from metastyle_jax.errors import UserError
-from metastyle_jax.export import exporting
+from metastyle_jax.export import contents, exporting
 from metastyle_jax.storage import digest, quantization, style_file
 
 
@@ -82,3 +83,11 @@ def test_int8_by_hand():
     np.testing.assert_array_equal(stored["kernel"][0, 0], [[127, -127, 0], [0, 50, 0]])
     restored = quantization.restore({"a": stored})["a"]["kernel"]
     np.testing.assert_allclose(restored[0, 0], [[1.27, -254, 0], [0, 100, 0]], rtol=1e-6)
+
+
+def test_a_name_that_is_not_utf_8_is_written_out(stylizer):
+    """Formats hold text that is."""
+    record = dataclasses.replace(stylizer.record, name="folder/caf\udce9.safetensors")
+    gathered = contents.gather(dataclasses.replace(stylizer, record=record), "float32", False)
+    assert gathered.metadata["name"] == "caf\\udce9.safetensors"
+    assert all(text.encode() for text in gathered.metadata.values())

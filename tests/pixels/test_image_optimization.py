@@ -239,6 +239,16 @@ def test_more_steps_go_on_where_the_run_had_ended(pictures, monkeypatch, before,
         np.testing.assert_array_equal(whole, parts)
 
 
+def test_a_finished_run_that_is_continued_keeps_its_figures(pictures, monkeypatch):
+    flags = (f"--out={pictures / 'out'}", "--sizes=16,20", "--steps=2", "--batch=1")
+    commands.main(command(pictures, *flags))
+    before = json.loads((pictures / "out" / "report.json").read_text())
+    assert [set(row) >= {"loss", "balance", "steps"} for row in before["pictures"]] == [True] * 2
+    monkeypatch.setattr(image_optimization, "_take_steps", lambda *_, **__: 1 / 0)
+    commands.main(command(pictures, *flags, "--resume"))
+    assert json.loads((pictures / "out" / "report.json").read_text()) == before
+
+
 def test_starts_and_pairs(pictures):
     out = pictures / "out"
     styles = ["--style", str(pictures / "s.png"), str(pictures / "b.png")]

@@ -127,3 +127,16 @@ def test_a_folder_without_a_training_is_one_sentence(workdir, name, text, messag
     with pytest.raises(UserError, match=message):
         commands.main(["report", str(workdir)])
     assert not (workdir / "report.html").exists()
+
+
+def test_a_page_below_the_home_folder(workdir, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    commands.main(["report", str(workdir), "--out=~/page.html"])
+    assert (tmp_path / "page.html").is_file() and not (tmp_path / "~").exists()
+
+
+def test_a_training_whose_name_is_not_utf_8(workdir):
+    named = workdir.rename(workdir.with_name("caf\udce9"))
+    commands.main(["report", str(named)])
+    assert "<h1>caf\\udce9</h1>" in (named / "report.html").read_text(encoding="utf-8")

@@ -129,7 +129,12 @@ def test_the_styles_are_listed(client):
         ({"alpha": "relu1_1:0.5"}, 422, "no weights of layers to choose"),
         ({"style": "sliders", "alpha": "relu1_1:2"}, 422, "between 0 and 1"),
         ({"style": "sliders", "alpha": "relu9_9:1"}, 422, "no weight for relu9_9"),
+        ({"style": "one:inf"}, 422, "their sum is finite"),
+        ({"style": "one:1e308,two:1e308"}, 422, "their sum is finite"),
         ({"size": 200}, 413, "at most 10000 are drawn here"),
+        # with fine strokes the network sees a larger picture
+        ({"stroke_size": 0.25}, 413, "15360 as drawn"),
+        ({"stroke_size": 0.5, "size": 48}, 413, "a larger stroke_size"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(client, query, status, words):
@@ -153,6 +158,14 @@ def test_bodies_that_cannot_be_used_are_one_sentence(client, data, status, words
     answer = post(client, data)
     assert answer.status_code == status
     assert words in answer.json()["error"] and "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("ending", "side"), [("webp", 16_384), ("jpg", 65_501)])
+def test_a_format_that_does_not_hold_the_drawing_is_one_sentence(styles, monkeypatch, ending, side):
+    monkeypatch.setattr(requests, "draw", lambda *_: 1 / 0)
+    with TestClient(application.make(styles, {})) as client:
+        answer = post(client, encoded(np.zeros((16, side, 3), np.uint8)), format=ending)
+    assert answer.status_code == 422 and f"{side}x16 pixels" in answer.json()["error"]
 
 
 def test_a_body_without_its_length_is_bounded_too(client):

@@ -55,3 +55,18 @@ def test_inputs_in_the_folder_of_a_command_are_refused(tmp_path):
     for inside in (out / "images" / "a.png", other / "link" / "images" / "a.png"):
         with pytest.raises(UserError, match=r"a\.png lies in .*out, .* choose another --out"):
             refuse_inside(out, [inside])
+
+
+def test_a_home_folder_is_no_way_round(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photo = tmp_path / "out" / "a.png"
+    photo.parent.mkdir()
+    photo.touch()
+    with pytest.raises(UserError, match=r"a\.png .* input"):
+        refuse_overwriting([photo], ["~/out/a.png"])
+    with pytest.raises(UserError, match=r"a\.png .* input"):
+        refuse_overwriting(["~/out/a.png"], [photo])
+    with pytest.raises(UserError, match=r"a\.png lies in"):
+        refuse_inside("~/out", [photo])
+    with pytest.raises(UserError, match=r"a\.png lies in"):
+        refuse_inside(photo.parent, ["~/out/a.png"])

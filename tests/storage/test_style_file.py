@@ -13,7 +13,8 @@ import pytest
 import safetensors.numpy
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage import initialization
+from metastyle_jax.reporting import records
+from metastyle_jax.storage import atomic, initialization
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.storage.style_file import load_params, load_style, save_params, save_style
 
@@ -247,3 +248,21 @@ def test_unwritable(tmp_path):
     with pytest.raises(UserError, match="cannot write") as error:
         save_style(tmp_path / "file" / "a", make_style(), weights_digest=DIGEST, settings={})
     one_line(error)
+
+
+def test_names_that_are_not_utf_8_are_written_out(tmp_path):
+    """As Python has them of the command line: --style=caf\\xe9.jpg."""
+    path, name = tmp_path / "style.safetensors", "caf\udce9.jpg"
+    settings = {"style_file": name}
+    save_style(path, make_style(), weights_digest=DIGEST, settings=settings, command=name)
+    _, metadata = load_style(path)
+    assert metadata["command"] == "caf\\udce9.jpg" and metadata["settings"] == settings
+    save_params(path, make_params(), settings=settings, command=name)
+    assert load_params(path)[1]["command"] == "caf\\udce9.jpg"
+
+
+def test_reports_on_such_names_are_written(tmp_path):
+    atomic.write_text(tmp_path / "report.md", "caf\udce9 \u00e9\n")
+    assert (tmp_path / "report.md").read_bytes() == b"caf\\udce9 \xc3\xa9\n"
+    records.write_csv(tmp_path / "rows.csv", [{"style": "caf\udce9"}])
+    assert (tmp_path / "rows.csv").read_bytes() == b"style\r\ncaf\\udce9\r\n"

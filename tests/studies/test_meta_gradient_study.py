@@ -18,11 +18,13 @@ from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_loss, style_tasks, subsets
 from metastyle_jax.reporting import records
+from metastyle_jax.settings import schema
 from metastyle_jax.studies.meta_gradients import (
     curvature,
     gradients,
     measurement_point,
     meta_gradient_study,
+    training_curves,
 )
 from metastyle_jax.studies.style_losses import style_loss_settings, style_loss_study
 
@@ -254,3 +256,19 @@ def test_mistakes_in_the_study_of_losses_are_one_sentence(tmp_path, changes, mes
     with pytest.raises(UserError, match=message):
         style_loss_study.run(style_loss_settings.LossStudy(**changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_records_without_an_outer_loss_are_no_points_of_the_curves(tmp_path, monkeypatch):
+    """Those of validation, with config.validation.styles."""
+
+    def train(config, workdir, *, resume):
+        records = [{"step": 1, "outer_loss": 4.0}, {"step": 1, "adaptation_loss_0": 3.0}]
+        records.append({"step": 2, "outer_loss": 2.0, "inner_loss_0": 5.0})
+        (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in records))
+
+    monkeypatch.setattr(training_curves.meta_training, "train", train)
+    rows = training_curves.train(schema.Settings(), "exact", 2, tmp_path)
+    assert [(row["step"], row["inner_loss"], row["outer_loss"]) for row in rows] == [
+        (1, 4.0, 4.0),
+        (2, 5.0, 2.0),
+    ]

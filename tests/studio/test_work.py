@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,9 +152,11 @@ def test_an_adaptation_stops_goes_on_and_is_saved(lenient_threads, tmp_path, cap
     run = work.adapt(visit, photograph(), artwork, steps=50, sliders=False, further=False)
     for reached in run:
         steps = reached.step
-        visit.stop.set()
+        visit.stop()
     assert 1 <= steps < 50 and len(visit.losses) == steps
-    again = work.adapt(visit, photograph(), artwork, steps=2, sliders=False, further=True)
+    again = work.adapt(
+        visit, photograph(), artwork, steps=2, sliders=False, further=True, asked=visit.stops
+    )
     *_, last = again
     assert last.step == 2 and len(last.losses) == steps + 2
     assert visit.drawn_with is visit.adapted is last.stylizer
@@ -181,6 +182,25 @@ def test_a_page_that_closed_while_it_waited_is_not_adapted_for():
     assert visit.adapted is None
 
 
+@pytest.mark.parametrize("further", [False, True])
+def test_stop_ends_an_adaptation_that_waits_in_line(styles, further):
+    visit = Visit(adapted=styles[NAMES[0]])
+    asked = visit.stops
+    visit.stop()
+    keywords = {"steps": 1, "sliders": False, "further": further, "asked": asked}
+    assert not list(work.adapt(visit, photograph(), photograph(), **keywords))
+    assert visit.drawn_with is None
+    assert not visit.has_ended(visit.stops)  # what is asked for afterwards begins
+
+
+def test_the_page_says_that_it_was_stopped_before_it_began(styles):
+    page = pytest.importorskip("metastyle_jax.studio.page", reason="needs the extra studio")
+    parts, visit = page._Page(styles, {}, None, work.Limits()), Visit()
+    visit.stop()
+    ((_, said, *_),) = parts.adapt(False, visit, 0, None, None, 50, False)
+    assert "Stopped before the first step" in said
+
+
 def test_frames_of_the_camera_obey_the_sliders(styles):
     page = pytest.importorskip("metastyle_jax.studio.page", reason="needs the extra studio")
     parts = page._Page(styles, {}, None, work.Limits())
@@ -202,7 +222,7 @@ def test_an_adaptation_that_fails_says_so(monkeypatch):
     monkeypatch.setattr(live_adaptation.service, "adapt", fail)
     nothing = (None, photograph(), [], None)
     with pytest.raises(UserError, match="not finite"):
-        list(live_adaptation.run(*nothing, threading.Event()))  # type: ignore[arg-type]
+        list(live_adaptation.run(*nothing, lambda: False))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

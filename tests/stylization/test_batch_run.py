@@ -18,6 +18,7 @@ from metastyle_jax.data import decoding, images
 from metastyle_jax.errors import PartialFailure, UserError, exit_cleanly
 from metastyle_jax.storage.atomic import atomic_path, check_name
 from metastyle_jax.stylization import batch_run
+from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import Stylizer
 from processes import QUICK_COMPILE
 from processes import run as run_python
@@ -342,3 +343,18 @@ def test_the_command_imports_no_library_of_the_training(tmp_path):
     done = run_python(["-c", program], tmp_path, **QUICK_COMPILE)
     assert done.returncode == 0, done.stderr
     assert written(tmp_path / "out") == ["photo.png"]
+
+
+def test_what_the_format_cannot_hold_is_not_drawn_and_the_others_are(tmp_path):
+    """What counts is the size of the drawing."""
+    paths = [draw(tmp_path / "long.png", 16_384, 16), draw(tmp_path / "thin.png", 16, 600)]
+    paths.append(draw(tmp_path / "small.png"))
+    wide = batch_run.drawing_of(stylizer(), Options(size=16), "webp")
+    outcome = batch_run.run([wide], paths, tmp_path / "out", say=lambda line: None)
+    assert written(tmp_path / "out") == ["small.webp", "thin.webp"]
+    (failure,) = outcome.failures
+    assert failure.startswith(f"{paths[0]}: ") and "WEBP holds at most 16383" in failure
+    large = batch_run.drawing_of(stylizer(), Options(size=512, stroke_size=4), "webp")
+    outcome = batch_run.run([large], paths[1:2], tmp_path / "large", say=lambda line: None)
+    assert "512x19200 pixels" in outcome.failures[0] and "--size" in outcome.failures[0]
+    assert not (tmp_path / "large").exists()

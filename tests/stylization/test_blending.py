@@ -13,6 +13,7 @@ import tiny
 from metastyle_jax.errors import UserError
 from metastyle_jax.stylization import blending, interpolation
 from metastyle_jax.stylization.options import Options
+from metastyle_jax.stylization.sliders import Sliders
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 
 
@@ -47,7 +48,7 @@ def test_styles_of_other_weights_are_not_blended():
         blending.blend([(one, 1.0), (other, 1.0)])
 
 
-@pytest.mark.parametrize("shares", [(0, 0), (-1, 2)])
+@pytest.mark.parametrize("shares", [(0, 0), (-1, 2), (np.inf, 1), (np.nan, 1), (1e308, 1e308)])
 def test_shares_that_are_none(shares):
     with pytest.raises(UserError, match="shares of a blend are 0 or more"):
         blending.blend(list(zip(stylizers(), shares, strict=True)))
@@ -116,6 +117,19 @@ def test_corners_of_a_grid_are_the_styles(styles, shape):
         np.testing.assert_allclose(rows[row][column], artist.draw(picture()), atol=1e-5)
     if styles == 3:
         assert rows[2][2] is None
+
+
+def test_a_grid_of_one_style_ends_where_no_stronger_one_is_known():
+    """A style that has sliders, or was made by them, has no neutral one."""
+    (one,) = stylizers(1)
+    layers = ("relu1_1", "relu1_2")
+    adjuster = tiny.adjustable_parameters(len(layers))["adjuster"]
+    record = dataclasses.replace(one.record, weights_name="start.safetensors")
+    moved = dataclasses.replace(one, record=record, sliders=Sliders(adjuster, one.style, layers))
+    for artist in (moved, moved.at({"relu1_1": 0.5})):
+        ((start, _, end),) = interpolation.grid([artist], picture(), 3)
+        np.testing.assert_array_equal(start, picture())
+        np.testing.assert_array_equal(end, artist.draw(picture()))
 
 
 def test_a_grid_has_four_corners():

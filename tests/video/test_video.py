@@ -8,11 +8,13 @@ from fractions import Fraction
 import jax
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 import tiny
 from metastyle_jax.cli import commands
 from metastyle_jax.data.resizing import resample
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage import folder_lock
 from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.video import camera_motion, conversion, film_reading, film_writing
@@ -132,6 +134,26 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
     whole, out = (read_film(tmp_path / name)[0] for name in ("whole.mkv", "out.mkv"))
     for one, other in zip(whole, out, strict=True):
         np.testing.assert_array_equal(one, other)
+    assert not (tmp_path / "out.mkv.parts").exists()
+
+
+def test_one_run_at_a_time_draws_a_film(tmp_path):
+    source, parts = write_film(tmp_path / "in.mkv", pan(2)), tmp_path / "out.mkv.parts"
+    with folder_lock.locked(parts):
+        with pytest.raises(UserError, match=r"out\.mkv\.parts is in use by process"):
+            convert(source, tmp_path / "out.mkv")
+        assert [path.name for path in parts.iterdir()] == [folder_lock.NAME]
+    assert convert(source, tmp_path / "out.mkv") == 2 and not parts.exists()
+
+
+@pytest.mark.parametrize("name", ["out.mkv.parts", "out.mkv.parts/mine.txt"])
+def test_what_is_in_the_way_of_the_parts_stays(tmp_path, name):
+    source, mine = write_film(tmp_path / "in.mkv", pan(2)), tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"out\.mkv\.parts is in the way"):
+        convert(source, tmp_path / "out.mkv")
+    assert mine.read_text() == "mine" and not list(tmp_path.rglob(folder_lock.NAME))
 
 
 def test_parts_of_another_style_are_not_used(tmp_path, monkeypatch):
@@ -152,6 +174,35 @@ def test_a_gif_in_and_out(tmp_path):
     assert convert(source, tmp_path / "out.gif") == 4
     assert len(read_film(tmp_path / "out.gif")[0]) == 4
     assert convert(tmp_path / "out.gif", tmp_path / "again.mp4") == 4
+
+
+def gif_seconds(path) -> float:
+    with Image.open(path) as gif:
+        return sum(each.info["duration"] for each in ImageSequence.Iterator(gif)) / 1000
+
+
+def test_a_gif_of_a_still_scene_lasts_as_long_as_the_film(tmp_path):
+    frames = [*pan(1) * 4, *pan(2), *pan(1) * 2]
+    assert convert(write_film(tmp_path / "in.mkv", frames), tmp_path / "out.gif") == 8
+    assert gif_seconds(tmp_path / "out.gif") == 0.8
+    assert convert(write_film(tmp_path / "still.mkv", pan(1) * 3), tmp_path / "still.gif") == 3
+    assert gif_seconds(tmp_path / "still.gif") == 0.3
+
+
+@pytest.mark.parametrize("rate", [30, 60])
+def test_a_gif_of_a_fast_film_is_as_fast(tmp_path, rate):
+    source = write_film(tmp_path / "in.mkv", pan(12), rate=rate)
+    assert convert(source, tmp_path / "out.gif") == 12
+    assert gif_seconds(tmp_path / "out.gif") == pytest.approx(12 / rate, abs=0.011)
+    _, times = read_film(tmp_path / "out.gif")
+    assert min(np.diff(times)) > 0.019  # browsers show shorter ones for longer
+
+
+def test_a_scene_that_gif_cannot_hold_is_one_sentence(tmp_path):
+    source = write_film(tmp_path / "in.mkv", pan(2), times=[0, 700_000])
+    with pytest.raises(UserError, match=r"still for more than 655 s, .* ends in \.mkv"):
+        convert(source, tmp_path / "out.gif")
+    assert not (tmp_path / "out.gif").exists()
 
 
 def test_odd_sides_are_kept(tmp_path):

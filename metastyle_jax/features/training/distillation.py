@@ -23,7 +23,7 @@ from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_req
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import ranges, resuming, schema
-from metastyle_jax.storage import checkpoint, checkpoint_reading, safetensors_file
+from metastyle_jax.storage import checkpoint, checkpoint_reading, home_folder, safetensors_file
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.storage.folder_lock import locked
@@ -74,7 +74,7 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
       KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
     """
     _check(config)
-    workdir = Path(workdir).expanduser()
+    workdir = home_folder.expanded(workdir)
     teacher = registry.load(config.teacher, student.LAYERS, pooling=student.POOLING)
     sources = _open_sources(config)
     recorded = resuming.recorded(config, sources)

@@ -10,7 +10,7 @@ import numpy as np
 
 from metastyle_jax.losses.perceptual import Objective
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 from metastyle_jax.studies.adjustable.drawing_variations import Method
 
 STYLE = "style {}"  # key of the loss of a style layer, as `judging.measure` has it
@@ -116,8 +116,7 @@ def write(out: Path, rows: Sequence[Row]) -> None:
         "deviations up to the largest one.\n\n"
         f"{markdown_table(table, columns)}\n![first variations](diversity_sheet.png)\n"
     )
-    with atomic_path(out / "diversity.md") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    write_text(out / "diversity.md", text)
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:

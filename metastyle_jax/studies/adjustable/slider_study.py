@@ -23,7 +23,7 @@ from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Records, Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import ranges
-from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+from metastyle_jax.storage.atomic import prepare_folder, write_text
 from metastyle_jax.stylization import loading
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -192,8 +192,7 @@ def _report(out: Path, study: SliderStudy, sweeps: dict[tuple[str, float], list[
         f"{markdown_table(table, columns)}\n![losses](sliders.png)\n\n"
         "![pictures: one sweep a row](sliders_sheet.png)\n"
     )
-    with atomic_path(out / "sliders.md") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    write_text(out / "sliders.md", text)
 
 
 def _sheet(stylizer: Stylizer, content: np.ndarray, size: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from metastyle_jax.reporting.records import Row, labels, markdown_table, write_c
 from metastyle_jax.reporting.sheets import contact_sheet
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage import overwriting
-from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+from metastyle_jax.storage.atomic import prepare_folder, write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -124,6 +124,5 @@ def _report(
         f" finds them, means over {len(contents)} contents.\n\n"
         f"{markdown_table(rows, {name: name for name in shown})}\n![drawings](drawings.png)\n"
     )
-    with atomic_path(out / "drawings.md") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    write_text(out / "drawings.md", text)
     _LOG.info(f"wrote {out / 'drawings.md'}")

@@ -21,7 +21,7 @@ from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
 from metastyle_jax.runtime import compilation
-from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+from metastyle_jax.storage.atomic import prepare_folder, write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,8 +86,7 @@ def run(study: FeatureStudy, out: Path) -> None:
         f"other corner of the same artwork; {len(files)} artworks of {study.styles}, "
         f"{1 / len(files):.3f} by chance.\n\n"
     )
-    with atomic_path(out / "features.md") as temporary:
-        Path(temporary).write_text(heading + table, encoding="utf-8")
+    write_text(out / "features.md", heading + table)
     _LOG.info(f"wrote {out / 'features.md'}")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ def write(out: Path, tables: Tables, config: Settings, study: Any) -> None:
         if name in draw:
             draw[name](out / f"{name}.png", rows)
             sections.append(f"![{name}]({name}.png)\n")
-    with atomic_path(out / "study.md") as temporary:
-        Path(temporary).write_text("\n".join(sections), encoding="utf-8")
+    write_text(out / "study.md", "\n".join(sections))
     _LOG.info(f"wrote {out / 'study.md'}")
 
 

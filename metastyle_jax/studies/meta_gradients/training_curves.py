@@ -53,6 +53,7 @@ def train(config: Settings, estimator: str, steps: int, workdir: Path) -> list[R
             "outer_loss": record["outer_loss"],
         }
         for record in map(json.loads, lines)
+        if "outer_loss" in record  # others are of validation
     ]
 
 

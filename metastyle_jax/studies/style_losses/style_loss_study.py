@@ -20,7 +20,7 @@ from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.pixels import image_optimization
 from metastyle_jax.reporting.records import Records, Row
-from metastyle_jax.storage import overwriting
+from metastyle_jax.storage import home_folder, overwriting
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.studies.style_losses import (
     study_pictures,
@@ -45,7 +45,7 @@ def run(study: LossStudy, out: Path) -> None:
     """
     style_loss_settings.check(study)
     overwriting.refuse_inside(out, [*study.contents, *study.styles])
-    setup = _set_up(study, Path(out).expanduser())
+    setup = _set_up(study, home_folder.expanded(out))
     out = prepare_folder(out)
     described = dataclasses.asdict(study)
     del described["figures"]  # a folder may get more of them

@@ -12,7 +12,7 @@ import numpy as np
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.reporting.records import Row, markdown_table, write_csv
 from metastyle_jax.reporting.sheets import contact_sheet
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 from metastyle_jax.studies.style_losses.study_pictures import PictureSetup
 
 _LOG = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ def write(
         sheet("fusions", pictures("fusions", len(shares)), shares, fused)
     for name, rows in (*figures.items(), *tables.items()):
         write_csv(out / f"{name}.csv", rows)
-    with atomic_path(out / "study.md") as temporary:
-        Path(temporary).write_text(_report(study, figures, tables), encoding="utf-8")
+    write_text(out / "study.md", _report(study, figures, tables))
     _LOG.info(f"wrote {out / 'study.md'}")
 
 
