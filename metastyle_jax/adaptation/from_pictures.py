@@ -6,7 +6,6 @@ import dataclasses
 import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +18,7 @@ from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.settings import ranges
-from metastyle_jax.storage import initialization
+from metastyle_jax.storage import home_folder, initialization
 from metastyle_jax.stylization import loading
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -121,7 +120,7 @@ def _source(contents: Any, size: int) -> ImageSource:
     if contents is None:
         contents = initialization.sample_images("contents")
     if isinstance(contents, str | os.PathLike):
-        path = Path(contents).expanduser()
+        path = home_folder.expanded(contents)
         if not (path.is_file() or glob.has_magic(os.fspath(contents))):
             is_folder = path.is_dir()
             return open_source(

@@ -30,7 +30,7 @@ from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import configuration, construction, resuming, schema
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.storage import checkpoint, checkpoint_reading, initialization
+from metastyle_jax.storage import checkpoint, checkpoint_reading, home_folder, initialization
 from metastyle_jax.storage.atomic import atomic_path, prepare_folder
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import observation, replay, training_advice, training_pictures
@@ -68,7 +68,7 @@ def train(
     """
     with stop_requests() as stop:
         settings = configuration.read(config)
-        return _train(settings, Path(workdir).expanduser(), resume, profile, stop)
+        return _train(settings, home_folder.expanded(workdir), resume, profile, stop)
 
 
 def _train(

@@ -199,8 +199,12 @@ def test_the_sliders_of_another_visitor_answer_beside_an_adaptation(visitor, bro
     other.page.click("#adapt")
     visitor.page.wait_for_timeout(2000)
     assert "Step" not in other.page.inner_text("#status")  # it waits for its turn
+    other.page.click("#stop")
+    other.page.wait_for_timeout(500)  # it is pressed before there is a place in the line
     visitor.page.click("#stop")
     visitor.waits_for("pixels")
+    other.waits_for("Stopped before the first step")
+    other.page.click("#adapt")
     other.waits_for("Step 1 of 1|pixels|Done")
     other.page.close()
 
