@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ CODECS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "libx264", ".mkv": "libx
 CODECS |= {".webm": "libvpx-vp9"}
 ENDINGS = (*CODECS, ".gif")
 PART = ".nut"  # keeps times of any unit as they are
-_SHORTEST = 2  # hundredths of a second, of a picture in GIF: browsers show shorter ones for 10
+# hundredths of a second, of a picture in GIF: browsers show shorter ones for 10; 16 bits
+_SHORTEST, _LONGEST = 2, 65_535
 _BT709 = 1
 
 
@@ -138,22 +138,22 @@ def _write_gif(parts: Sequence[Path], film: Film, target: Path) -> tuple[int, in
                 pictures.append(Image.fromarray(frame.image).quantize(dither=Image.Dither.NONE))
                 starts.append(start)
     end = max(start + round(100 / film.rate), starts[-1] + _SHORTEST)
-    try:
-        with target.open("xb") as file:
-            pictures[0].save(
-                file,
-                format="GIF",
-                save_all=True,
-                append_images=pictures[1:],
-                duration=[10 * int(each) for each in np.diff([*starts, end])],
-                loop=0,
-                disposal=1,
-            )
-    except struct.error as error:
+    lasting = np.diff([*starts, end])
+    if lasting.max() > _LONGEST:
         raise UserError(
-            f"{film.path}: a picture stands still for more than 655 s, which GIF cannot hold: give "
-            "--out a name that ends in .mkv"
-        ) from error
+            f"{film.path}: a picture stands still for more than {_LONGEST // 100} s, which GIF "
+            "cannot hold: give --out a name that ends in .mkv"
+        )
+    with target.open("xb") as file:
+        pictures[0].save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=[10 * int(each) for each in lasting],
+            loop=0,
+            disposal=1,
+        )
     return count, end - starts[0]
 
 

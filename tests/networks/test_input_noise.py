@@ -74,7 +74,7 @@ def test_adaptation_compares_drawings_of_noisy_contents_with_clean_contents(floa
         return perceptual.perceptual_loss(OBJECTIVE, features, outputs, wanted, tiled)[0].mean()
 
     assert measured(0.0) == pytest.approx(float(written_out(contents)), rel=1e-12)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 1)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), style_tasks._INPUT_NOISE)
     noisy = add_noise(key, jnp.asarray(contents), 0.1)
     assert measured(0.1) == pytest.approx(float(written_out(noisy)), rel=1e-12)
     assert abs(measured(0.1) - measured(0.0)) > 1e-6

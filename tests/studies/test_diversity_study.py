@@ -69,13 +69,14 @@ def entries(folder) -> dict[str, list[dict]]:
 
 
 def losses(drawn: np.ndarray, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
-    """Of one drawing, from the features up."""
+    """Of one drawing, from the features up; relative, for the training had moving averages."""
     network = registry.load("compact", LAYERS)
     seen, clean, wanted = (network.extract(x[None], LAYERS) for x in (drawn, content, style))
-    errors = {"content loss": np.square(seen["relu2_2"] - clean["relu2_2"]).mean()}
+    difference = np.square(seen["relu2_2"] - clean["relu2_2"]).mean()
+    errors = {"content loss": difference / np.square(clean["relu2_2"]).mean()}
     for layer in LAYERS:
         ours, theirs = (style_losses.gram.statistics(x[layer]) for x in (seen, wanted))
-        errors[f"style {layer}"] = np.square(ours - theirs).mean()
+        errors[f"style {layer}"] = np.square(ours - theirs).mean() / np.square(theirs).mean()
     return {name: float(error) for name, error in errors.items()}
 
 
