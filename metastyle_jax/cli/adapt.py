@@ -169,8 +169,8 @@ def _balanced(task: Task) -> service.Start:
         return start
     if not objective.content_weight:
         raise UserError(
-            "--content-weight=0 leaves no content loss that the style loss could be balanced with: "
-            "give --style-weight instead of --gamma"
+            "--content-weight=0 leaves no content loss to balance the style loss with: give "
+            "--style-weight, and no --gamma"
         )
     params = jax.tree.map(jnp.asarray, start.stylizer.params)
 

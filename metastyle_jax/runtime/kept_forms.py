@@ -66,8 +66,7 @@ def keep(forms: Forms) -> Path:
     Raises:
       UserError: the file cannot be written.
     """
-    with atomic.atomic_path(path()) as temporary:
-        temporary.write_text(json.dumps(forms._asdict(), indent=1) + "\n")
+    atomic.write_text(path(), json.dumps(forms._asdict(), indent=1) + "\n")
     return path()
 
 

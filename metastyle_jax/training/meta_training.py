@@ -31,7 +31,7 @@ from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import configuration, construction, resuming, schema
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import checkpoint, checkpoint_reading, home_folder, initialization
-from metastyle_jax.storage.atomic import atomic_path, prepare_folder
+from metastyle_jax.storage.atomic import prepare_folder, write_text
 from metastyle_jax.storage.folder_lock import locked
 from metastyle_jax.training import observation, replay, training_advice, training_pictures
 from metastyle_jax.training.program import load_task, pick_devices, wrap_steps
@@ -251,5 +251,4 @@ def _describe(values: Mapping[str, float]) -> str:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        Path(temporary).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, indent=2) + "\n")

@@ -12,7 +12,7 @@ from metastyle_jax.data.folder import FileSource
 from metastyle_jax.data.pipeline import ImageSource
 from metastyle_jax.settings import schema
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 
 FILE_NAME = "not_finite.json"
 
@@ -39,8 +39,7 @@ def record(
         "pictures": pictures(config, sources, step),
         "command": command(config, workdir),
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, indent=2) + "\n")
     return path
 
 

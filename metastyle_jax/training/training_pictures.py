@@ -20,7 +20,7 @@ from metastyle_jax.runtime import sharding
 from metastyle_jax.runtime.progress import PictureCount
 from metastyle_jax.runtime.sharding import Shares
 from metastyle_jax.settings.schema import Settings
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,5 +147,4 @@ def list_skipped(workdir: Path, sources: dict[str, ImageSource]) -> None:
             _LOG.warning(source.report())
             lines += [f"{path}\t{reason}\n" for path, reason in sorted(source.skipped.items())]
     if lines:
-        with atomic_path(workdir / "skipped_images.txt") as temporary:
-            Path(temporary).write_text("".join(lines), encoding="utf-8")
+        write_text(workdir / "skipped_images.txt", "".join(lines))

@@ -22,6 +22,7 @@ from PIL import Image
 import train
 from configs import default
 from metastyle_jax.cli import commands
+from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_step
 from metastyle_jax.metalearning.structures import MetaParameters
@@ -502,6 +503,17 @@ def test_broken_images_are_skipped_counted_and_listed(tmp_path, capsys):
     listed = (tmp_path / "run" / "skipped_images.txt").read_text()
     assert "truncated.jpg" in listed and "text.png" in listed
     assert "skipped 2 of 6 files" in capsys.readouterr().err
+
+
+def test_a_skipped_picture_may_have_a_name_that_is_not_utf_8(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40)).save(tmp_path / "good.png")
+    source = FolderSource(tmp_path, "content folder")
+    source.skipped = {Path(os.fsdecode(b"caf\xe9.png")): "no picture"}
+    # pytest could not send what is logged from process to process
+    monkeypatch.setattr(source, "report", lambda: "one was skipped")
+    training_pictures.list_skipped(tmp_path, {"content": source})
+    listed = (tmp_path / "skipped_images.txt").read_text(encoding="utf-8")
+    assert listed == "caf\\udce9.png\tno picture\n"
 
 
 @pytest.mark.parametrize(
