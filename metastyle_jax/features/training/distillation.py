@@ -33,7 +33,6 @@ _LOG = logging.getLogger(__name__)
 # an `ml_collections.ConfigDict`, as `schema.flatten` reads it: nothing declares its attributes
 Config = Any
 
-FILE = "distilled.safetensors"
 FIRST_BATCHES = 4  # that the scales of channels are measured on
 MINIMUM = {
     "seed": 0,
@@ -61,7 +60,7 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
     Args:
       config: a `ConfigDict`, see `configs/distilled_features.py`.
       workdir: made if needed; gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and
-        `distilled.safetensors`, the network in float16.
+        `distilled.safetensors`, the network in float16, or what `config.architecture` says.
       resume: continue from the newest intact checkpoint; starts from the beginning if there is
         none.
 
@@ -97,8 +96,9 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
         workdir = prepare_folder(workdir)
         data = _batches(config, sources, int(state.step))
         state = _loop(config, workdir, state, data, (teacher, scales), checkpoints, stop)
-    path = workdir / FILE
-    arrays = _as_float16(jax.device_get(student.scaled(state.params, scales)))
+    path = workdir / f"{config.architecture}.safetensors"
+    network = jax.device_get(student.scaled(state.params, scales))
+    arrays = _as_float16(config.architecture, network)
     safetensors_file.write(path, arrays, _metadata(config, teacher))
     _LOG.info(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
     return path
@@ -106,9 +106,14 @@ def train_features(config: Config, workdir: str | Path, *, resume: bool = False)
 
 def _check(config: Config) -> None:
     flat = schema.flatten(config)
-    needed = (*MINIMUM, "data.content", "data.style", "teacher")
+    needed = (*MINIMUM, "architecture", "data.content", "data.style", "teacher")
     ranges.require(flat, needed, "configs/distilled_features.py")
     ranges.check_minimum(flat, MINIMUM)
+    if config.architecture not in student.ARCHITECTURES:
+        raise UserError(
+            f"config.architecture={config.architecture!r} cannot be trained: give one of "
+            f"{', '.join(student.ARCHITECTURES)}"
+        )
     if config.batch.distorted > config.batch.styles:
         raise UserError(
             f"config.batch.distorted={config.batch.distorted} is more than the "
@@ -129,7 +134,7 @@ def _initial_state(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     resume: bool,
 ) -> DistillationState:
-    params = student.init(jax.random.key(config.seed))
+    params = student.init(jax.random.key(config.seed), config.architecture)
     begun = pairs[: config.batch.drawn]
     contents, styles = (np.stack([pair[kind][0] for pair in begun]) for kind in (0, 1))
     state = DistillationState(
@@ -208,9 +213,9 @@ def _loop(
         )
 
 
-def _as_float16(network: Any) -> dict[str, np.ndarray]:
+def _as_float16(architecture: str, network: Any) -> dict[str, np.ndarray]:
     """torchvision's key names, OIHW."""
-    keys = weight_files.keys_of(student.ARCHITECTURE, student.LAYERS)
+    keys = weight_files.keys_of(architecture, student.LAYERS)
     arrays = {}
     for conv, weight in network.items():
         arrays[f"{keys[conv]}.weight"] = weight["kernel"].transpose(3, 2, 0, 1).astype(np.float16)
@@ -221,10 +226,10 @@ def _as_float16(network: Any) -> dict[str, np.ndarray]:
 def _metadata(config: Config, teacher: FeatureNetwork) -> Mapping[str, str]:
     """Where files lie on this machine is nobody's business: the teacher's digest says which."""
     settings_of_run = schema.flatten(config)
-    for name in ("data.content", "data.style", "teacher"):
+    for name in ("architecture", "data.content", "data.style", "teacher"):
         del settings_of_run[name]
     return {
-        "architecture": student.ARCHITECTURE,
+        "architecture": config.architecture,
         "origin": "python -m metastyle_jax train-features",
         "settings": json.dumps(settings_of_run),
         "teacher": f"{teacher.architecture} {tree_digest(jax.device_get(teacher.weights))}",

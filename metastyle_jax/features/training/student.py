@@ -16,22 +16,27 @@ from metastyle_jax.losses import style_losses
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 
-ARCHITECTURE = "distilled"
-POOLING = vgg.POOLING[ARCHITECTURE]
+# that can be trained; all have the layers and the pooling of the first
+ARCHITECTURES = tuple(vgg.HEADS)
+POOLING = vgg.POOLING[ARCHITECTURES[0]]
 # all that a perceptual objective may read
-LAYERS = tuple(name.replace("conv", "relu") for name in vgg.conv_names(ARCHITECTURE))
+LAYERS = tuple(name.replace("conv", "relu") for name in vgg.conv_names(ARCHITECTURES[0]))
 TINY = 1e-6  # of a mean square
 
 Features = Mapping[str, jax.Array]
 
 
-def init(key: jax.Array) -> vgg.FeatureWeights:
+def init(key: jax.Array, architecture: str) -> vgg.FeatureWeights:
     """Orthogonal filters with the gain of a ReLU; heads that predict about half a `scale`.
+
+    Args:
+      key: decides the filters.
+      architecture: one of `ARCHITECTURES`.
 
     Returns:
       Weights in units of `scales`, see `scaled`; float32.
     """
-    shapes = vgg.weight_shapes(ARCHITECTURE, LAYERS)
+    shapes = vgg.weight_shapes(architecture, LAYERS)
     orthogonal = jax.nn.initializers.orthogonal(scale=np.sqrt(2.0))
     network = {}
     for key_of_one, (name, shape) in zip(
@@ -67,7 +72,8 @@ def scaled(weights: vgg.FeatureWeights, scales: Features) -> vgg.FeatureWeights:
 
 def as_network(weights: vgg.FeatureWeights) -> FeatureNetwork:
     """The student, as objectives take it."""
-    return FeatureNetwork(ARCHITECTURE, ARCHITECTURE, POOLING, weights)
+    # the layers decide what is computed, and those are the same in all `ARCHITECTURES`
+    return FeatureNetwork(ARCHITECTURES[0], ARCHITECTURES[0], POOLING, weights)
 
 
 def loss(
