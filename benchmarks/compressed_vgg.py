@@ -6,14 +6,16 @@
 The responses of each convolution lie near a space of fewer dimensions (Zhang, Zou, He, Sun,
 "Accelerating very deep convolutional networks", 2015, section 3.1). Here each kernel is projected
 on the principal directions that hold a given share of the variance of its responses. So it is two
-convolutions: k x k to few channels, then 1 x 1 to all. Nothing is trained. The compressed weights
-are written as VGG-16 files, `metastyle study drawings` draws with each, and VGG-16 judges.
+convolutions: k x k to few channels, then 1 x 1 to all. Its numbers are rounded to a given number
+of bits, with one scale for each channel. Nothing is trained. The compressed weights are written as
+VGG-16 files, `metastyle study drawings` draws with each, and VGG-16 judges.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import math
 import platform
 from collections.abc import Mapping
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--contents", required=True)
     parser.add_argument("--styles", required=True)
     parser.add_argument("--shares", default="0.99,0.95,0.9,0.8", help="of the variance, to keep")
-    parser.add_argument("--bits", type=int, default=16, help="of each number in a file; 16 or 8")
+    parser.add_argument("--bits", default="16", help="of each number in a file: 16, 8 ... 2")
     parser.add_argument("--count", type=int, default=16, help="crops of each folder")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -67,12 +69,12 @@ def main() -> None:
     weights = jax.tree.map(np.asarray, dict(network.weights))
     found = responses(weights, crops(args.images.split(","), args.count))
     files, costs = ["vgg16"], {"vgg16": cost({n: whole(w) for n, w in weights.items()}, 16)}
-    for share in map(float, args.shares.split(",")):
-        convs = {name: compress(weights[name], found[name], share, args.bits) for name in weights}
-        file = args.out / f"kept_{share:g}_{args.bits}.safetensors"
+    for share, bits in itertools.product(args.shares.split(","), args.bits.split(",")):
+        convs = {n: compress(w, found[n], float(share), int(bits)) for n, w in weights.items()}
+        file = args.out / f"{share}_of_the_variance_{bits}_bits.safetensors"
         safetensors_file.write(file, arrays(convs))
         files.append(f"vgg16:{file}")
-        costs[files[-1]] = cost(convs, args.bits)
+        costs[files[-1]] = cost(convs, int(bits))
     draw(args, files)
     report(args.out, files, costs)
 
@@ -132,7 +134,7 @@ def compress(
 ) -> Compressed:
     """On the first principal directions of its responses that hold `share` of their variance.
 
-    A convolution that would not get smaller stays one, in as many bits.
+    A convolution that would not get smaller stays one: all do for a share of 1.
     """
     kernel, bias = conv["kernel"], conv["bias"]
     mean = response.mean(axis=0)

@@ -13,6 +13,8 @@ from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.video import camera_motion
 
 KEEP = 0.8  # share of the earlier frames in the moments of the norms
+# names of the moments in the state; a stroke size above 1 runs the network twice for a frame
+PASSES = ("", "again/")
 
 
 class FrameStylizer:
@@ -37,7 +39,8 @@ class FrameStylizer:
         self._begin()
 
     def _begin(self) -> None:
-        self._memory = tiling.Memory(KEEP)
+        # what the second pass sees is no photograph: its moments are apart
+        self._memories = {name: tiling.Memory(KEEP) for name in PASSES}
         self._offset = np.zeros(2)
         self._last: np.ndarray | None = None
 
@@ -47,7 +50,8 @@ class FrameStylizer:
         self._height = len(frame)
         if self._smooth:
             self._follow(frame)
-        return draw(self._options, self._network, frame)
+        passes = iter(self._memories.values())
+        return draw(self._options, lambda seen: self._network(seen, next(passes)), frame)
 
     def _follow(self, frame: np.ndarray) -> None:
         gray = camera_motion.gray_middle(frame)
@@ -59,7 +63,7 @@ class FrameStylizer:
                 self._offset += moved
         self._last = gray
 
-    def _network(self, seen: np.ndarray) -> np.ndarray:
+    def _network(self, seen: np.ndarray, memory: tiling.Memory) -> np.ndarray:
         scale = self._height / seen.shape[0]  # with a stroke size, a picture is seen smaller
         row, column = (int(each) for each in np.rint(self._offset / scale))
         top, left = -row % DOWNSAMPLING, -column % DOWNSAMPLING
@@ -69,7 +73,7 @@ class FrameStylizer:
             np.pad(seen, ((top, 0), (left, 0), (0, 0)), mode="reflect"),
             noise=self._stylizer.input_noise,
             noise_offset=(row + top, column + left),
-            memory=self._memory if self._smooth else None,
+            memory=memory if self._smooth else None,
         )
         return drawn[top:, left:]
 
@@ -79,9 +83,10 @@ class FrameStylizer:
         arrays = {"offset": self._offset}
         if self._last is not None:
             arrays["last"] = self._last
-        for name, moments in self._memory.moments.items():
-            for kind, value in zip(("mean", "variance"), moments, strict=True):
-                arrays[f"{kind}/{name}"] = value
+        for part, memory in self._memories.items():
+            for name, moments in memory.moments.items():
+                for kind, value in zip(("mean", "variance"), moments, strict=True):
+                    arrays[f"{kind}/{part}{name}"] = value
         return arrays
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -91,4 +96,6 @@ class FrameStylizer:
         for key, mean in state.items():
             kind, _, name = key.partition("/")
             if kind == "mean":
-                self._memory.moments[name] = (mean, state[f"variance/{name}"])
+                part = next(part for part in reversed(PASSES) if name.startswith(part))
+                memory = self._memories[part]
+                memory.moments[name.removeprefix(part)] = (mean, state[f"variance/{name}"])

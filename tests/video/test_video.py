@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 from fractions import Fraction
 
 import jax
@@ -103,6 +104,46 @@ def test_the_range_of_colors_is_kept(tmp_path, full):
     source = write_film(tmp_path / "in.mkv", pan(2), color_range=2 if full else 1)
     convert(source, tmp_path / "out.mkv")
     assert film_reading.inspect(tmp_path / "out.mkv").full_range == full
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), 3), ((0, -1, 1, 0), 1)])
+def test_a_film_that_was_held_upright_is_seen_upright(tmp_path, matrix, turns):
+    """By the matrix of the track header, as in QuickTime's file format: x' = a x + c y, y down."""
+    source = write_film(tmp_path / "in.mp4", pan(2))
+    plain = next(film_reading.frames(film_reading.inspect(source))).image
+    data = bytearray(source.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    place = data.index(b"tkhd") + 44
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    source.write_bytes(data)
+    film = film_reading.inspect(source)
+    turned = next(film_reading.frames(film)).image
+    np.testing.assert_array_equal(turned, np.rot90(plain, turns))
+    convert(source, tmp_path / "out.mp4")
+    assert read_film(tmp_path / "out.mp4")[0][0].shape == turned.shape
+
+
+@pytest.mark.parametrize(("height", "luma"), [(64, (0.299, 0.114)), (720, (0.2126, 0.0722))])
+def test_films_without_a_mark_have_the_colors_of_their_size(tmp_path, height, luma):
+    """ITU-R BT.601 below 720 lines, BT.709 from there on: Y'CbCr by hand from red."""
+    red, blue = luma
+    y, cb, cr = red, -red / (2 - 2 * blue), 0.5
+    planes = (
+        [16 + 219 * y] * height
+        + [128 + 224 * cb] * (height // 4)
+        + [128 + 224 * cr] * (height // 4)
+    )
+    frame = av.VideoFrame.from_ndarray(
+        np.rint(np.tile(np.array(planes)[:, None], 32)).astype(np.uint8), "yuv420p"
+    )
+    frame.pts = 0
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, height, "yuv420p"
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    image = next(film_reading.frames(film_reading.inspect(tmp_path / "in.mkv"))).image
+    np.testing.assert_allclose(image.reshape(-1, 3).mean(axis=0), (255, 0, 0), atol=3)
 
 
 @pytest.mark.parametrize("stopped_after", [3, 5])
@@ -247,6 +288,20 @@ def test_noise_and_grid_move_with_the_camera(right):
         for drawn in (still, moving)
     ]
     assert changes[1] < changes[0] / 2
+
+
+def test_a_still_scene_with_a_stroke_size_stays_as_it_is_drawn_alone():
+    """The network runs twice for a frame; what one pass sees must not mix with the other."""
+    options = Options(stroke_size=1.5)
+    smooth, resumed = (FrameStylizer(stylizer(), options, smooth=True) for _ in range(2))
+    alone = stylizer().draw(SCENE, options)
+    for _ in range(2):
+        np.testing.assert_allclose(smooth(SCENE), alone, atol=1)
+    resumed.restore(smooth.state)
+    darker = SCENE // 4 * 3
+    following = smooth(darker)
+    np.testing.assert_array_equal(resumed(darker), following)
+    assert np.abs(following.astype(int) - stylizer().draw(darker, options)).max() > 1
 
 
 def test_moments_are_averaged_over_time_and_begin_anew_after_a_cut():
