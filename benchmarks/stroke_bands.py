@@ -10,12 +10,11 @@ column is the power in that band over the power in all of them.
 
 from __future__ import annotations
 
-import glob
 import sys
-from pathlib import Path
 
 import numpy as np
 
+from metastyle_jax.data import input_files
 from metastyle_jax.data.images import read_image
 
 BANDS = ((2, 4), (4, 8), (8, 16), (16, 32), (32, 128))  # pixels
@@ -28,7 +27,7 @@ def main() -> None:
     print("|---|---|---|" + "---|" * len(BANDS))
     for argument in sys.argv[1:]:
         name, _, pattern = argument.partition("=")
-        files = sorted(glob.glob(f"{pattern}/*" if Path(pattern).is_dir() else pattern))
+        files = input_files.find_pictures([pattern]).files
         powers = np.mean([band_powers(read_image(file)) for file in files], axis=0)
         shown = " | ".join(f"{255 * np.sqrt(power):.1f}" for power in powers)
         share = powers[-1] / powers.sum()

@@ -50,14 +50,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="standard deviation of the input noise (0 to 1); 0 disables it; default: as adapted",
     )
+    add_alpha(parser)
+    parser.add_argument(
+        "--init", help="weights that the style was adapted from; default: those that it names"
+    )
+
+
+def add_alpha(parser: argparse.ArgumentParser) -> None:
+    """Add `--alpha`."""
     parser.add_argument(
         "--alpha",
         metavar="LAYER:WEIGHT,...",
         help="weights of the style layers, 0 to 1, of a style with sliders (adapt --adjustable): "
         "relu2_1:1,relu3_1:0.2; 1 for a layer that is not named",
-    )
-    parser.add_argument(
-        "--init", help="weights that the style was adapted from; default: those that it names"
     )
 
 

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from metastyle_jax.cli import drawing_flags
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files
 from metastyle_jax.errors import UserError
 from metastyle_jax.export import comparison, exporting, web_runtime
 from metastyle_jax.export.exporting import WEB, Exported
 from metastyle_jax.storage import home_folder, style_packs
-from metastyle_jax.stylization import loading
+from metastyle_jax.stylization import loading, sliders
 
 
 def add_parser(commands: Any) -> None:
@@ -45,6 +46,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--quantize", help="store kernels as float16 or int8; the arithmetic stays float32"
     )
+    drawing_flags.add_alpha(parser)
     parser.add_argument(
         "--init", help="weights that the style was adapted from; default: those that it names"
     )
@@ -74,9 +76,13 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.runtime:
         raise UserError(f"--runtime is for --format={WEB}: leave it out")
-    exporting.check(args.format, args.style_input, args.quantize)  # before anything is loaded
+    # before anything is loaded
+    exporting.check(args.format, args.style_input, args.quantize)
+    alpha = None if args.alpha is None else sliders.parse("--alpha", args.alpha)
     name = _existing(args.styles[0])
     stylizer = loading.load(name, init=args.init)
+    if alpha is not None:
+        stylizer = stylizer.at(alpha)
     exported = exporting.export_stylizer(
         stylizer,
         args.out,
@@ -99,6 +105,10 @@ def _export_page(args: argparse.Namespace) -> Exported:
         flag = "--style-input" if args.style_input else "--quantize"
         raise UserError(
             f"{flag} is not for --format={WEB}: the style is always an input, the kernels float16"
+        )
+    if args.alpha:
+        raise UserError(
+            f"--alpha is not for --format={WEB}, whose styles have all weights at 1: leave it out"
         )
     from metastyle_jax.export import web_page
 

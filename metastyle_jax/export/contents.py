@@ -15,7 +15,7 @@ import metastyle_jax
 from metastyle_jax.networks import stylization_network
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import provenance
-from metastyle_jax.storage import quantization, style_packs, unicode_text
+from metastyle_jax.storage import quantization, unicode_text
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization.stylizer import Stylizer
 
@@ -116,9 +116,9 @@ def _describe(
     stylizer: Stylizer, weights: quantization.Layers, kind: quantization.Kind
 ) -> dict[str, str]:
     settings = provenance.without_places(stylizer.record.settings)
-    name = stylizer.record.name
-    if not name.startswith(style_packs.PREFIX):
-        name = Path(name).name  # where it lies is nobody's business
+    name = provenance.without_folder(stylizer.record.name)
+    if provenance.BLEND in settings:  # a name made of names
+        name = provenance.blend_name(settings[provenance.BLEND])
     described = {
         "producer": f"metastyle_jax {metastyle_jax.__version__}",
         "name": name,

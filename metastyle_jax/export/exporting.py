@@ -97,7 +97,8 @@ def export_stylizer(
     """Write a stylizer for another program, and compare what was written with `stylize`.
 
     Args:
-      stylizer: what `load` and `adapt` return.
+      stylizer: what `load` and `adapt` return. One with sliders is written with all weights of the
+        layers at 1; `stylizer.at(alpha)` has others.
       path: file to write; for "stablehlo" and "orbax" a folder that is new or empty. It appears
         whole and compared, or not at all.
       format: "onnx", "stablehlo", "torch", "safetensors", "orbax" or "npz"; see docs/export.md.
@@ -118,6 +119,9 @@ def export_stylizer(
     chosen = check(format, style_input, quantize)
     record = stylizer.record
     overwriting.refuse_overwriting([target], [*inputs, *_files(record.name, record.weights_name)])
+    notes = _notes(chosen, stylizer)
+    if stylizer.sliders is not None:
+        stylizer = stylizer.at({})
     written = _gather(stylizer, quantize, style_input)
     whole = atomic_folder if chosen.is_folder else atomic_path
     with whole(target) as temporary:
@@ -125,7 +129,7 @@ def export_stylizer(
         draws = chosen.reload(temporary, written)
         differences, problems = comparison.compare(draws, written, stylizer.weights)
         _check(target, differences, problems)
-    return Exported(target, size_of(target), differences, _notes(chosen, stylizer))
+    return Exported(target, size_of(target), differences, notes)
 
 
 def check(name: str, style_input: bool = False, quantize: str | None = None) -> Format:
@@ -193,6 +197,11 @@ def _notes(chosen: Format, stylizer: Stylizer) -> list[str]:
         notes.append(
             f"the input noise of {stylizer.input_noise:g} is not in the file: it draws what "
             "stylize --noise=0 draws (docs/export.md says what to add)"
+        )
+    if stylizer.sliders is not None:
+        notes.append(
+            "the sliders of its layers are not in the file: it draws with all weights at 1; "
+            "--alpha chooses others"
         )
     return notes
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
+from metastyle_jax.storage import style_packs
 
 NOISE = "data.noise"
 # settings that may name files or folders of the machine that a training ran on
 _PLACES = ("data.content", "data.style", "data.tfds_dir", "model.init", "init")
 _NETWORKS = ("features.network", "model.predictor_features")
+BLEND = "blend"  # shares of the styles that a style is a blend of, by their names
 START = "adaptation.start"  # "neutral" or "predicted"
 # for parameters whose training nobody recorded
 EMBEDDED_FEATURES = "compact"
@@ -113,4 +116,27 @@ def without_places(recorded: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in recorded.items() if name not in _PLACES}
     for name in kept.keys() & set(_NETWORKS):
         kept[name] = str(kept[name]).partition(":")[0]
+    if BLEND in kept:
+        kept[BLEND] = _by_bare_name(kept[BLEND])
+    return kept
+
+
+def without_folder(name: str) -> str:
+    """The name of a style without its place: of a file its own, of a pack "pack:NAME"."""
+    return name if name.startswith(style_packs.PREFIX) else Path(name).name
+
+
+def blend_name(made_of: Mapping[str, float]) -> str:
+    """What a blend is called: "0.7 pack:a + 0.3 pack:b"."""
+    return " + ".join(f"{share:.2g} {name}" for name, share in made_of.items())
+
+
+def _by_bare_name(made_of: Mapping[str, float]) -> dict[str, float]:
+    """Files of one name in several folders stay apart: "style.safetensors (2)"."""
+    kept: dict[str, float] = {}
+    for place, share in made_of.items():
+        name, number = without_folder(place), 2
+        while name in kept:
+            name, number = f"{without_folder(place)} ({number})", number + 1
+        kept[name] = share
     return kept

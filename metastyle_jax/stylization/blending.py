@@ -11,12 +11,11 @@ import numpy as np
 from PIL import Image
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization import tiling
 from metastyle_jax.stylization.options import Options, draw, sized
 from metastyle_jax.stylization.stylizer import DEFAULT, Stylizer
-
-SETTING = "blend"  # what a blend is made of, among the settings of its record
 
 
 def blend(shares: Sequence[tuple[Stylizer, float]]) -> Stylizer:
@@ -55,8 +54,8 @@ def blend(shares: Sequence[tuple[Stylizer, float]]) -> Stylizer:
     }
     record = dataclasses.replace(
         first.record,
-        name=" + ".join(f"{share:.2g} {name}" for name, share in made_of.items()),
-        settings={**first.record.settings, SETTING: made_of},
+        name=provenance.blend_name(made_of),
+        settings={**first.record.settings, provenance.BLEND: made_of},
     )
     style = jax.tree.map(mean, *(dict(stylizer.style) for stylizer in stylizers))
     return Stylizer(first.weights, style, noise, record)

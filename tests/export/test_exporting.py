@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import safetensors.numpy
 
 import export_case
 import metastyle_jax as ms
+import tiny
 from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import contents, exporting
 from metastyle_jax.networks import input_noise
+from metastyle_jax.stylization.sliders import Sliders
+from metastyle_jax.stylization.stylizer import Record, Stylizer
 from processes import ROOT
 
 
@@ -31,6 +35,45 @@ def params_file(tmp_path_factory) -> Path:
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def described(path: Path) -> tuple[str, dict]:
+    """Name and settings in an npz file."""
+    with np.load(path, allow_pickle=False) as file:
+        about = json.loads(str(file["metadata"]))
+    return about["name"], json.loads(about["settings"])
+
+
+def test_a_blend_says_its_shares_and_no_folder(tmp_path):
+    """What ships must not say where the files of its styles lay."""
+    one = export_case.stylizer()
+    places = ("/home/customer/a/style.safetensors", "b/style.safetensors", "pack:starry_night")
+    named = [dataclasses.replace(one, record=Record(place)) for place in places]
+    blend = ms.blend(list(zip(named, (0.5, 0.25, 0.25), strict=True)))
+    ms.export_stylizer(blend, tmp_path / "a.npz", "npz")
+    name, settings = described(tmp_path / "a.npz")
+    shares = {"style.safetensors": 0.5, "style.safetensors (2)": 0.25, places[2]: 0.25}
+    assert settings["blend"] == shares
+    assert name == "0.5 style.safetensors + 0.25 style.safetensors (2) + 0.25 pack:starry_night"
+
+
+def test_of_sliders_the_file_has_the_weights_that_it_draws_with(tmp_path, capsys):
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tiny.adjustable_parameters())
+    layers = ("relu1_1", "relu2_2")
+    moved = Sliders(params["adjuster"], params["style"], layers)
+    record = Record("a", {"objective.style_layers": list(layers)})
+    stylizer = Stylizer(params["weights"], params["style"], 0.0, record, moved)
+    exported = ms.export_stylizer(stylizer, tmp_path / "a.npz", "npz")
+    assert any("all weights at 1" in note for note in exported.notes)
+    assert described(tmp_path / "a.npz")[1]["alpha"] == dict.fromkeys(layers, 1.0)
+    stylizer.save(tmp_path / "sliders.safetensors")
+    file, flags = str(tmp_path / "sliders.safetensors"), ["--format=npz", "--alpha=relu1_1:0.25"]
+    commands.main(["export", file, *flags, f"--out={tmp_path / 'b.npz'}"])
+    assert "all weights at 1" not in capsys.readouterr().out
+    assert described(tmp_path / "b.npz")[1]["alpha"] == {"relu1_1": 0.25, "relu2_2": 1.0}
+    with np.load(tmp_path / "b.npz") as file:
+        expected = moved.style_at({"relu1_1": 0.25, "relu2_2": 1.0})["conv1_norm"]["scale"]
+        np.testing.assert_allclose(file["style/conv1_norm/scale"], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("quantize", ["", "--quantize=float16"])
@@ -51,6 +94,7 @@ def test_the_command_prints_what_differs(params_file, tmp_path, quantize, capsys
         (["--format=tflite"], "no format 'tflite': use one of onnx, stablehlo, torch, safetens"),
         (["--format=npz", "--style-input"], "npz holds arrays .* use onnx or stablehlo"),
         (["--format=torch", "--quantize=int8"], "torch cannot hold kernels in int8: use one of"),
+        (["--format=web", "--alpha=relu1_1:0"], "--alpha is not for --format=web"),
         (["--format=npz", "--quantize=int4"], "cannot be stored as 'int4': use one of float32"),
     ],
 )
