@@ -24,12 +24,16 @@ from metastyle_jax.stylization.stylizer import Stylizer
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
+SCALE = ranges.Range(1, ranges.LARGEST)
 _RANGES = {
     "steps": ranges.count(),
     "learning_rate": ranges.RATE,
     "size": ranges.count(32),
     "batch": ranges.count(),
     "seed": ranges.count(0),
+    "threads": ranges.count(0),
+    "min_scale": SCALE,
+    "max_scale": SCALE,
 }
 
 
@@ -112,7 +116,9 @@ def _options(given_options: Mapping[str, Any]) -> service.Options:
     for name, allowed in _RANGES.items():
         if given_options.get(name) is not None:
             allowed.check(name, given_options[name])
-    return service.Options(**given_options)
+    options = service.Options(**given_options)
+    ranges.Range(options.min_scale, ranges.LARGEST).check("max_scale", options.max_scale)
+    return options
 
 
 def _source(contents: Any, size: int) -> ImageSource:

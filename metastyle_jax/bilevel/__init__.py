@@ -4,7 +4,7 @@ Pure functions of arrays. They import nothing else of this project. See docs/bil
 """
 
 from metastyle_jax.bilevel import inner_gradients, learned_rates
-from metastyle_jax.bilevel.clipping import clip_by_task_norm
+from metastyle_jax.bilevel.clipping import clip_by_norm, clip_by_task_norm
 from metastyle_jax.bilevel.endpoint import implicit, reptile
 from metastyle_jax.bilevel.estimators import (
     ESTIMATORS,
@@ -22,6 +22,7 @@ __all__ = [
     "ESTIMATORS",
     "Estimator",
     "Loop",
+    "clip_by_norm",
     "clip_by_task_norm",
     "exact",
     "first_order",

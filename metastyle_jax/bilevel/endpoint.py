@@ -26,7 +26,11 @@ def reptile(
 
     Arguments and result are those of every estimator, see `inner_loop`. The gradient is divided by
     `loop.tasks`, so that the sum over tasks is a mean.
+
+    Raises:
+      ValueError: `loop.trajectory`, of which nothing but the end would have a derivative.
     """
+    _refuse_trajectory("reptile", loop)
 
     def run(fast: PyTree, slow: PyTree, data: PyTree):
         return _without_derivative(loss_fn, fast, slow, data, loop)
@@ -63,10 +67,14 @@ def implicit(
       solver_steps: most iterations of conjugate gradients.
 
     Raises:
-      ValueError: `damping` is a number that is not above 0.
+      ValueError: `damping` is a number that is not above 0; or `loop.trajectory`, of which nothing
+        but the end would have a derivative.
     """
+    _refuse_trajectory("implicit", loop)
     if isinstance(damping, int | float) and damping <= 0:
         raise ValueError(f"damping must be above 0, got {damping}")
+    if not loop.steps:  # nothing was solved: the end is the start
+        return _without_derivative(loss_fn, fast, slow, data, loop)
 
     def proximal(point: PyTree, slow: PyTree, data: PyTree):
         data, start = data
@@ -91,6 +99,13 @@ def implicit(
         return solution, jax.tree.map(lambda leaf: -leaf / damping, mixed)
 
     return _with_backward(run, backward, fast, slow, data)
+
+
+def _refuse_trajectory(name: str, loop: Loop) -> None:
+    if loop.trajectory:
+        raise ValueError(
+            f"{name} has a derivative of the end of the loop only: use exact"
+        )
 
 
 def _without_derivative(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -188,12 +189,13 @@ def check(args: argparse.Namespace, objective: perceptual.Objective) -> None:
     """
     for flag, layers in (("style", objective.style_layers), ("content", objective.content_layers)):
         try:
-            vgg.needed_convs(args.features.partition(":")[0], layers)
+            vgg.convs_of_loss(args.features.partition(":")[0], layers)
         except ValueError as error:
             where = "features" if "unknown feature" in str(error) else f"{flag}-layers"
             raise UserError(f"--{where}: {error}") from error
     weights = objective.style_layer_weights
-    if weights and (len(weights) != len(objective.style_layers) or not min(weights) > 0):
+    positive = all(0 < weight < math.inf for weight in weights or ())
+    if weights and (len(weights) != len(objective.style_layers) or not positive):
         raise UserError(
             f"--style-layer-weights={','.join(map(str, weights))} needs a positive number for each "
             f"of the {len(objective.style_layers)} layers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -103,7 +104,7 @@ def _parse_term(term: str, text: str) -> tuple[float, StyleLoss]:
             f"{cause}: use one of {', '.join(NAMED)}, or a sum such as 0.3*linear+0.7*gaussian(0.5)"
         )
     weight = float(match[1] or 1)
-    if not weight > 0:
+    if not 0 < weight < math.inf:
         raise ValueError(f"the weight of {match[2]} in {text!r} is {weight:g}: use positive ones")
     try:
         numbers = [float(number) for number in match[3].split(",")] if match[3] else []

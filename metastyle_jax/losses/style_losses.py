@@ -16,6 +16,7 @@ summaries. What a style image contributes is thus computed once and only its sta
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -117,8 +118,8 @@ def poly(constant: float = 0.0) -> StyleLoss:
     Raises:
       ValueError: the constant is negative, which would reward different means.
     """
-    if not constant >= 0:
-        raise ValueError(f"the constant of poly is {constant:g}: use 0 or more")
+    if not 0 <= constant < math.inf:
+        raise ValueError(f"the constant of poly is {constant:g}: use a finite number, 0 or more")
 
     def statistics(features: jax.Array) -> dict[str, jax.Array]:
         second = {"second": gram_matrix(features)}
@@ -170,8 +171,9 @@ def gaussian(*factors: float) -> StyleLoss:
       ValueError: a factor is not positive.
     """
     factors = factors or (1.0,)
-    if not min(factors) > 0:
-        raise ValueError(f"a bandwidth factor of gaussian is {min(factors):g}: use positive ones")
+    for factor in factors:
+        if not 0 < factor < math.inf:
+            raise ValueError(f"a bandwidth factor of gaussian is {factor:g}: use positive ones")
 
     def distance(x: jax.Array, target: jax.Array, key: jax.Array | None = None) -> jax.Array:
         if key is None:

@@ -19,7 +19,7 @@ MEAN, NORMALIZED = "mean", "normalized"
 COMBINATIONS = (MEAN, NORMALIZED)
 
 Tree = TypeVar("Tree")
-_TINY = 1e-30  # keeps the quotient of two zeros 0
+_TINY = 1e-20  # an array of smaller numbers counts as zero: it is rounding, and has no direction
 
 
 def per_task(
@@ -65,8 +65,11 @@ def normalized(gradients: Tree, axes: Axes) -> Tree:
 
     def combine(leaf: jax.Array) -> jax.Array:
         rest = tuple(range(1, leaf.ndim))
-        size = jnp.sqrt(jnp.mean(jnp.square(leaf), axis=rest, keepdims=True))
-        parts = jnp.mean(leaf / (size + _TINY), axis=0), jnp.mean(size)
+        # by the largest number first: squares of small ones are zero in float32
+        largest = jnp.abs(leaf).max(axis=rest, keepdims=True)
+        scaled = jnp.where(largest > _TINY, leaf / jnp.maximum(largest, _TINY), 0)
+        size = jnp.sqrt(jnp.mean(jnp.square(scaled), axis=rest, keepdims=True))
+        parts = jnp.mean(scaled / jnp.maximum(size, _TINY), axis=0), jnp.mean(size * largest)
         if axes.styles is not None:
             parts = jax.lax.pmean(parts, axes.styles)
         direction, mean_size = parts

@@ -83,6 +83,19 @@ def needed_convs(architecture: str, layers: Iterable[str]) -> tuple[str, ...]:
     return names[: max(relus.index(layer) for layer in layers) + 1]
 
 
+def convs_of_loss(architecture: str, layers: Iterable[str]) -> tuple[str, ...]:
+    """`needed_convs` for the layers of a loss, each of which counts once.
+
+    Raises:
+      ValueError: unknown architecture or layer, no layer at all, or one is named twice.
+    """
+    layers = tuple(layers)
+    for layer in layers:
+        if layers.count(layer) > 1:
+            raise ValueError(f"the layer {layer!r} is named twice: a loss has each layer once")
+    return needed_convs(architecture, layers)
+
+
 def conv_shapes(architecture: str) -> dict[str, tuple[int, int, int, int]]:
     """Kernel shapes HWIO of all convolutions: `{"conv1_1": (3, 3, 3, 64), ...}`."""
     shapes = {}

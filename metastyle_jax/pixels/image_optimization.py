@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -180,6 +180,7 @@ def optimize(
     settings: OptimizationSettings,
     *,
     on_call: OnCall = lambda state, metrics, seconds: None,
+    every: Iterable[int] = (),
 ) -> State:
     """Take the steps from `state.step` to `settings.steps`.
 
@@ -189,8 +190,9 @@ def optimize(
       network: the feature network.
       settings: objective, steps and optimizer.
       on_call: called after each call of the compiled program with the state, the metrics {"loss",
-        "content", "style"}, each (N,), before its last step, and the seconds since the second call:
-        the first one compiles.
+        "content", "style"}, each (N,), before its last step, and the seconds since the end of the
+        first step, which compiles.
+      every: numbers of steps; a call ends at each of their multiples.
 
     Raises:
       UserError: the loss of a picture is not finite.
@@ -198,9 +200,10 @@ def optimize(
     size = settings.steps_per_call or (1 if jax.default_backend() == "cpu" else 25)
     # the number of steps is no part of the program
     of_program = dataclasses.replace(settings, steps=0)
-    began = None
+    numbers, began = tuple(every), None
     while state.step < settings.steps:
-        count = min(size, settings.steps - state.step)
+        ends = (number - state.step % number for number in numbers)
+        count = min(1 if began is None else size, settings.steps - state.step, *ends)
         images, opt_state, metrics = _take_steps(
             state.images,
             state.opt_state,
@@ -208,7 +211,7 @@ def optimize(
             targets,
             network,
             of_program,
-            count=count,
+            np.int32(count) if size > 1 else None,
         )
         state = State(images, opt_state, state.step + count)
         values = jax.device_get(metrics)
@@ -223,7 +226,7 @@ def optimize(
     return state
 
 
-@functools.partial(compilation.jit, static_argnames="count")
+@compilation.jit
 def _take_steps(
     images: jax.Array,
     opt_state: Any,
@@ -231,18 +234,22 @@ def _take_steps(
     targets: Targets,
     network: FeatureNetwork,
     settings: OptimizationSettings,
-    *,
-    count: int,
+    count: jax.Array | None,
 ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
-    def take(carry: tuple[jax.Array, Any], step: jax.Array):
-        return optimization_step(*carry, step, targets, network, settings)
+    """`count` steps in a loop, () int32, so that another number compiles nothing; None for one."""
 
-    if count == 1:
-        (images, opt_state), metrics = take((images, opt_state), step)
-        return images, opt_state, metrics
-    numbers = step + jnp.arange(count, dtype=jnp.int32)
-    (images, opt_state), metrics = jax.lax.scan(take, (images, opt_state), numbers)
-    return images, opt_state, jax.tree.map(lambda metric: metric[-1], metrics)
+    def take(number: jax.Array, carry: tuple[jax.Array, Any, dict[str, jax.Array]]):
+        images, opt_state, _ = carry
+        after, metrics = optimization_step(
+            images, opt_state, step + number, targets, network, settings
+        )
+        return *after, metrics
+
+    start = (images, opt_state, {})
+    if count is None:
+        return take(jnp.int32(0), start)
+    metrics = jax.tree.map(jnp.zeros_like, jax.eval_shape(take, jnp.int32(0), start)[-1])
+    return jax.lax.fori_loop(0, count, take, (images, opt_state, metrics))
 
 
 def optimization_step(

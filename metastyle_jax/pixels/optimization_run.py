@@ -157,14 +157,29 @@ class _Size:
         targets = image_optimization.weigh(targets, styles=self._schedule.gamma * balance)
         try:
             return image_optimization.optimize(
-                self._state, targets, network, self._settings, on_call=self._on_call
+                self._state,
+                targets,
+                network,
+                self._settings,
+                on_call=self._on_call,
+                every=self._moments(),
             )
         finally:  # Ctrl-C included
-            self._save()
+            # what was saved before says more than a size that has taken no step
+            if self._finished or self._state.step > self._first:
+                self._save()
+
+    def _moments(self) -> list[int]:
+        """Steps after which something is written or said."""
+        moments = (SAVE_EVERY, self._schedule.preview_every, self._settings.steps // 10)
+        return [every for every in moments if every]
+
+    @property
+    def _finished(self) -> bool:
+        return self._state.step == self._settings.steps
 
     def _save(self) -> None:
-        finished = self._state.step == self._settings.steps
-        self._saved.save(self._level, self._state, self._report, finished=finished)
+        self._saved.save(self._level, self._state, self._report, finished=self._finished)
 
     def _on_call(
         self, state: image_optimization.State, metrics: dict[str, np.ndarray], seconds: float

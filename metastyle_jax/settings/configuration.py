@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,7 +73,7 @@ def _check_combinations(config: Settings) -> None:
 def _check_without_steps(flat: Mapping[str, Any]) -> None:
     """Refuse what asks for inner steps where there are none."""
     asked = [name for name in _OF_STEPS if flat[name]]
-    if flat["outer.estimator"] == "reptile":
+    if flat["outer.estimator"] in ("reptile", "implicit"):
         asked.append("outer.estimator")
     if asked:
         raise UserError(
@@ -104,7 +105,7 @@ def _check_layers(config: Settings) -> None:
     architecture = config.features.network.partition(":")[0]
     for name in ("content_layers", "style_layers"):
         try:
-            convs = vgg.needed_convs(architecture, getattr(config.objective, name))
+            convs = vgg.convs_of_loss(architecture, getattr(config.objective, name))
         except ValueError as error:
             setting = "features.network" if "unknown feature" in str(error) else f"objective.{name}"
             raise UserError(f"config.{setting}: {error}") from error
@@ -125,7 +126,9 @@ def _check_style_loss(config: Settings) -> None:
     except ValueError as error:
         raise UserError(f"config.objective.style_loss: {error}") from error
     weights, layers = config.objective.style_layer_weights, config.objective.style_layers
-    if weights and (len(weights) != len(layers) or not min(weights) > 0):
+    if weights and (
+        len(weights) != len(layers) or not all(0 < weight < math.inf for weight in weights)
+    ):
         raise UserError(
             f"config.objective.style_layer_weights={tuple(weights)} needs a positive number for "
             f"each of the {len(layers)} style_layers, or none at all"

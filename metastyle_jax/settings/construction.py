@@ -124,7 +124,7 @@ def make_inner_optimizer(config: Settings) -> InnerOptimizer:
     """
     rate, decay, clip = config.inner.learning_rate, config.inner.decay, config.inner.clip
     folds, kind = subsets.folds(config.inner.subset), config.inner.learned_rates
-    clip_by_norm = bilevel.clip_by_task_norm if folds else optax.clip_by_global_norm
+    clip_by_norm = bilevel.clip_by_task_norm if folds else bilevel.clip_by_norm
 
     def make(step: jax.Array, multipliers: Any = None) -> optax.GradientTransformation:
         parts = [clip_by_norm(clip)] if clip else []

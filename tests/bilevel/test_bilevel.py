@@ -367,11 +367,55 @@ def test_clipping_by_task_equals_clipping_each_task_by_its_global_norm():
         assert relative_error(actual, expected) < 1e-14
 
 
-def test_clipping_by_task_has_finite_derivatives_where_the_gradient_is_zero():
+def test_clipping_equals_that_of_optax():
+    for size in (0.01, 5.0):
+        updates = {"scale": size * random(3, 5), "bias": size * random(2, seed=1)}
+        clip = optax.clip_by_global_norm(0.5)
+        actual, _ = bilevel.clip_by_norm(0.5).update(updates, optax.EmptyState())
+        assert relative_error(actual, clip.update(updates, clip.init(updates))[0]) < 1e-14
+
+
+@pytest.mark.parametrize("clip", [bilevel.clip_by_task_norm, bilevel.clip_by_norm])
+def test_clipping_has_finite_derivatives_where_the_gradient_is_zero(clip):
     def summed(updates):
-        return bilevel.clip_by_task_norm(0.5).update(updates, optax.EmptyState())[0].sum()
+        return clip(0.5).update(updates, optax.EmptyState())[0].sum()
 
     np.testing.assert_array_equal(jax.grad(summed)(jnp.zeros((2, 3))), 1)
+
+
+@pytest.mark.parametrize("estimator", [bilevel.implicit, bilevel.reptile])
+def test_what_looks_at_the_end_alone_has_no_derivative_of_the_way(estimator):
+    def outer(start):
+        _, metrics = bilevel.inner_loop(
+            lambda fast, slow, data: (jnp.square(fast).sum(), ()),
+            start,
+            (),
+            (),
+            optimizer=optax.sgd(0.1),
+            steps=2,
+            estimator=estimator,
+            trajectory=True,
+        )
+        return metrics["fast"].sum()
+
+    with pytest.raises(ValueError, match="trajectory"):
+        outer(jnp.ones(2))
+
+
+def test_without_a_step_the_implicit_gradient_is_that_of_the_start():
+    def outer(start):
+        end, _ = bilevel.inner_loop(
+            lambda fast, slow, data: (jnp.square(fast).sum(), ()),
+            start,
+            (),
+            (),
+            optimizer=optax.sgd(0.1),
+            steps=0,
+            estimator=bilevel.implicit,
+        )
+        return jnp.square(end).sum()
+
+    np.testing.assert_allclose(jax.grad(outer)(jnp.array([2.0, 3.0])), [4, 6])
 
 
 def test_truncated_multiplies_the_last_jacobians_only():

@@ -35,3 +35,11 @@ def test_no_style_outweighs_others_and_zeros_stay_zeros():
     expected = (large[0] / sizes[0] + small[0] / sizes[1]) / 2 * np.mean(sizes)
     np.testing.assert_allclose(combined["a"], expected, rtol=1e-6)
     np.testing.assert_array_equal(combined["b"], np.zeros(4))
+
+
+@pytest.mark.parametrize("tiny", [1e-30, 1e-24, 1e-16, 1e-10])
+def test_the_result_is_about_as_large_as_a_gradient_however_small_another_one_is(tiny):
+    """Squares of small numbers are zero in float32, which must not be divided by."""
+    leaf = jnp.asarray([[tiny, tiny], [1e-3, -1e-3]], jnp.float32)
+    combined = task_gradients.normalized({"a": leaf}, ONE_DEVICE)["a"]
+    assert 1e-4 < np.abs(combined).max() <= 1e-3

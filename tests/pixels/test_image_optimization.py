@@ -14,6 +14,7 @@ from PIL import Image
 import tiny
 from metastyle_jax.cli import commands
 from metastyle_jax.data.images import read_image
+from metastyle_jax.data.resizing import resample
 from metastyle_jax.errors import exit_cleanly
 from metastyle_jax.losses import fusion, perceptual
 from metastyle_jax.pixels import image_optimization, optimization_run
@@ -85,8 +86,23 @@ def test_several_steps_in_one_call_are_the_same_steps():
     contents, styles = images(1, 16, 16), [images(1, 16, 16, seed=1)[0]]
     one, _ = run(settings(loss=loss, steps=5, steps_per_call=1), contents, styles)
     several, losses = run(settings(loss=loss, steps=5, steps_per_call=3), contents, styles)
-    assert len(losses) == 2  # three steps, then two
+    assert len(losses) == 3  # one, which compiles; three; one
     np.testing.assert_allclose(several, one, atol=1e-4)
+
+
+def test_calls_end_where_something_is_written():
+    contents, styles = images(1, 16, 16), [images(1, 16, 16, seed=1)[0]]
+    how, reached = settings(steps=24, steps_per_call=7), []
+    image_optimization.optimize(
+        image_optimization.start(contents, how),
+        image_optimization.make_targets(how.objective, network(), contents, styles),
+        network(),
+        how,
+        on_call=lambda state, metrics, seconds: reached.append((state.step, seconds > 0)),
+        every=(10, 12),
+    )
+    assert reached[0] == (1, False) and all(timed for _, timed in reached[1:])
+    assert [step for step, _ in reached] == [1, 8, 10, 12, 19, 20, 24]
 
 
 def test_random_losses_draw_anew_at_every_step_but_not_for_lbfgs():
@@ -249,14 +265,44 @@ def test_a_finished_run_that_is_continued_keeps_its_figures(pictures, monkeypatc
     assert json.loads((pictures / "out" / "report.json").read_text()) == before
 
 
+def test_a_run_that_stopped_before_a_step_of_a_size_goes_on_with_more_steps(pictures, monkeypatch):
+    flags = ("--sizes=16,20", "--preview-every=0")
+    commands.main(command(pictures, f"--out={pictures / 'whole'}", *flags, "--steps=3"))
+    out, step = f"--out={pictures / 'parts'}", image_optimization._take_steps
+
+    def stopped(images, *arguments):
+        if min(images.shape[1:3]) == 20:
+            raise KeyboardInterrupt
+        return step(images, *arguments)
+
+    monkeypatch.setattr(image_optimization, "_take_steps", stopped)
+    for _ in range(2):  # the second one finds what the first one left
+        with pytest.raises(KeyboardInterrupt):
+            commands.main(command(pictures, out, *flags, "--steps=2", "--resume"))
+    monkeypatch.setattr(image_optimization, "_take_steps", step)
+    commands.main(command(pictures, out, *flags, "--steps=3", "--resume"))
+    for name in ("a_s.png", "b_s.png"):
+        whole, parts = (read_image(pictures / run / "images" / name) for run in ("whole", "parts"))
+        np.testing.assert_array_equal(whole, parts)
+
+
 def test_starts_and_pairs(pictures):
+    """Pictures that hardly move show where they started."""
     out = pictures / "out"
     styles = ["--style", str(pictures / "s.png"), str(pictures / "b.png")]
-    for start, batch in (("noise", 4), (str(pictures / "s.png"), 1)):
+    ends = {}
+    for start, batch in (("content", 2), ("noise", 4), (str(pictures / "s.png"), 1)):
         flags = (f"--out={out}", "--steps=1", f"--start={start}", f"--batch={batch}")
-        commands.main([*command(pictures, *flags), *styles])
+        commands.main([*command(pictures, *flags, "--learning-rate=1e-9"), *styles])
         names = {path.name for path in (out / "images").iterdir()}
         assert names == {"a_s.png", "b_b.png"}
+        ends[start] = read_image(out / "images" / "a_s.png")
+    content, style = (read_image(pictures / name) for name in ("a.png", "s.png"))
+    np.testing.assert_allclose(ends["content"], content, atol=0.01)
+    resized = resample(style, 16, 24)
+    np.testing.assert_allclose(ends[str(pictures / "s.png")], resized, atol=0.01)
+    noise = ends["noise"]
+    assert abs(np.corrcoef(noise.ravel(), content.ravel())[0, 1]) < 0.2 and noise.std() > 0.1
 
 
 @pytest.mark.parametrize(
@@ -265,6 +311,11 @@ def test_starts_and_pairs(pictures):
         (["--loss=gramm"], ["--loss", "'gramm'", "sliced_wasserstein"]),
         (["--loss=gaussian(0)"], ["--loss", "bandwidth", "positive"]),
         (["--loss=0*bn"], ["--loss", "weight of bn"]),
+        (["--loss=1e999*gram"], ["--loss", "weight of gram"]),
+        (["--loss=gaussian(1,nan)"], ["--loss", "bandwidth", "nan"]),
+        (["--loss=poly(inf)"], ["--loss", "constant of poly"]),
+        (["--style-layers=relu1_2,relu1_2"], ["--style-layers", "'relu1_2' is named twice"]),
+        (["--style-layer-weights=1,nan"], ["--style-layer-weights", "positive"]),
         (["--style-layers=relu1_9"], ["--style-layers", "relu1_9", "relu1_1, relu1_2"]),
         (["--content-layers=conv1_1"], ["--content-layers", "conv1_1"]),
         (["--features=vgg99"], ["--features", "vgg99", "vgg16"]),

@@ -74,6 +74,8 @@ def test_pooling_belongs_to_the_feature_network():
         ({"style_loss": "gaussian(-1)"}, ["config.objective.style_loss", "bandwidth"]),
         ({"style_layer_weights": (1.0,)}, ["style_layer_weights=(1.0,)", "each of the 3"]),
         ({"style_layer_weights": (1.0, 0.0, 1.0)}, ["style_layer_weights", "positive"]),
+        ({"style_layer_weights": (1.0, float("nan"), 1.0)}, ["style_layer_weights", "positive"]),
+        ({"style_layers": ("relu1_2", "relu1_2")}, ["style_layers", "named twice"]),
     ],
 )
 def test_mistakes_name_the_setting(changes, fragments):
