@@ -8,14 +8,13 @@ The responses of each convolution lie near a space of fewer dimensions (Zhang, Z
 on the principal directions that hold a given share of the variance of its responses. So it is two
 convolutions: k x k to few channels, then 1 x 1 to all. Its numbers are rounded to a given number
 of bits, with one scale for each channel. Nothing is trained. The compressed weights are written as
-VGG-16 files, `metastyle study drawings` draws with each, and VGG-16 judges.
+VGG-16 files to relu4_3, `metastyle study drawings` draws with each, and the whole one judges.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import math
 import platform
 from collections.abc import Mapping
@@ -59,8 +58,11 @@ def main() -> None:
     parser.add_argument("--images", required=True, help="folders that the responses come from")
     parser.add_argument("--contents", required=True)
     parser.add_argument("--styles", required=True)
-    parser.add_argument("--shares", default="0.99,0.95,0.9,0.8", help="of the variance, to keep")
-    parser.add_argument("--bits", default="16", help="of each number in a file: 16, 8 ... 2")
+    parser.add_argument(
+        "--kept",
+        default="1:8,1:4,0.99:16,0.95:16",
+        help="share of the variance, and bits of each number in a file (16, 8 ... 2)",
+    )
     parser.add_argument("--count", type=int, default=16, help="crops of each folder")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -68,8 +70,9 @@ def main() -> None:
     network = registry.load("vgg16", [DEEPEST], pooling="average")
     weights = jax.tree.map(np.asarray, dict(network.weights))
     found = responses(weights, crops(args.images.split(","), args.count))
-    files, costs = ["vgg16"], {"vgg16": cost({n: whole(w) for n, w in weights.items()}, 16)}
-    for share, bits in itertools.product(args.shares.split(","), args.bits.split(",")):
+    files, costs = [], {}
+    for kept in ["1:16", *args.kept.split(",")]:
+        share, bits = kept.split(":")
         convs = {n: compress(w, found[n], float(share), int(bits)) for n, w in weights.items()}
         file = args.out / f"{share}_of_the_variance_{bits}_bits.safetensors"
         safetensors_file.write(file, arrays(convs))
@@ -183,7 +186,7 @@ def draw(args: argparse.Namespace, files: list[str]) -> None:
         contents=tuple(args.contents.split(",")),
         styles=tuple(args.styles.split(",")),
         networks=tuple(files),
-        judge="vgg16",
+        judge=files[0],  # that has no layers which the others lack
     )
     feature_drawings.run(study, args.out)
 
@@ -200,7 +203,7 @@ def report(out: Path, files: list[str], costs: Mapping[str, tuple[float, float]]
     for file, ratios in zip(files, errors / errors[0], strict=True):
         size, work = costs[file]
         shown = " | ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"| {Path(file).stem} | {size:.2f} | {work / costs['vgg16'][1]:.0%} | {shown} |")
+        print(f"| {Path(file).stem} | {size:.2f} | {work / costs[files[0]][1]:.0%} | {shown} |")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ def exit_cleanly() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
-        _say(f"error: cannot write {error.filename}: {error.strerror}")
+        file = f" {error.filename}" if error.filename else ""  # known where it was opened
+        _say(f"error: cannot write{file}: {error.strerror}")
         raise SystemExit(EXIT_USER_ERROR) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -65,9 +66,27 @@ def test_results_keep_the_format_of_their_pictures(folder):
     )
 
 
+def test_transparency_stays_where_it_was(folder):
+    """What is opaque below, and half of it in columns, also when the drawing is smaller."""
+    opacity = np.zeros((20, 24), np.uint8)
+    opacity[10:] = 255
+    picture = np.dstack([read("b.png"), opacity])
+    Image.fromarray(picture).save("clear.png")
+    stylize("one.safetensors", "clear.png", "--out=clear")
+    np.testing.assert_array_equal(read("clear/clear.png")[..., 3], opacity)
+    stylize("one.safetensors", "clear.png", "--out=small", "--size=16")
+    small = read("small/clear.png")
+    assert small.shape == (16, 19, 4)
+    assert (small[:6, :, 3] == 0).all() and (small[10:, :, 3] == 255).all()
+
+
 def test_another_format_and_quality(folder):
-    stylize("one.safetensors", "b.png", "--out=webp", "--format=webp", "--quality=50")
-    assert Image.open("webp/b.webp").format == "WEBP"
+    for quality in (20, 95):
+        flags = [f"--out=webp{quality}", "--format=webp", f"--quality={quality}"]
+        stylize("one.safetensors", "b.png", *flags)
+    coarse, fine = Path("webp20/b.webp"), Path("webp95/b.webp")
+    assert Image.open(coarse).format == Image.open(fine).format == "WEBP"
+    assert coarse.stat().st_size < fine.stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -121,7 +140,7 @@ def test_a_workdir_is_a_style_and_a_folder_of_pictures_is_none(
     styles, pictures = style_arguments.split(["pack:great_wave", name + share, "photo.png"])
     found = [(each.spec, each.share) for each in styles[1:]]
     assert found == ([(name, 0.3 if share else None)] if known else [])
-    assert pictures == ["photo.png"] if known else [name + share, "photo.png"]
+    assert pictures == (["photo.png"] if known else [name + share, "photo.png"])
 
 
 def test_a_server_offers_files_whose_names_are_not_utf_8(folder, tmp_path):
@@ -129,6 +148,29 @@ def test_a_server_offers_files_whose_names_are_not_utf_8(folder, tmp_path):
     file = tmp_path / "caf\udce9.safetensors"
     file.write_bytes((folder / "one.safetensors").read_bytes())
     assert "caf\\udce9" in style_arguments.offered([str(file)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["grid", "one.safetensors:0.5", "two.safetensors", "b.png", "--out=g.png"],
+            "leave :0.5 out",
+        ),
+        (
+            ["grid", "one.safetensors", "two.safetensors", "b.png", "--out=g.gif"],
+            "--out a name that",
+        ),
+        (
+            ["stylize", "one.safetensors:0.5", "two.safetensors", "b.png", "--mask", "mask.png"],
+            "one.safetensors has a share, which its mask says already",
+        ),
+    ],
+)
+def test_shares_where_none_may_be_are_one_sentence(arguments, message):
+    with pytest.raises(UserError, match=message):
+        commands.main([*arguments, *([] if arguments[0] == "grid" else ["--out=no"])])
+    assert not Path("g.png").exists() and not Path("no").exists()
 
 
 def test_masks_give_each_style_its_region():

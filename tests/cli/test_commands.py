@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ import safetensors.numpy
 from PIL import Image
 
 import adapt as adapt_program
+from metastyle_jax.errors import exit_cleanly
 from processes import QUICK_COMPILE, ROOT, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -227,13 +229,28 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_full_disk_is_one_sentence(tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+def test_what_cannot_be_written_is_one_sentence(number, capsys):
+    with pytest.raises(SystemExit) as stopped, exit_cleanly():
+        raise OSError(number, os.strerror(number), "out/a.png")
+    assert stopped.value.code == 2
+    assert_error(capsys.readouterr().err, f"cannot write out/a.png: {os.strerror(number)}")
+
+
+def test_a_full_disk_is_one_sentence(capsys):
+    """/dev/full takes no byte; the error of a write does not know its file."""
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
-    picture(tmp_path / "photo.png")
-    result = adapt(tmp_path, "--style=photo.png", "--content=photo.png", "--out=/dev/full", *QUICK)
-    assert_one_sentence(result, "/dev/full")
+    with pytest.raises(SystemExit) as stopped, exit_cleanly():
+        full.write_text("a")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: cannot write: No space left on device\n"
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    with pytest.raises(ConnectionResetError), exit_cleanly():
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
 
 
 def test_a_reader_that_goes_away_gets_no_traceback():

@@ -433,3 +433,13 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(folders, capsys, flags
     (line,) = capsys.readouterr().err.splitlines()
     assert all(fragment in line for fragment in fragments)
     assert not (folders / "out").exists()
+
+
+def test_pictures_that_cannot_be_told_apart_or_compared_are_one_sentence(tmp_path):
+    (tmp_path / "style").mkdir()
+    for name in ("a.png", "a.jpg", "style/a.png"):
+        Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(tmp_path / name)
+    with pytest.raises(UserError, match="has two pictures a: rename one"):
+        evaluation_inputs.squares(str(tmp_path), 3, 16)
+    with pytest.raises(UserError, match=r"style/a\.png has 24x20 pixels instead of 16x16"):
+        evaluation_inputs.read_picture(tmp_path, "style", "a", 16)

@@ -65,8 +65,6 @@ def test_initial_network_draws_a_blurred_copy(blur):
             assert np.corrcoef(picture[..., c].ravel(), copy[..., c].ravel())[0, 1] > 0.9
             assert 0.1 < copy[..., c].std() < 0.25
     # none but the channels that carry the picture has lost its random entries
-    kernel = params["weights"]["conv3"]["kernel"]
-    assert count(kernel[..., 96:]) == 0 or kernel[..., 96:].std() > 0.01
     assert params["weights"]["conv2"]["kernel"][..., 24:].std() > 0.01
 
 

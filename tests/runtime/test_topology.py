@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
+import train as train_program
 from metastyle_jax.errors import UserError
 from metastyle_jax.runtime import collectives, topology
+from processes import QUICK_COMPILE
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -35,11 +37,11 @@ needs_libtpu = pytest.mark.skipif(
 )
 
 
-def compile_only(*flags: str) -> subprocess.CompletedProcess[str]:
+def compile_only(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "train.py", "--compile-only", *TINY, *flags],
         cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -92,6 +94,21 @@ def test_a_slice_that_is_none_is_one_sentence(monkeypatch):
         "--topology=v9:2x2 is no TPU slice (INVALID_ARGUMENT: Invalid TPU external name: TPU v9): "
         "write, for example, --topology=v5e:4x4"
     )
+
+
+def test_the_step_compiles_for_this_machine_without_training():
+    done = compile_only(**QUICK_COMPILE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("compiled the outer step for cpu")
+    assert "operations" in done.stdout
+
+
+def test_a_described_slice_is_for_compiling_alone(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train_program.main(["train.py", *TINY, f"--workdir={tmp_path}/a", "--topology=v5e:4x4"])
+    assert stopped.value.code == 2
+    assert "--topology=v5e:4x4 needs --compile-only: add it" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.slow
