@@ -43,14 +43,14 @@ def find_pictures(
         not a pattern.
       what: name of a folder in messages.
       without: a folder to leave out of the search: the output folder, so that a second run does not
-        read the results of the first one.
+        read the results of the first one. One that an argument names is searched all the same.
 
     Raises:
       UserError: no file matches a pattern, a folder has no pictures, or an argument is a URL.
     """
     pictures = InputFiles([], [])
     for argument in arguments:
-        for path in _expanded(argument):
+        for path in _outside(without, argument, _expanded(argument)):
             if not os.path.isdir(path):  # noqa: PTH112 (pathlib's raises for names too long)
                 pictures.files.append(path)
                 continue
@@ -73,6 +73,42 @@ def one_file(argument: str | os.PathLike[str]) -> Path:
             f"{Path(argument)}: {len(paths)} files match this pattern; give one of them"
         )
     return paths[0]
+
+
+def _outside(
+    without: str | os.PathLike[str] | None, argument: str | os.PathLike[str], paths: list[Path]
+) -> list[Path]:
+    """What a pattern matches outside the folder `without`; all of it where the pattern names it."""
+    own = _named_folder(argument)
+    if without is None or own is None or _lies_in(without, own):
+        return paths
+    left = [path for path in paths if not _lies_in(without, _folder_of(path))]
+    if not left:
+        raise UserError(
+            f"{Path(argument)}: all files that match this pattern lie in {without}, where the "
+            "results go; check it"
+        )
+    return left
+
+
+def _named_folder(argument: str | os.PathLike[str]) -> Path | None:
+    """The folder in front of the first wildcard of a pattern; None for what is no pattern."""
+    path = expanded(argument)
+    if os.path.lexists(path):
+        return None
+    own = path
+    while glob.has_magic(str(own)):
+        own = own.parent
+    return None if own == path else own
+
+
+def _folder_of(path: Path) -> Path:
+    return path if os.path.isdir(path) else path.parent  # noqa: PTH112 (see `find_pictures`)
+
+
+def _lies_in(folder: str | os.PathLike[str], path: Path) -> bool:
+    root, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    return root == real or root in real.parents
 
 
 def _expanded(argument: str | os.PathLike[str]) -> list[Path]:

@@ -64,6 +64,29 @@ def test_what_an_earlier_run_wrote_below_the_folder_is_no_input(photos):
     assert len(input_files.find_pictures([photos], without=photos / "gone").files) == 4
 
 
+def test_what_an_earlier_run_wrote_is_no_match_of_a_pattern(photos, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    (photos / "out" / "images").mkdir(parents=True)
+    for name in ("out/b.jpg", "out/images/b.jpg"):
+        (photos / name).touch()
+    (photos / "linked").symlink_to(photos / "out")
+
+    def names(pattern: str, without: str = "photos/out") -> list[str]:
+        found = input_files.find_pictures([pattern], without=without).files
+        return sorted({path.relative_to("photos").as_posix() for path in found})
+
+    mine = ["b.jpg", "more/c.jpg"]
+    assert names("photos/**/*.jpg") == names("photos/**/*.jpg", str(photos / "out")) == mine
+    assert names("photos/*/*.jpg") == ["more/c.jpg"]
+    assert names("photos/[mol]*") == ["more/c.jpg"]  # a folder that matches, too
+    # one that the pattern names can be asked for, as where results go into the folder of the inputs
+    assert names("photos/out/*.jpg") == ["out/b.jpg"]
+    assert names("photos/out/images/*.jpg") == ["out/images/b.jpg"]
+    assert names("photos/*.jpg", "photos") == ["b.jpg"]
+    with pytest.raises(UserError, match=r"images/b\*: all files .* lie in photos/out, where"):
+        names("photos/*/images/b*")
+
+
 @pytest.mark.filterwarnings("ignore:IM image format")
 def test_folders_take_every_kind_that_can_be_named_singly(tmp_path):
     """One picture written in every format that Pillow writes: read alone and found in a folder."""
