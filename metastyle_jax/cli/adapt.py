@@ -64,6 +64,7 @@ def _read(args: argparse.Namespace, out: Path) -> Task:
     if args.init not in initialization.SHIPPED:
         inputs.append(Path(args.init))
     overwriting.refuse_overwriting(adapt_output.planned_files(out, contents), inputs)
+    batch_run.refuse_replacing(picture_files.output_files(contents, out / adapt_output.IMAGES))
     start = _start(args, initialization.load(args.init), style)
     crops = adapt_input.center_crops(contents, args.size)
     if args.steps is None:

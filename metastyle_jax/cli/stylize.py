@@ -62,7 +62,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--redo",
         action="store_true",
-        help="draw all pictures, also those that --out has from the same file and style",
+        help="draw all pictures, also those that --out has from the same file and style, and "
+        "replace files there that stylize did not draw",
     )
     parser.add_argument(
         "--json",

@@ -1,7 +1,8 @@
 """Many pictures stylized one after the other: one that fails does not stop the others.
 
 An output counts as done if its header records the same picture bytes, styles, options and package
-version that would be used now. File times play no part.
+version that would be used now. File times play no part. A file without such a record is somebody
+else's and is not replaced unasked.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import functools
 import hashlib
 import itertools
 import logging
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 _SLOW = 1.0  # megapixels, from which on a picture is announced before it is drawn
 _EVERY = 10.0  # seconds between two lines on one picture
+_NOT_OURS = "is there, and metastyle did not draw it"
 # errors of the folder, not of a picture: the next one would fail likewise, after the same work
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -138,7 +141,7 @@ def run(
       paths: pictures to read.
       folder: made if there is anything to write.
       inputs: other files that must not be written over, such as the style.
-      redo: draw again what is done.
+      redo: draw again what is done, and replace files that were not drawn here.
       say: called with a line of progress.
 
     Returns:
@@ -154,7 +157,7 @@ def run(
     overwriting.refuse_overwriting(itertools.chain(*targets), [*paths, *inputs])
     jobs = _readable(paths, drawings, list(zip(*targets, strict=True)), outcome, say)
     if not redo:
-        jobs = _not_done(jobs, outcome)
+        jobs = _to_do(jobs, outcome)
         if outcome.skipped:
             say(f"skipped {_count(outcome.skipped)} done before (--redo draws them again)")
     if jobs:
@@ -202,15 +205,30 @@ def _check_sides(path: Path, target: Path, sides: tuple[int, int]) -> None:
     picture_writer.check_sides(path, picture_writer.ending_of(target), *sides, by=remedy)
 
 
-def _not_done(jobs: list[Job], outcome: Outcome) -> list[Job]:
+def _to_do(jobs: list[Job], outcome: Outcome) -> list[Job]:
+    """The jobs that are not done, and whose target holds nothing of somebody else."""
     left = []
     for job in jobs:
         record = picture_writer.read_record(job.target)
-        if record is not None and record == _record(job.path.read_bytes(), job.drawing):
+        if record is None and os.path.lexists(job.target):
+            remedy = "choose another --out, or replace it with --redo"
+            outcome.failures.append(f"{job.path}: {job.target} {_NOT_OURS}: {remedy}")
+        elif record is not None and record == _record(job.path.read_bytes(), job.drawing):
             outcome.skipped.append(job.target)
         else:
             left.append(job)
     return left
+
+
+def refuse_replacing(targets: Iterable[Path]) -> None:
+    """For commands that draw all anew: refuse to replace what this package did not draw.
+
+    Raises:
+      UserError: names the first such file.
+    """
+    for target in targets:
+        if os.path.lexists(target) and picture_writer.read_record(target) is None:
+            raise UserError(f"{target} {_NOT_OURS}: choose another --out")
 
 
 def _record(data: bytes, drawing: Drawing) -> str:

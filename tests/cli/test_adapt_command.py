@@ -140,6 +140,16 @@ def test_no_input_is_written_over(tmp_path, monkeypatch, capfd, flag, file):
     assert (tmp_path / file).read_bytes() == before
 
 
+def test_no_picture_of_somebody_else_is_replaced(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    before = picture(tmp_path / "images" / "photo.png").read_bytes()
+    picture(tmp_path / "photo.png")
+    errors = failed(capfd, 2, "--style=photo.png", "--content=photo.png", "--out=.", *QUICK)
+    assert "images/photo.png is there, and metastyle did not draw it" in errors
+    assert (tmp_path / "images" / "photo.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "photo.png"]
+
+
 def test_an_initialization_below_the_home_folder_is_not_written_over(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -44,12 +44,32 @@ def test_quality_changes_the_size(tmp_path):
     assert (tmp_path / "20.jpg").stat().st_size * 3 < (tmp_path / "95.jpg").stat().st_size
 
 
+@pytest.mark.parametrize("ending", list(picture_writer.FORMATS))
+def test_the_record_of_a_picture_that_pillow_takes_for_a_bomb(tmp_path, ending, monkeypatch):
+    """From 179 megapixels on `Image.open` raises, and from half of that it warns."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    path = tmp_path / f"a.{ending}"
+    picture_writer.write_picture(path, SMOOTH, record="what it is of")
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    assert picture_writer.read_record(path) == "what it is of"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_damaged_header_has_no_record_and_no_warning(tmp_path):
+    exif = b"Exif\0\0II*\0\xff\xff\0\0"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    assert picture_writer.read_record(tmp_path / "a.jpg") is None
+
+
 def test_no_record(tmp_path):
     picture_writer.write_picture(tmp_path / "a.jpg", SMOOTH)
     assert picture_writer.read_record(tmp_path / "a.jpg") is None
     assert picture_writer.read_record(tmp_path / "gone.jpg") is None
     (tmp_path / "text.png").write_text("no picture")
     assert picture_writer.read_record(tmp_path / "text.png") is None
+    (tmp_path / "a.jpg").rename(tmp_path / "a.webp")
+    assert picture_writer.read_record(tmp_path / "a.webp") is None
 
 
 def test_another_ending_is_refused(tmp_path):

@@ -131,14 +131,51 @@ def test_another_picture_style_noise_or_file_is_no_reason_to_skip(photos, tmp_pa
     assert run([other], out)[0].written
     assert run([other], out, stylizer(0, 0.1))[0].written
     assert run([other], out, stylizer(1, 0.1))[0].written
-    # somebody's own picture at the place of the output
-    draw(out / "a.png", 30, 30)
-    assert run([other], out)[0].written
+    run([other], out)
     # the same bytes at another place and time
     copied = tmp_path / "copied" / "a.png"
     copied.parent.mkdir()
     copied.write_bytes(other.read_bytes())
     assert run([copied], out)[0].skipped
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+def test_a_file_that_was_not_drawn_here_is_not_replaced(tmp_path, ending):
+    """It may be the only copy of somebody's picture; the others are drawn, and go on as before."""
+    paths = [draw(tmp_path / "photos" / f"{name}.png") for name in "abcd"]
+    out = tmp_path / "out"
+    before = {}
+    for name in "abc":
+        path = draw(out / f"{name}.{ending}", 30, 30)
+        before[path] = path.read_bytes()
+    (out / f"b.{ending}").unlink()
+    (out / f"b.{ending}").mkdir()
+    (out / f"c.{ending}").unlink()
+    (out / f"c.{ending}").symlink_to("nowhere")
+    outcome, _ = run(paths, out, ending=ending)
+    assert [path.name for path in outcome.written] == [f"d.{ending}"]
+    for failure, path in zip(outcome.failures, paths, strict=False):
+        assert failure.startswith(f"{path}: {out / path.stem}.{ending} is there, and metastyle did")
+        assert "--out" in failure and "--redo" in failure
+    assert (out / f"a.{ending}").read_bytes() == before[out / f"a.{ending}"]
+    assert (out / f"c.{ending}").is_symlink()
+    # what was drawn is skipped, or drawn anew by another style
+    assert run(paths[3:], out, ending=ending)[0].skipped
+    assert run(paths[3:], out, stylizer(1), ending=ending)[0].written
+    assert len(run(paths[::3], out, ending=ending, redo=True)[0].written) == 2
+    batch_run.refuse_replacing([out / f"a.{ending}", out / f"gone.{ending}"])
+    draw(out / f"a.{ending}")
+    with pytest.raises(UserError, match=rf"a\.{ending} is there, .* choose another --out$"):
+        batch_run.refuse_replacing([out / f"a.{ending}"])
+
+
+def test_where_all_outputs_are_of_somebody_else_nothing_is_drawn(tmp_path):
+    path = draw(tmp_path / "photos" / "a.png")
+    draw(tmp_path / "out" / "a.png")
+    outcome, lines = run([path], tmp_path / "out")
+    with pytest.raises(UserError, match=r"did not draw it"):
+        outcome.check()
+    assert lines == []
 
 
 def test_no_input_is_written_over(tmp_path):
