@@ -13,6 +13,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.export import comparison, exporting, web_runtime
 from metastyle_jax.export.exporting import WEB, Exported
 from metastyle_jax.storage import home_folder, style_packs
+from metastyle_jax.storage.atomic import check_name
 from metastyle_jax.stylization import loading, sliders
 
 
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
       UserError: see `exporting.export_stylizer` and `web_page.export_page`; a style that cannot be
         loaded; flags that do not belong together.
     """
+    check_name(args.out)  # before anything is loaded
     if args.format == WEB:
         print("\n".join(_lines(_export_page(args), None)))
         return

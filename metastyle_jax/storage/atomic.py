@@ -53,9 +53,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
       The path that the body must write, as one closed regular file.
 
     Raises:
-      UserError: the file cannot be written: no space, no permission, `path` is a folder ...
+      UserError: the file cannot be written: no space, no permission, `path` is a folder, or no name
+        as "" and "." are ...
     """
     path = Path(path)
+    _check_names_something(path)
     # without the stem, because a name of the maximal length leaves no room for an addition
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{suffix}")
@@ -100,9 +102,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
       The folder that the body must fill.
 
     Raises:
-      UserError: `path` holds files, or cannot be written.
+      UserError: `path` holds files, is no name, or cannot be written.
     """
     path = Path(path)
+    _check_names_something(path)
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path} holds files already: choose a new folder, or remove this one")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -121,12 +124,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def check_name(path: str | Path) -> None:
-    """Refuse a name that is too long for the file system, before a long computation.
+    """Refuse what cannot be the name of a new file, before a long computation.
 
     Raises:
-      UserError: the name or the whole path is too long. Other problems show on writing.
+      UserError: the name or the whole path is too long for the file system, or there is no name, as
+        in "" and "..". Other problems show on writing.
     """
     path = Path(path)
+    _check_names_something(path)
     folder = path.parent
     while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
         folder = folder.parent  # below a missing folder the length would not be checked
@@ -135,6 +140,12 @@ def check_name(path: str | Path) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise write_error(path, error) from error
+
+
+def _check_names_something(path: Path) -> None:
+    # Path("") is Path("."), so that an unset variable of a shell comes here too
+    if path.name in ("", ".."):
+        raise UserError(f"{path} names no file: give --out a name")
 
 
 def _flush(path: Path) -> None:

@@ -20,6 +20,7 @@ from metastyle_jax.cli import commands
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.export import contents, exporting
 from metastyle_jax.networks import input_noise
+from metastyle_jax.stylization import loading
 from metastyle_jax.stylization.sliders import Sliders
 from metastyle_jax.stylization.stylizer import Record, Stylizer
 from processes import ROOT
@@ -104,6 +105,19 @@ def test_mistakes_are_one_sentence_and_exit_code_2(flags, message, tmp_path, cap
     assert stopped.value.code == 2
     with pytest.raises(UserError, match=message):
         commands.main(["export", "pack:starry_night", f"--out={tmp_path / 'a'}", *flags])
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "/"])
+@pytest.mark.parametrize("format", ["npz", "orbax", "web"])
+def test_what_names_no_file_is_refused_before_anything_is_loaded(
+    out, format, tmp_path, monkeypatch
+):
+    """As `--out=$OUT` does where the variable is not set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "load", None)
+    with pytest.raises(UserError, match=r"^\S+ names no file: give --out a name$"):
+        commands.main(["export", "pack:starry_night", f"--format={format}", f"--out={out}"])
     assert names(tmp_path) == set()
 
 

@@ -28,7 +28,7 @@ import pytest
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import checkpoint_files, digest
-from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.atomic import atomic_folder, atomic_path
 from metastyle_jax.storage.checkpoint import Checkpoints
 from metastyle_jax.storage.checkpoint_reading import read_params
 
@@ -543,6 +543,16 @@ def test_atomic_path_explains_what_cannot_be_written(tmp_path):
         assert str(target) in str(error.value) and "choose" in str(error.value)
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "b") as path:
         (tmp_path / "an input that is missing").read_text()
+
+
+@pytest.mark.parametrize("whole", [atomic_path, atomic_folder])
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a/.."])
+def test_what_names_no_file_is_one_sentence(whole, path, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(UserError, match="names no file: give --out a name"), whole(path):
+        pass
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
 
 
 def test_atomic_path_on_a_full_disk(tmp_path):
