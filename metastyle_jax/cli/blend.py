@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=home_folder.expanded, required=True, help="style file, NAME.safetensors"
     )
-    parser.add_argument("--init", help="weights of the styles; default: those that they name")
+    parser.add_argument("--init", help=style_arguments.INIT_HELP)
 
 
 def run(args: argparse.Namespace) -> None:

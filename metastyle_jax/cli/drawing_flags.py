@@ -51,9 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of the input noise (0 to 1); 0 disables it; default: as adapted",
     )
     add_alpha(parser)
-    parser.add_argument(
-        "--init", help="weights that the style was adapted from; default: those that it names"
-    )
+    parser.add_argument("--init", help=style_arguments.INIT_HELP)
 
 
 def add_alpha(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from metastyle_jax.cli import drawing_flags
+from metastyle_jax.cli import drawing_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import input_files
 from metastyle_jax.errors import UserError
@@ -48,9 +48,7 @@ def add_parser(commands: Any) -> None:
         "--quantize", help="store kernels as float16 or int8; the arithmetic stays float32"
     )
     drawing_flags.add_alpha(parser)
-    parser.add_argument(
-        "--init", help="weights that the style was adapted from; default: those that it names"
-    )
+    parser.add_argument("--init", help=style_arguments.INIT_HELP)
     parser.add_argument(
         "--runtime",
         type=home_folder.expanded,

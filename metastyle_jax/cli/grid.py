@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=home_folder.expanded, required=True, help="sheet to write, such as grid.png"
     )
-    parser.add_argument("--init", help="weights of the styles; default: those that they name")
+    parser.add_argument("--init", help=style_arguments.INIT_HELP)
     parser.add_argument("--cells", type=int, default=5, help="pictures along a side, 2 to 12")
     parser.add_argument("--size", type=int, default=256, help="side of a cell, pixels")
 

@@ -20,6 +20,10 @@ HELP = (
     "pack:NAME (see metastyle packs), style.safetensors, params.safetensors, or a workdir of "
     "metastyle train; several are blended, in equal shares or in those given as STYLE:SHARE"
 )
+INIT_HELP = (
+    "weights that the style was adapted from; default: those that it names. Params files, workdirs "
+    "and embedded have their own: beside them it is for the other styles"
+)
 _ENDING = ".safetensors"
 
 
@@ -80,12 +84,14 @@ def split(arguments: Sequence[str]) -> tuple[list[StyleArgument], list[str]]:
 
 
 def load_all(styles: Sequence[StyleArgument], init: str | None = None) -> list[Stylizer]:
-    """Load every style; `init` as in `loading.load`. Equal weights are in memory once."""
+    """Load every style; `init` as in `loading.inits_of`. Equal weights are in memory once."""
     stylizers: list[Stylizer] = []
     weights: dict[str, stylization_network.Weights] = {}
-    for each in styles:
-        spec = each.spec if each.spec.startswith(style_packs.PREFIX) else each.file
-        loaded = loading.load(spec, init=init)
+    specs = [
+        each.spec if each.spec.startswith(style_packs.PREFIX) else each.file for each in styles
+    ]
+    for spec, its_init in zip(specs, loading.inits_of(specs, init), strict=True):
+        loaded = loading.load(spec, init=its_init)
         if digest := loaded.record.weights_digest:
             shared = weights.setdefault(digest, loaded.weights)
             loaded = dataclasses.replace(loaded, weights=shared)

@@ -73,7 +73,7 @@ def export_page(
     Args:
       path: folder to write, new or empty. It appears whole, or not at all.
       styles: what `load` takes, all of one network; none for the embedded packs.
-      init: weights of the styles; None for those that they name.
+      init: weights of the styles that have none of their own; None for those that they name.
       runtime: see `web_runtime.load`.
 
     Returns:
@@ -118,8 +118,9 @@ def export_page(
 def _styles(styles: Sequence[str | os.PathLike[str]], init: str | None) -> list[_Shown]:
     packs = {style_packs.PREFIX + pack.name: pack for pack in style_packs.index()}
     shown: list[_Shown] = []
-    for style in [os.fspath(style) for style in styles or packs]:
-        stylizer = loading.load(style, init=init)
+    specs = [os.fspath(style) for style in styles or packs]
+    for style, its_init in zip(specs, loading.inits_of(specs, init), strict=True):
+        stylizer = loading.load(style, init=its_init)
         if stylizer.sliders is not None:
             stylizer = stylizer.at({})
         if style in packs:

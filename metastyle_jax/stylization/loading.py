@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -31,8 +32,8 @@ def load(spec: str | os.PathLike[str], *, init: str | None = None) -> Stylizer:
       device.
 
     Raises:
-      UserError: a file is missing, damaged, or of another kind; or the style was adapted with other
-        weights.
+      UserError: a file is missing, damaged, or of another kind; the style was adapted with other
+        weights; or `init` is given for what has weights of its own.
     """
     name = os.fspath(spec)
     loaded = _load(name, init)
@@ -47,21 +48,46 @@ def initialization_of(spec: str | os.PathLike[str]) -> initialization.Initializa
       UserError: a file is missing, damaged, or of another kind.
     """
     name = os.fspath(spec)
+    return initialization.load(name) if _has_weights(name) else None
+
+
+def inits_of(specs: Sequence[str | os.PathLike[str]], init: str | None) -> list[str | None]:
+    """The `init` of `load` for each of several styles: None for those with weights of their own.
+
+    Raises:
+      UserError: all of them have weights of their own, or a file is missing or damaged.
+    """
+    if not init:
+        return [None for _ in specs]
+    names = [os.fspath(spec) for spec in specs]
+    have = [_has_weights(name) for name in names]
+    if all(have):
+        raise _needless_init(names[0])
+    return [None if each else init for each in have]
+
+
+def _has_weights(name: str) -> bool:
+    """Whether it names an initialization, which is whole, and not a style that needs one."""
     if name.startswith(style_packs.PREFIX):
-        return None
+        return False
     path = home_folder.expanded(name)
     if name not in initialization.SHIPPED and path.is_file():
-        if style_file.format_of(path) == style_file.STYLE_FORMAT:
-            return None
-    elif path.suffix == ".safetensors":
+        return style_file.format_of(path) != style_file.STYLE_FORMAT
+    if path.suffix == ".safetensors":
         raise UserError(f"{name}: there is no such file; check the name")
-    return initialization.load(name)
+    return True
+
+
+def _needless_init(name: str) -> UserError:
+    return UserError(f"{name} has its own weights: leave --init out")
 
 
 def _load(name: str, init: str | None) -> Stylizer:
     initial = initialization_of(name)
     if initial is None:
         return _of_style_file(style_packs.resolve(name), name, init)
+    if init:
+        raise _needless_init(name)
     loaded = stylizer.from_initialization(initial)
     if not home_folder.expanded(name).is_file():
         return loaded

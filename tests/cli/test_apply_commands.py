@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -199,6 +200,38 @@ def test_a_grid_is_one_sheet():
         ["grid", "one.safetensors", "two.safetensors", "b.png", "--out=grid.png", "--size=32"]
     )
     assert Image.open("grid.png").size == (5 * 36 + 4, 3 * 36 + 4)
+
+
+def test_init_is_for_the_styles_that_have_no_weights_of_their_own(folder):
+    """Beside them a file of parameters may stand, which has the same weights."""
+    lost = loading.load("two.safetensors")
+    record = dataclasses.replace(lost.record, weights_name="gone.safetensors")
+    dataclasses.replace(lost, record=record).save(folder / "lost.safetensors")
+    styles = [style_arguments.parse(f"{name}.safetensors") for name in ("lost", "start")]
+    with pytest.raises(UserError, match="give its weights with --init"):
+        style_arguments.load_all(styles)
+    stylizers = style_arguments.load_all(styles, "start.safetensors")
+    expected = [loading.load(f"{name}.safetensors") for name in ("two", "start")]
+    for one, other in zip(stylizers, expected, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["stylize", "start.safetensors", "b.png", "--out=o"],
+        ["stylize", "embedded", "b.png", "--out=o"],
+        ["video", "start.safetensors", "b.png", "--out=o.mp4"],
+        ["grid", "start.safetensors", "embedded", "b.png", "--out=o.png"],
+        ["blend", "start.safetensors", "start.safetensors", "--out=o.safetensors"],
+        ["export", "start.safetensors", "--format=npz", "--out=o.npz"],
+    ],
+)
+def test_init_is_not_ignored_by_what_has_its_own_weights(folder, command):
+    before = sorted(folder.iterdir())
+    with pytest.raises(UserError, match=f"^{command[1]} has its own weights: leave --init out$"):
+        commands.main([*command, "--init=no/such/init"])
+    assert sorted(folder.iterdir()) == before
 
 
 def test_inspect_says_what_files_are(capsys):
