@@ -45,13 +45,16 @@ class ProcessDefect(ProcessError):
     exit_code = 1
 
 
-def check_failures(failures: Sequence[str], done: int, verb: str) -> None:
+def check_failures(
+    failures: Sequence[str], done: int, verb: str, what: str = "pictures"
+) -> None:
     """Raise the summary of failures at the end of a command that continued after them.
 
     Args:
       failures: one sentence per failed picture; it begins with the picture's file.
       done: number of pictures that did not fail.
       verb: past participle of the task, such as "stylized".
+      what: the pictures are, if they are none.
 
     Raises:
       PartialFailure: some pictures failed and some did not.
@@ -62,10 +65,10 @@ def check_failures(failures: Sequence[str], done: int, verb: str) -> None:
     count, different = len(failures), dict.fromkeys(failures)
     lines = "".join(f"\n  {failure}" for failure in different)
     if done:
-        raise PartialFailure(f"{count} of {count + done} pictures could not be {verb}:{lines}")
+        raise PartialFailure(f"{count} of {count + done} {what} could not be {verb}:{lines}")
     if len(different) == 1:
         raise UserError(failures[0])
-    raise UserError(f"none of the {count} pictures could be {verb}:{lines}")
+    raise UserError(f"none of the {count} {what} could be {verb}:{lines}")
 
 
 @contextlib.contextmanager

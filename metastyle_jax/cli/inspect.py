@@ -1,9 +1,10 @@
-"""metastyle inspect FILE..."""
+"""metastyle inspect FILE_OR_WORKDIR..."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from metastyle_jax.cli import style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import images
 from metastyle_jax.errors import UserError, check_failures
-from metastyle_jax.storage import style_file
+from metastyle_jax.storage import initialization, style_file
 
 # of the settings, what somebody who was given the file would ask first
 _SHOWN = {
@@ -27,7 +28,10 @@ def add_parser(commands: Any) -> None:
     """Add `inspect` to the commands."""
     parser = add_command(commands, "inspect", run)
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="pack:NAME, a safetensors file, or a picture"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="pack:NAME, a safetensors file, a picture, or a workdir of metastyle train",
     )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object for each file, with all settings"
@@ -45,15 +49,17 @@ def run(args: argparse.Namespace) -> None:
     for argument in args.files:
         try:
             described = describe(argument)
+            print(json.dumps(described) if args.json else _text(described))
+            _check_checkpoints(described)
         except UserError as error:
             failures.append(str(error))
-            continue
-        print(json.dumps(described) if args.json else _text(described))
-    check_failures(failures, len(args.files) - len(failures), "read")
+    check_failures(failures, len(args.files) - len(failures), "read whole", "files")
 
 
 def describe(argument: str) -> dict[str, Any]:
     """What a file is: "file", "kind", "bytes" and what its kind has.
+
+    Of a workdir it says which "checkpoints" are whole, and the damage of the others.
 
     Raises:
       UserError: it is missing, damaged, or of another kind.
@@ -61,7 +67,7 @@ def describe(argument: str) -> dict[str, Any]:
     path = style_arguments.parse(argument).file
     about: dict[str, Any] = {"file": argument}
     if path.is_dir():
-        raise UserError(f"{path}: this is a folder; give a file")
+        return {**about, "kind": "training", "checkpoints": _checkpoints(path)}
     if path.suffix != ".safetensors":
         image = images.read_image(path)
         height, width = image.shape[:2]
@@ -81,6 +87,30 @@ def describe(argument: str) -> dict[str, Any]:
     return {**about, "settings": metadata["settings"], "versions": metadata["versions"]}
 
 
+def _checkpoints(path: Path) -> list[dict[str, str]]:
+    if not initialization.is_training(str(path)):
+        raise UserError(
+            f"{path}: this is a folder without checkpoints; give a file, or the workdir of a "
+            "training"
+        )
+    # importing Orbax takes seconds, and only checkpoints need it
+    from metastyle_jax.storage import checkpoint_reading
+
+    damages = checkpoint_reading.damages(path)
+    return [{"checkpoint": str(folder), "damage": damage} for folder, damage in damages.items()]
+
+
+def _check_checkpoints(described: dict[str, Any]) -> None:
+    checkpoints = described.get("checkpoints", [])
+    damaged = sum(bool(each["damage"]) for each in checkpoints)
+    if damaged:
+        whole = len(checkpoints) - damaged
+        what_now = "--resume and --init take the newest whole one" if whole else "use another"
+        raise UserError(
+            f"{described['file']}: {damaged} of {len(checkpoints)} checkpoints damaged; {what_now}"
+        )
+
+
 def _count(tree: Any) -> int:
     if isinstance(tree, dict):
         return sum(map(_count, tree.values()))
@@ -88,6 +118,13 @@ def _count(tree: Any) -> int:
 
 
 def _text(described: dict[str, Any]) -> str:
+    if "checkpoints" in described:
+        return "\n".join(
+            f"{each['checkpoint']}: "
+            + (f"damaged: {each['damage']}" if each["damage"] else "whole, a checkpoint")
+            for each in described["checkpoints"]
+        )
+    described = dict(described)
     settings, versions = described.pop("settings", {}), described.pop("versions", {})
     lines = [f"{described.pop('file')}: whole, a {described.pop('kind')} file"]
     lines[0] = (

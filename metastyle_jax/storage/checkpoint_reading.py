@@ -67,6 +67,26 @@ def of_step(path: str | Path, step: int) -> Path:
     )
 
 
+def damages(path: str | Path) -> dict[Path, str]:
+    """What is wrong with each checkpoint of a workdir, by its folder, oldest first; "" if nothing.
+
+    Reads all files and arrays.
+
+    Raises:
+      UserError: `path` is no checkpoint, nor has any; or one is of another version.
+    """
+    found = {}
+    for folder in reversed(_candidates(expanded(path))):
+        whole = folder.absolute()  # for Orbax
+        try:
+            checkpoint_files.read_arrays(whole, checkpoint_files.read_record(whole))
+        except Damaged as damage:
+            found[folder] = str(damage)
+        else:
+            found[folder] = ""
+    return found
+
+
 def step_with(path: str | Path, weights_digest: str) -> int | None:
     """The newest step in a workdir whose weights have that `digest.tree_digest`.
 

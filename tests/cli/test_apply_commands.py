@@ -15,6 +15,7 @@ import tiny
 from metastyle_jax.cli import commands, style_arguments
 from metastyle_jax.errors import PartialFailure, UserError
 from metastyle_jax.storage import style_file
+from metastyle_jax.storage.checkpoint import Checkpoints
 from metastyle_jax.storage.digest import tree_digest
 from metastyle_jax.stylization import loading
 from metastyle_jax.stylization.blending import Regions, blend
@@ -253,6 +254,30 @@ def test_inspect_finds_damage(folder, capsys):
     with pytest.raises(PartialFailure, match="flipped"):
         commands.main(["inspect", "flipped.safetensors", "one.safetensors"])
     assert "one.safetensors: whole" in capsys.readouterr().out
+
+
+def test_inspect_says_which_checkpoints_of_a_workdir_are_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with Checkpoints(tmp_path / "run" / "checkpoints", configuration={}) as checkpoints:
+        for step in (9, 10, 20):
+            # a run has more than parameters, whose damage shows as well
+            checkpoints.save(step, {"params": {"a": np.ones(3)}, "moments": np.full(3, step)})
+    commands.main(["inspect", "run"])
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"run/checkpoints/{step}: whole, a checkpoint" for step in (9, 10, 20)]
+    moved = next(path for path in (tmp_path / "run/checkpoints/10/training").rglob("*/d/*"))
+    moved.write_bytes(moved.read_bytes()[:-1] + b"x")
+    for argument in ("run", "run/checkpoints"):
+        with pytest.raises(UserError, match=rf"^{argument}: 1 of 3 .* newest whole one$"):
+            commands.main(["inspect", argument])
+        first, damaged, last = capsys.readouterr().out.splitlines()
+        assert [first, last] == [said[0], said[2]]
+        assert damaged.startswith("run/checkpoints/10: damaged: its file training/")
+    with pytest.raises(PartialFailure, match="1 of 2 files could not be read whole"):
+        commands.main(["inspect", "--json", "run/checkpoints/9", "run/checkpoints/10"])
+    whole, damaged = map(json.loads, capsys.readouterr().out.splitlines())
+    assert whole["checkpoints"] == [{"checkpoint": "run/checkpoints/9", "damage": ""}]
+    assert "has changed since" in damaged["checkpoints"][0]["damage"]
 
 
 @pytest.mark.parametrize(
