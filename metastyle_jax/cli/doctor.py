@@ -119,7 +119,8 @@ def _shipped() -> str:
 def _programs() -> str:
     folder = compilation_cache.folder()
     if folder is None:
-        return f"not kept with {jax.default_backend()} and jaxlib of this version"
+        why = compilation_cache.obstacle()
+        return f"not kept: {why}" if why else "not kept"
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     return f"kept in {folder} ({size / 1e6:.1f} MB); downloads in {cache_folder.default_folder()}"

@@ -35,24 +35,43 @@ def enable(backend: str | None = None) -> Path | None:
     Returns:
       The folder; None if the cache stays as it was, or the folder is not writable.
     """
-    known = cast(Any, jax.config)  # JAX defines its attributes when it is imported
-    if known.jax_compilation_cache_dir or not known.jax_enable_compilation_cache:
+    if _known().jax_compilation_cache_dir or obstacle(backend):
         return None
-    kept = cache_folder.default_folder() / "xla"
-    if (backend or jax.default_backend()) == "cpu":
-        if not enabled_on_cpu():
-            return None
-        kept /= processor()
+    if _on_cpu(backend):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS_ON_CPU)
+    kept = _default_folder(backend)
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+    return kept
+
+
+def obstacle(backend: str | None = None) -> str:
+    """Why `enable` keeps nothing in its own folder, which it makes; "" if it does."""
+    if not _known().jax_enable_compilation_cache:
+        return "JAX_ENABLE_COMPILATION_CACHE turns that off"
+    if _on_cpu(backend) and not enabled_on_cpu():
+        quiet = ".".join(map(str, _QUIET_ON_CPU))
+        return f"jaxlib {jaxlib.version.__version__} cannot on CPUs, {quiet} and later can"
+    kept = _default_folder(backend)
     try:
         # only the owner may write: a cached program is code that the next run executes
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(kept, os.W_OK)
     except (OSError, RuntimeError):
-        return None
-    if not os.access(kept, os.W_OK):
-        return None
-    jax.config.update("jax_compilation_cache_dir", str(kept))
-    return kept
+        writable = False
+    return "" if writable else f"{kept} cannot be written, METASTYLE_CACHE names another folder"
+
+
+def _known() -> Any:
+    return cast(Any, jax.config)  # JAX defines its attributes when it is imported
+
+
+def _on_cpu(backend: str | None) -> bool:
+    return (backend or jax.default_backend()) == "cpu"
+
+
+def _default_folder(backend: str | None) -> Path:
+    kept = cache_folder.default_folder() / "xla"
+    return kept / processor() if _on_cpu(backend) else kept
 
 
 def enabled_on_cpu() -> bool:
@@ -81,7 +100,7 @@ def enabled() -> bool:
 
 def folder() -> Path | None:
     """Where compiled programs are kept; None if they are not."""
-    known = cast(Any, jax.config)
+    known = _known()
     if not (known.jax_compilation_cache_dir and known.jax_enable_compilation_cache):
         return None
     return Path(known.jax_compilation_cache_dir)

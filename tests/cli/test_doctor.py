@@ -29,6 +29,8 @@ def test_a_sound_installation(capsys, monkeypatch):
     ]
     assert shown["shipped files"].endswith(f"{len(style_packs.index())} packs are whole")
     assert "compact" in shown["feature networks"]
+    # as in every test
+    assert shown["compiled programs"] == "not kept: JAX_ENABLE_COMPILATION_CACHE turns that off"
     assert shown["drawing"].startswith("64 px in ")
 
 

@@ -62,8 +62,10 @@ def test_programs_of_the_cpu_are_kept_for_its_kind_and_this_version(tmp_path, mo
 def test_programs_of_the_cpu_are_not_kept_where_loading_them_warns(tmp_path, monkeypatch, version):
     monkeypatch.setattr(compilation_cache.jaxlib.version, "__version__", version)
     assert compilation_cache.enable() is None
+    assert compilation_cache.obstacle().startswith(f"jaxlib {version} cannot on CPUs, 0.10.2 and")
     assert jax.config.jax_compilation_cache_dir is None
     assert not list(tmp_path.iterdir())
+    assert compilation_cache.obstacle("gpu") == ""
 
 
 @pytest.mark.slow
@@ -101,6 +103,7 @@ def test_what_the_environment_says_wins(tmp_path):
     jax.config.update(FOLDER, None)
     jax.config.update("jax_enable_compilation_cache", False)
     assert compilation_cache.enable("gpu") is None
+    assert compilation_cache.obstacle("gpu") == "JAX_ENABLE_COMPILATION_CACHE turns that off"
     assert jax.config.jax_compilation_cache_dir is None
     assert not list(tmp_path.iterdir())
 
@@ -114,3 +117,6 @@ def test_a_folder_that_cannot_be_written_stops_nothing(obstacle, tmp_path, monke
         monkeypatch.setattr(compilation_cache.os, "access", lambda path, mode: False)
     assert compilation_cache.enable("gpu") is None
     assert jax.config.jax_compilation_cache_dir is None
+    folder = tmp_path / "cache" / "metastyle_jax" / "xla"
+    said = compilation_cache.obstacle("gpu")
+    assert said == f"{folder} cannot be written, METASTYLE_CACHE names another folder"
