@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -87,12 +88,14 @@ def make(
         (gathering.threads, gathering.stylize) if gathering else (1, tiling.stylize)
     )
     queue = DrawingQueue(limits.waiting, threads)
+    checking = ThreadPoolExecutor(1, "checking")  # some headers and blends take their time
     answers: Counter[tuple[str, int]] = Counter()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(queue.close)
+        checking.shutdown()
 
     app = FastAPI(
         title="metastyle_jax",
@@ -141,9 +144,10 @@ def make(
             **{
                 status: {"model": Problem, "description": text}
                 for status, text in {
+                    400: "The blend is of too many styles.",
                     408: "The picture did not come in time.",
                     413: "The picture is too large.",
-                    415: "The body is no picture.",
+                    415: "The body is no picture that is read here.",
                     422: "A value cannot be used, or the picture is damaged.",
                     429: "Too many requests wait already.",
                     503: "The picture took too long.",
@@ -167,32 +171,33 @@ def make(
         ),
     ) -> Response:
         """The picture in the body, in a style."""
-        try:
-            wanted = requests.make(
-                styles,
-                style,
-                alpha=alpha,
-                strength=strength,
-                colors=colors,
-                stroke_size=stroke_size,
-                size=size,
-                ending=format,
-            )
-        except UserError as error:
-            raise _problem(422, str(error)) from error
-        clock = asyncio.get_running_loop().time
-        end = clock() + limits.seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limits.seconds
+        make = functools.partial(
+            requests.make,
+            styles,
+            style,
+            alpha=alpha,
+            strength=strength,
+            colors=colors,
+            stroke_size=stroke_size,
+            size=size,
+            ending=format,
+        )
+        with _sentences(limits):
+            async with asyncio.timeout_at(end):
+                wanted = await loop.run_in_executor(checking, make)
         data = await _body(request, limits, end)
+        check = functools.partial(requests.check_picture, wanted, data, limits.pixels)
 
         def draw(check: Callable[[float], None]) -> bytes:
             return requests.draw(wanted, data, check, stylize_picture)
 
-        # some headers take long to read
-        check = functools.partial(requests.check_picture, wanted, data, limits.pixels)
         with _sentences(limits):
             async with asyncio.timeout_at(end):
-                await asyncio.to_thread(check)
-                drawn = await asyncio.wrap_future(queue.submit(draw, end - clock()))
+                await loop.run_in_executor(checking, check)
+                future = queue.submit(draw, end - loop.time())
+                drawn = await asyncio.wrap_future(future)
         return Response(drawn, media_type=requests.CONTENT_TYPES[wanted.ending])
 
     return app
@@ -228,6 +233,8 @@ def _sentences(limits: Limits) -> Iterator[None]:
         yield
     except requests.NoPicture as error:
         raise _problem(415, str(error)) from error
+    except requests.TooManyStyles as error:
+        raise _problem(400, str(error)) from error
     except requests.TooLarge as error:
         raise _problem(413, str(error)) from error
     except UserError as error:
