@@ -58,10 +58,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("serving needs FastAPI and Uvicorn: pip install 'metastyle_jax[serve]'")
     import uvicorn
 
-    from metastyle_jax.serving import application, connections
+    from metastyle_jax.serving import application, connections, requests
     from metastyle_jax.serving.gathering import Gathering
 
     styles = style_arguments.offered(args.styles)
+    requests.check_names(styles)
     _LOG.info("compiling ...")
     first = next(iter(styles.values()))
     for side in _WARM:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ from metastyle_jax.stylization.stylizer import Stylizer
 
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
 PICTURE = "the picture"
+_SEPARATORS = ",:"  # of styles, and of a style and its share
 MOST_STYLES = 32  # in a blend; more than packs
 
 
@@ -81,6 +82,20 @@ def make(
     if alpha is not None:
         stylizer = stylizer.at(sliders.parse("alpha", alpha))
     return Request(stylizer, options, ending)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check that requests can name these styles.
+
+    Raises:
+      UserError: they cannot name one.
+    """
+    for name in names:
+        if not name or name != name.strip() or set(name) & set(_SEPARATORS):
+            raise UserError(
+                f"requests cannot name the style {name!r}: rename its file, without any of "
+                f"{' '.join(_SEPARATORS)} and without spaces at its ends"
+            )
 
 
 def _blend(styles: Mapping[str, Stylizer], names: str) -> Stylizer:
