@@ -23,6 +23,7 @@ from metastyle_jax.stylization import small_pictures
 # and all others have programs of their own
 _WARM = (64, 512)
 _BATCH = 8  # beside a CPU
+_SECONDS = "to read a request and answer it; then as many to take the answer"
 _LOG = logging.getLogger(__name__)
 
 
@@ -31,7 +32,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "serve", run)
     server_flags.add(parser, port=8000)
     parser.add_argument("--waiting", type=int, default=16, help="requests that may wait")
-    parser.add_argument("--seconds", type=float, default=60.0, help="to answer a request")
+    parser.add_argument("--seconds", type=float, default=60.0, help=_SECONDS)
     parser.add_argument(
         "--batch",
         type=int,
@@ -57,10 +58,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("serving needs FastAPI and Uvicorn: pip install 'metastyle_jax[serve]'")
     import uvicorn
 
-    from metastyle_jax.serving import application
+    from metastyle_jax.serving import application, connections, requests
     from metastyle_jax.serving.gathering import Gathering
 
     styles = style_arguments.offered(args.styles)
+    requests.check_names(styles)
     _LOG.info("compiling ...")
     first = next(iter(styles.values()))
     for side in _WARM:
@@ -74,12 +76,12 @@ def run(args: argparse.Namespace) -> None:
         for pack in style_packs.index()
     }
     listening = _listen(args.host, args.port)
+    most = args.waiting + (gathering.threads if gathering else 1) + 64
     server = uvicorn.Config(
         application.make(styles, about, limits, gathering),
         log_level="warning",
         timeout_graceful_shutdown=int(args.seconds) + 1,
-        # connections; beyond that 503 without reading
-        limit_concurrency=args.waiting + (gathering.threads if gathering else 1) + 63,
+        http=connections.limited(most, args.seconds),
         h11_max_incomplete_event_size=65_536,
     )
     address = f"[{args.host}]" if ":" in args.host else args.host

@@ -16,6 +16,7 @@ import numpy as np
 
 from metastyle_jax.cli import server_flags, style_arguments
 from metastyle_jax.cli.parsers import add_command
+from metastyle_jax.data import sent_pictures
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import style_packs
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     styles = style_arguments.offered(args.styles)
     _LOG.info("compiling ...")
     next(iter(styles.values())).draw(np.zeros((512, 512, 3), np.uint8))
+    sent_pictures.restrict_pillow()  # Gradio opens what is sent, too
     titles = {pack.name: f"{pack.title}, {pack.artist}" for pack in style_packs.index()}
     # uploads lie in a folder of this process, which is deleted at its end
     with tempfile.TemporaryDirectory(prefix="metastyle-studio-") as folder:

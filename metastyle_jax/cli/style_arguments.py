@@ -151,14 +151,23 @@ def regions(
 
 
 def offered(files: Sequence[str]) -> dict[str, Stylizer]:
-    """The style files and all packs, by name: what a server offers.
+    """The style files and all packs, by name: what a server offers. Named packs come first, too.
 
     Raises:
-      UserError: two have one name, or a file cannot be loaded.
+      UserError: two have one name, one has a share, or a file cannot be loaded.
     """
     packs = {pack.name: f"{style_packs.PREFIX}{pack.name}" for pack in style_packs.index()}
-    named = {unicode_text.escaped(Path(file).stem): file for file in files}
-    if len(named) < len(files) or named.keys() & packs.keys():
-        raise UserError("two styles have one name, which is that of the file: rename one of them")
-    arguments = [parse(spec) for spec in (*named.values(), *packs.values())]
-    return dict(zip((*named, *packs), load_all(arguments), strict=True))
+    named: dict[str, str] = {}
+    for file in dict.fromkeys(files):
+        if parse(file).share is not None:
+            raise UserError(f"{file}: a style is offered without a share: leave it out")
+        is_pack = file.startswith(style_packs.PREFIX)
+        plain = file.removeprefix(style_packs.PREFIX) if is_pack else Path(file).stem
+        name = unicode_text.escaped(plain)
+        if name in named or (name in packs and not is_pack):
+            raise UserError(
+                f"two styles have one name, {name}, which is that of the file: rename one of them"
+            )
+        named[name] = file
+    specs = named | packs
+    return dict(zip(specs, load_all([parse(spec) for spec in specs.values()]), strict=True))

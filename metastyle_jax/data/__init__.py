@@ -11,5 +11,6 @@ __all__ = [
     "pipeline",
     "record_writer",
     "resizing",
+    "sent_pictures",
     "sources",
 ]

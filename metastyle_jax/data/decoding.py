@@ -8,7 +8,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -34,6 +34,9 @@ _NO_PICTURES = frozenset(["BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"])
 _COMMON = ("JPEG", "PNG", "WEBP", "TIFF")  # tried first
 # in these, frames are different pictures; in others they are previews, layers or sizes of one
 _FRAMED = frozenset(["GIF", "PNG", "WEBP", "TIFF", "AVIF", "FLI", "DCX"])
+# bytes of a value in an EXIF directory, by its type (TIFF 6.0, section 2)
+_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_VALUE_BYTES[16] = 8
 
 
 class TooManyPixels(UserError):
@@ -103,13 +106,20 @@ class Layers(NamedTuple):
     format: str
 
 
-def decode_layers(file: IO[bytes] | str | os.PathLike[str], name: str) -> Layers:
+def decode_layers(
+    file: IO[bytes] | str | os.PathLike[str], name: str, kinds: Sequence[str] | None = None
+) -> Layers:
     """Decodes an image as `decode_native` does, but keeps its transparency.
+
+    Args:
+      file: path or open file.
+      name: of the image, for messages.
+      kinds: the formats that it may have, by Pillow's names; None for all.
 
     Raises:
       UserError: see `decode_native`.
     """
-    with _open(file, name) as image:
+    with _open(file, name, kinds) as image:
         return image_layers(image, name)
 
 
@@ -164,6 +174,17 @@ def header_of(file: IO[bytes] | str | os.PathLike[str], name: str) -> Header:
         return Header(image.width, image.height, tuple(note for note in notes if note))
 
 
+def size_of(
+    file: IO[bytes] | str | os.PathLike[str], name: str, kinds: Sequence[str]
+) -> tuple[int, int]:
+    """(width, height) by the header alone, of an image of one of these formats.
+
+    Frames are not counted, and no color profile is tried: both take long for some files.
+    """
+    with _open(file, name, kinds) as image:
+        return image.width, image.height
+
+
 def _frames_note(image: Image.Image) -> str | None:
     if image.format not in _FRAMED:
         return None
@@ -186,14 +207,16 @@ def quiet_about_large_images() -> Iterator[None]:
         yield
 
 
-def _open(file: IO[bytes] | str | os.PathLike[str], name: str) -> Image.Image:
+def _open(
+    file: IO[bytes] | str | os.PathLike[str], name: str, kinds: Sequence[str] | None = None
+) -> Image.Image:
     """Opens an image, reading its header only, and refuses what is no image or is too large."""
     too_large = (
         f"{name}: the image has more than {MAX_PIXELS // 10**6} million pixels; "
         "give a smaller version"
     )
     try:
-        image = Image.open(file, formats=formats())
+        image = Image.open(file, formats=tuple(kinds or formats()))
     except Image.DecompressionBombError:
         raise TooManyPixels(too_large) from None
     except UnidentifiedImageError:
@@ -210,10 +233,46 @@ def _open(file: IO[bytes] | str | os.PathLike[str], name: str) -> Image.Image:
 
 def _rotated(image: Image.Image) -> Image.Image:
     try:
+        if not is_sound_directory(_exif_data(image)):
+            return image
         return ImageOps.exif_transpose(image)
     except _DECODE_ERRORS:
         # The pixels are sound; only the metadata is damaged.
         return image
+
+
+def _exif_data(image: Image.Image) -> bytes:
+    """What Pillow reads the EXIF directory from; empty where that is the file itself."""
+    text = image.info.get("Raw profile type exif", "")
+    data = image.info.get("exif") or bytes.fromhex("".join(text.split("\n")[3:]))
+    while data.startswith(b"Exif\0\0"):
+        data = data[6:]
+    return data
+
+
+def is_sound_directory(data: bytes) -> bool:
+    """Whether Pillow can read an EXIF directory without using more memory than its data have.
+
+    It copies the value of each entry. Values of a forged directory lie over each other, and add up
+    to any number of gigabytes.
+
+    Args:
+      data: from the header of TIFF on.
+    """
+    order = ">" if data[:2] == b"MM" else "<"
+    if len(data) < 10:
+        return True
+    (start,) = struct.unpack_from(f"{order}L", data, 4)
+    count = int.from_bytes(data[start : start + 2], "big" if order == ">" else "little")
+    entries = data[start + 2 : start + 2 + 12 * count]
+    total = 0
+    for _, kind, values, where in struct.iter_unpack(
+        f"{order}HHLL", entries[: len(entries) // 12 * 12]
+    ):
+        size = values * _VALUE_BYTES.get(kind, 0)
+        if size > 4 and where + size <= len(data):  # others are in the entry, or missing
+            total += size
+    return total <= len(data)
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:

@@ -1,3 +1,3 @@
 """Styles over HTTP: a picture in, a stylized picture out. Needs the extra `serve`."""
 
-__all__ = ["application", "drawing_queue", "gathering", "requests"]
+__all__ = ["application", "connections", "drawing_queue", "gathering", "requests"]

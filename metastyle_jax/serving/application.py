@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 import metastyle_jax
 from metastyle_jax.errors import UserError
@@ -26,6 +28,7 @@ from metastyle_jax.stylization.options import COLORS, STROKE_SIZES, STRONGEST
 from metastyle_jax.stylization.stylizer import Stylizer
 
 _PICTURES = {"image/jpeg": {}, "image/png": {}, "image/webp": {}, "application/octet-stream": {}}
+_GONE = 499  # what nginx counts a client as that leaves before it is answered
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -37,7 +40,7 @@ class Limits:
       body: bytes of a picture.
       pixels: of a picture, and of what is drawn.
       waiting: requests that wait for their turn.
-      seconds: from a request to its answer.
+      seconds: from the header of a request to its answer.
     """
 
     body: int = 20_000_000
@@ -84,13 +87,15 @@ def make(
     threads, stylize_picture = (
         (gathering.threads, gathering.stylize) if gathering else (1, tiling.stylize)
     )
-    queue = DrawingQueue(limits.waiting, limits.seconds, threads)
+    queue = DrawingQueue(limits.waiting, threads)
+    checking = ThreadPoolExecutor(1, "checking")  # some headers and blends take their time
     answers: Counter[tuple[str, int]] = Counter()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(queue.close)
+        checking.shutdown()
 
     app = FastAPI(
         title="metastyle_jax",
@@ -139,8 +144,10 @@ def make(
             **{
                 status: {"model": Problem, "description": text}
                 for status, text in {
+                    400: "The blend is of too many styles.",
+                    408: "The picture did not come in time.",
                     413: "The picture is too large.",
-                    415: "The body is no picture.",
+                    415: "The body is no picture that is read here.",
                     422: "A value cannot be used, or the picture is damaged.",
                     429: "Too many requests wait already.",
                     503: "The picture took too long.",
@@ -164,51 +171,59 @@ def make(
         ),
     ) -> Response:
         """The picture in the body, in a style."""
-        try:
-            wanted = requests.make(
-                styles,
-                style,
-                alpha=alpha,
-                strength=strength,
-                colors=colors,
-                stroke_size=stroke_size,
-                size=size,
-                ending=format,
-            )
-        except UserError as error:
-            raise _problem(422, str(error)) from error
-        data = await _body(request, limits.body)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limits.seconds
+        make = functools.partial(
+            requests.make,
+            styles,
+            style,
+            alpha=alpha,
+            strength=strength,
+            colors=colors,
+            stroke_size=stroke_size,
+            size=size,
+            ending=format,
+        )
+        with _sentences(limits):
+            async with asyncio.timeout_at(end):
+                wanted = await loop.run_in_executor(checking, make)
+        data = await _body(request, limits, end)
+        check = functools.partial(requests.check_picture, wanted, data, limits.pixels)
 
         def draw(check: Callable[[float], None]) -> bytes:
             return requests.draw(wanted, data, check, stylize_picture)
 
-        # some headers take long to read
-        check = functools.partial(requests.check_picture, wanted, data, limits.pixels)
         with _sentences(limits):
-            await asyncio.to_thread(check)
-            future = queue.submit(draw)
-            drawn = await asyncio.wait_for(asyncio.wrap_future(future), limits.seconds)
+            async with asyncio.timeout_at(end):
+                await loop.run_in_executor(checking, check)
+                future = queue.submit(draw, end - loop.time())
+                drawn = await asyncio.wrap_future(future)
         return Response(drawn, media_type=requests.CONTENT_TYPES[wanted.ending])
 
     return app
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The body, refused as soon as it is too long."""
+async def _body(request: Request, limits: Limits, end: float) -> bytes:
+    """The body, refused as soon as it is too long or too late."""
     said = request.headers.get("content-length", "0")
-    parts, size = [], int(said) if said.isdecimal() else 0
-    if size <= most:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > most:
-                break
-            parts.append(part)
-    if size > most:
-        raise _problem(413, f"the picture has more than {most} bytes: make it smaller")
-    if not size:
+    too_long = _problem(413, f"the picture has more than {limits.body} bytes: make it smaller")
+    if said.isdecimal() and int(said) > limits.body:
+        raise too_long
+    data = bytearray()
+    try:
+        async with asyncio.timeout_at(end):
+            async for part in request.stream():
+                data += part
+                if len(data) > limits.body:
+                    raise too_long
+    except TimeoutError as error:
+        text = f"the picture did not come within {limits.seconds:g} s: send a smaller one"
+        raise _problem(408, text, Connection="close") from error
+    except ClientDisconnect as error:  # nobody reads the answer, but it is counted
+        raise _problem(_GONE, "the client went away") from error
+    if not data:
         raise _problem(415, "the body is empty: send the bytes of a picture")
-    return b"".join(parts)
+    return bytes(data)
 
 
 @contextlib.contextmanager
@@ -218,6 +233,8 @@ def _sentences(limits: Limits) -> Iterator[None]:
         yield
     except requests.NoPicture as error:
         raise _problem(415, str(error)) from error
+    except requests.TooManyStyles as error:
+        raise _problem(400, str(error)) from error
     except requests.TooLarge as error:
         raise _problem(413, str(error)) from error
     except UserError as error:

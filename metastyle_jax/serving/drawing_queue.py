@@ -36,25 +36,24 @@ class DrawingQueue:
 
     Args:
       waiting: requests that may wait beside those that are drawn.
-      seconds: from the request to its deadline.
       threads: pictures that are drawn at the same time. On a CPU a second one would take as long
         as after the first, and twice the memory.
     """
 
-    def __init__(self, waiting: int, seconds: float, threads: int = 1) -> None:
-        self._seconds = seconds
+    def __init__(self, waiting: int, threads: int = 1) -> None:
         self._places = threading.BoundedSemaphore(waiting + threads)
         self._threads = ThreadPoolExecutor(threads, "drawing")
         self._lock = threading.Lock()
         self._taken = 0
         self.counts = Counts()
 
-    def submit(self, draw: Callable[[Callable[[float], None]], Any]) -> Future[Any]:
+    def submit(self, draw: Callable[[Callable[[float], None]], Any], seconds: float) -> Future[Any]:
         """Draw as soon as it is this request's turn.
 
         Args:
           draw: gets a function to call from time to time, with anything; it raises `Expired` once
             the deadline has passed. Returns the result.
+          seconds: until the deadline.
 
         Returns:
           The result, or the exception; `Expired` if the turn came after the deadline.
@@ -66,7 +65,7 @@ class DrawingQueue:
             raise Full
         with self._lock:
             self._taken += 1
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + seconds
 
         def check(_: float = 0.0) -> None:
             if time.monotonic() > deadline:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from PIL import Image
 
-from metastyle_jax.data import decoding, images, picture_writer
+from metastyle_jax.data import decoding, images, picture_writer, sent_pictures
 from metastyle_jax.errors import UserError
 from metastyle_jax.stylization import blending, sliders, tiling
 from metastyle_jax.stylization.options import Options
@@ -17,6 +17,8 @@ from metastyle_jax.stylization.stylizer import Stylizer
 
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
 PICTURE = "the picture"
+_SEPARATORS = ",:"  # of styles, and of a style and its share
+MOST_STYLES = 32  # in a blend; more than packs
 
 
 class TooLarge(UserError):
@@ -24,7 +26,11 @@ class TooLarge(UserError):
 
 
 class NoPicture(UserError):
-    """What was sent is no picture of a known format."""
+    """What was sent is no picture that is read here."""
+
+
+class TooManyStyles(UserError):
+    """A blend of more than `MOST_STYLES`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,7 @@ def make(
       ending: of the format.
 
     Raises:
+      TooManyStyles: the blend is of too many.
       UserError: a value cannot be used.
     """
     if ending not in CONTENT_TYPES:
@@ -77,8 +84,24 @@ def make(
     return Request(stylizer, options, ending)
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Check that requests can name these styles.
+
+    Raises:
+      UserError: they cannot name one.
+    """
+    for name in names:
+        if not name or name != name.strip() or set(name) & set(_SEPARATORS):
+            raise UserError(
+                f"requests cannot name the style {name!r}: rename its file, without any of "
+                f"{' '.join(_SEPARATORS)} and without spaces at its ends"
+            )
+
+
 def _blend(styles: Mapping[str, Stylizer], names: str) -> Stylizer:
-    parts = [part.strip().partition(":") for part in names.split(",")]
+    parts = [part.strip().partition(":") for part in names.split(",", MOST_STYLES)]
+    if len(parts) > MOST_STYLES:
+        raise TooManyStyles(f"style names more than {MOST_STYLES} styles: blend fewer")
     for name, _, _ in parts:
         if name not in styles:
             raise UserError(f"style={names}: there is no style {name!r}, see /v1/packs")
@@ -100,23 +123,23 @@ def check_picture(request: Request, data: bytes, pixels: int) -> None:
       pixels: that a picture may have, and what is drawn, and what the network sees of it.
 
     Raises:
-      NoPicture: it has no known format.
+      NoPicture: it has no format that is taken, or would take too long to read.
       TooLarge: it has more pixels, or would have.
       UserError: the format of the result does not hold as long a side.
     """
     try:
-        header = decoding.header_of(io.BytesIO(data), PICTURE)
+        own_width, own_height = sent_pictures.sides(data, PICTURE)
     except decoding.TooManyPixels as error:
         raise TooLarge(str(error)) from error
     except UserError as error:
         raise NoPicture(str(error)) from error
     options = request.options
-    height, width = options.sides(header.height, header.width)
+    height, width = options.sides(own_height, own_width)
     # with fine strokes the network sees the picture enlarged
     seen = height * width / min(1.0, options.stroke_size) ** 2
-    if max(header.width * header.height, seen) > pixels:
+    if max(own_width * own_height, seen) > pixels:
         raise TooLarge(
-            f"{PICTURE} has {header.width}x{header.height} pixels, {seen:.0f} as drawn; at most "
+            f"{PICTURE} has {own_width}x{own_height} pixels, {seen:.0f} as drawn; at most "
             f"{pixels} are drawn here: make it smaller, or give a smaller size"
             + (" or a larger stroke_size" if options.stroke_size < 1 else "")
         )
@@ -141,7 +164,7 @@ def draw(
     Raises:
       UserError: the picture is damaged, or does not suit the request.
     """
-    layers = decoding.decode_layers(io.BytesIO(data), PICTURE)
+    layers = sent_pictures.decode(data, PICTURE)
     images.check_minimum_size(layers.colors, PICTURE)
     drawn = request.stylizer.draw(layers.colors, request.options, check, stylize)
     opacity = layers.opacity

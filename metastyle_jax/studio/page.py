@@ -44,6 +44,19 @@ THEME = gradio.themes.Soft(
 DRAWING = {"concurrency_id": "drawing", "concurrency_limit": 1, "show_progress": "hidden"}
 
 
+def upload(**options: Any) -> gr.Image:
+    """A place for a picture, which arrives as the path of its file."""
+    place = gr.Image(type="filepath", image_mode=None, **options)
+    theirs = place.preprocess
+
+    def path(payload: Any) -> Any:
+        return payload.path if payload and payload.path else theirs(payload)
+
+    # theirs opens the file, without the limits and sentences of `uploads`
+    place.preprocess = path  # type: ignore[method-assign]
+    return place
+
+
 def say(text: str, *, failed: bool = False) -> str:
     """The line that says what happens."""
     kind = "status failed" if failed else "status"
@@ -101,10 +114,8 @@ class _Page:
         gr.Markdown(f"# {TITLE}\nA photograph, a style, and everything that can be moved.")
         with gr.Row():
             with gr.Column():
-                self.photograph = gr.Image(
+                self.photograph = upload(
                     label="Photograph",
-                    type="filepath",
-                    image_mode=None,
                     sources=["upload", "webcam", "clipboard"],
                     height=320,
                     elem_id="photograph",
@@ -202,10 +213,8 @@ class _Page:
 
     def _add_adaptation(self) -> None:
         with gr.Row():
-            self.artwork = gr.Image(
+            self.artwork = upload(
                 label="Artwork",
-                type="filepath",
-                image_mode=None,
                 sources=["upload", "clipboard"],
                 height=240,
                 elem_id="artwork",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metastyle_jax.data import decoding, images, resizing
+from metastyle_jax.data import images, resizing, sent_pictures
 from metastyle_jax.errors import UserError
 
 PHOTOGRAPH = "the photograph"
@@ -30,15 +30,13 @@ def read(path: str | None, what: str, pixels: int) -> np.ndarray:
     """
     if not path:
         raise UserError(f"{what} is missing: drop a picture there, or take the sample")
-    with Path(path).open("rb") as file:
-        header = decoding.header_of(file, what)
-        if header.width * header.height > pixels:
-            raise UserError(
-                f"{what} has {header.width}x{header.height} pixels, at most {pixels} are taken "
-                "here: make it smaller"
-            )
-        file.seek(0)
-        colors = decoding.decode_layers(file, what).colors
+    data = Path(path).read_bytes()
+    width, height = sent_pictures.sides(data, what)
+    if width * height > pixels:
+        raise UserError(
+            f"{what} has {width}x{height} pixels, at most {pixels} are taken here: make it smaller"
+        )
+    colors = sent_pictures.decode(data, what).colors
     images.check_minimum_size(colors, what)
     return colors
 

@@ -121,6 +121,7 @@ def test_the_styles_are_listed(client):
         ({"style": "one:x,two:1"}, 422, "shares as numbers"),
         ({"style": "one:-1,two:1"}, 422, "the shares of a blend are 0 or more"),
         ({"style": "../../etc/passwd"}, 422, "there is no style"),
+        ({"style": ",".join(["one"] * 33)}, 400, "names more than 32 styles"),
         ({"strength": 2}, 422, "strength: input should be less than or equal to 1.5"),
         ({"strength": "nan"}, 422, "strength"),
         ({"colors": "odd"}, 422, "colors is one of"),
@@ -148,6 +149,7 @@ def test_what_cannot_be_used_is_one_sentence(client, query, status, words):
     [
         (b"", 415, "the body is empty"),
         (b"no picture", 415, "not an image of a known format"),
+        (encoded(picture(64, 64), "ICO"), 415, "not an image of a known format"),
         (b"x" * 100_001, 413, "more than 100000 bytes"),
         (encoded(picture(200, 100)), 413, "200x100 pixels"),
         (encoded(picture(8, 8)), 422, "too small"),
@@ -158,6 +160,29 @@ def test_bodies_that_cannot_be_used_are_one_sentence(client, data, status, words
     answer = post(client, data)
     assert answer.status_code == status
     assert words in answer.json()["error"] and "\n" not in answer.json()["error"]
+
+
+def test_blends_and_headers_hold_up_nobody_and_end_in_time(styles, monkeypatch):
+    threads, go_on = [], threading.Event()
+    make, check = requests.make, requests.check_picture
+
+    def watched(*args, **options):
+        threads.append(threading.current_thread().name)
+        return make(*args, **options)
+
+    def slow(*args):
+        threads.append(threading.current_thread().name)
+        go_on.wait(30)
+        check(*args)
+
+    monkeypatch.setattr(requests, "make", watched)
+    monkeypatch.setattr(requests, "check_picture", slow)
+    limits = Limits(seconds=0.5)
+    with TestClient(application.make(styles, {}, limits)) as client:
+        answer = post(client, encoded(picture()), style=",".join(["one", "two"] * 16))
+        go_on.set()
+    assert answer.status_code == 503 and "not drawn within 0.5 s" in answer.json()["error"]
+    assert threads == ["checking_0"] * 2
 
 
 @pytest.mark.parametrize(("ending", "side"), [("webp", 16_384), ("jpg", 65_501)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metastyle_jax.cli import commands, server_flags
+from metastyle_jax.cli import commands, server_flags, style_arguments
 from metastyle_jax.errors import UserError
+from metastyle_jax.serving import requests
+from metastyle_jax.storage import style_packs
 from processes import QUICK_COMPILE, ROOT
 
 httpx = pytest.importorskip("httpx", reason="asks the server by httpx")
@@ -42,6 +45,36 @@ def test_bad_flags_are_one_sentence(flag, message):
 def test_two_styles_of_one_name_are_refused(tmp_path):
     with pytest.raises(UserError, match="two styles have one name"):
         commands.main(["serve", str(tmp_path / "starry_night.safetensors")])
+
+
+@pytest.mark.parametrize("name", ["Monet, 1899", "a:b", " a", ""])
+def test_styles_that_no_request_can_name_are_refused(name, monkeypatch):
+    monkeypatch.setattr(style_arguments, "offered", lambda files: {"fine": None, name: None})
+    with pytest.raises(UserError, match=f"requests cannot name the style {name!r}: rename"):
+        commands.main(["serve"])
+
+
+def test_every_style_that_is_offered_can_be_named(tmp_path, monkeypatch):
+    packs = style_packs.index()[:2]
+    monkeypatch.setattr(style_packs, "index", lambda: packs)
+    own = tmp_path / "own one.safetensors"
+    shutil.copy(packs[0].style_file, own)
+    second = f"pack:{packs[1].name}"
+    offered = style_arguments.offered([str(own), second, second])
+    assert list(offered) == ["own one", packs[1].name, packs[0].name]
+    requests.check_names(offered)
+    rest = {"alpha": None, "strength": 1.0, "colors": "style", "stroke_size": 1.0, "size": None}
+    for name, stylizer in offered.items():
+        assert requests.make(offered, name, ending="png", **rest).stylizer is stylizer
+
+
+@pytest.mark.parametrize(
+    ("style", "message"),
+    [("pack:nobody", "no style pack 'nobody'"), ("pack:oiran:0.3", "pack:oiran:0.3: .* a share")],
+)
+def test_packs_that_cannot_be_offered_are_one_sentence(style, message):
+    with pytest.raises(UserError, match=message):
+        style_arguments.offered([style])
 
 
 def test_loopback_is_known():

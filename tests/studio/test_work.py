@@ -242,6 +242,21 @@ def test_uploads_that_cannot_be_used_are_one_sentence(tmp_path, make, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
+def test_gradio_opens_no_upload(tmp_path):
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    from gradio.data_classes import ImageData
+
+    from metastyle_jax.studio import page
+
+    (tmp_path / "icon.ico").write_bytes(b"no picture")
+    place = page.upload(label="Artwork")
+    sent = place.preprocess(ImageData(path=str(tmp_path / "icon.ico")))
+    with pytest.raises(UserError, match="the artwork: this is not an image"):
+        uploads.read(str(sent), uploads.ARTWORK, 4000)
+    assert place.preprocess(None) is None
+
+
 def test_regions_have_no_one_style_to_save(styles):
     regions = Regions([styles[name] for name in NAMES], np.ones((2, 4, 4), np.float32))
     with pytest.raises(UserError, match="regions have several styles"):
