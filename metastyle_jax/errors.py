@@ -45,9 +45,7 @@ class ProcessDefect(ProcessError):
     exit_code = 1
 
 
-def check_failures(
-    failures: Sequence[str], done: int, verb: str, what: str = "pictures"
-) -> None:
+def check_failures(failures: Sequence[str], done: int, verb: str, what: str = "pictures") -> None:
     """Raise the summary of failures at the end of a command that continued after them.
 
     Args:

@@ -127,8 +127,8 @@ def _source(contents: Any, size: int) -> ImageSource:
         contents = initialization.sample_images("contents")
     if isinstance(contents, str | os.PathLike):
         path = home_folder.expanded(contents)
-        if not (path.is_file() or glob.has_magic(os.fspath(contents))):
-            is_folder = path.is_dir()
+        if not (home_folder.is_file(path) or glob.has_magic(os.fspath(contents))):
+            is_folder = home_folder.is_folder(path)
             return open_source(
                 str(path) if is_folder else os.fspath(contents), "content", image_size=size
             )

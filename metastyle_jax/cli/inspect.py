@@ -13,7 +13,7 @@ from metastyle_jax.cli import style_arguments
 from metastyle_jax.cli.parsers import add_command
 from metastyle_jax.data import images
 from metastyle_jax.errors import UserError, check_failures
-from metastyle_jax.storage import initialization, style_file
+from metastyle_jax.storage import home_folder, initialization, style_file
 
 # of the settings, what somebody who was given the file would ask first
 _SHOWN = {
@@ -66,7 +66,7 @@ def describe(argument: str) -> dict[str, Any]:
     """
     path = style_arguments.parse(argument).file
     about: dict[str, Any] = {"file": argument}
-    if path.is_dir():
+    if home_folder.is_folder(path):
         return {**about, "kind": "training", "checkpoints": _checkpoints(path)}
     if path.suffix != ".safetensors":
         image = images.read_image(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,8 +62,7 @@ def parse(argument: str) -> StyleArgument:
     spec, colon, text = argument.rpartition(":")
     if not colon or spec == style_packs.PREFIX.rstrip(":"):
         return StyleArgument(argument, None)
-    path = home_folder.expanded(argument)
-    if os.path.exists(path):  # noqa: PTH110 (pathlib's raises for names too long)
+    if home_folder.exists(home_folder.expanded(argument)):
         return StyleArgument(argument, None)
     try:
         share = float(text)

@@ -11,7 +11,7 @@ import numpy as np
 
 from metastyle_jax.data import decoding, images
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.home_folder import expanded, is_file
 
 _NAMED_IN_REPORT = 5
 
@@ -112,8 +112,8 @@ class FolderSource(FileSource):
         """
         path = expanded(folder)
         self._what = what
-        self._folder = path.parent if path.is_file() else path
-        listed = [path] if path.is_file() else images.list_images(path, what)
+        self._folder = path.parent if is_file(path) else path
+        listed = [path] if is_file(path) else images.list_images(path, what)
         super().__init__(listed, f"the {what} {path}", short_side=short_side)
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from metastyle_jax.data import decoding
 from metastyle_jax.data.listing import list_images as list_images  # also for users of this module
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.home_folder import is_folder
 
 MINIMUM_SIDE = 16
 
@@ -128,7 +129,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def _read_error(path: Path, error: OSError) -> UserError:
-    if isinstance(error, IsADirectoryError) or os.path.isdir(path):  # noqa: PTH112 (never raises)
+    if isinstance(error, IsADirectoryError) or is_folder(path):
         return UserError(f"{path}: this is a folder; give an image file")
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):  # noqa: PTH114

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from metastyle_jax.data.listing import list_folder, skipped_note
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.home_folder import expanded, is_folder
 
 # pathlib makes one slash of two
 _URL = re.compile(r"(https?|ftps?|s3|gs):/+", re.IGNORECASE)
@@ -51,7 +51,7 @@ def find_pictures(
     pictures = InputFiles([], [])
     for argument in arguments:
         for path in _outside(without, argument, _expanded(argument)):
-            if not os.path.isdir(path):  # noqa: PTH112 (pathlib's raises for names too long)
+            if not is_folder(path):
                 pictures.files.append(path)
                 continue
             listing = list_folder(path, what, without=without)
@@ -103,7 +103,7 @@ def _named_folder(argument: str | os.PathLike[str]) -> Path | None:
 
 
 def _folder_of(path: Path) -> Path:
-    return path if os.path.isdir(path) else path.parent  # noqa: PTH112 (see `find_pictures`)
+    return path if is_folder(path) else path.parent
 
 
 def _lies_in(folder: str | os.PathLike[str], path: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from metastyle_jax.data import decoding
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.home_folder import exists, is_folder
 
 _NAMED = 4  # files to list by name; more are counted by extension
 
@@ -89,9 +90,9 @@ def skipped_note(folder: str | os.PathLike[str], others: list[Path]) -> str:
 
 
 def _check_folder(root: Path, what: str) -> None:
-    if not root.exists():
+    if not exists(root):
         raise UserError(f"the {what} {root} does not exist; give an existing folder of images")
-    if not root.is_dir():
+    if not is_folder(root):
         raise UserError(f"the {what} {root} is not a folder; give a folder of images")
     if not os.access(root, os.R_OK | os.X_OK):
         raise UserError(f"the {what} {root} cannot be read; change its permissions")

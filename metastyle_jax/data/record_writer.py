@@ -22,6 +22,7 @@ from PIL import Image
 from metastyle_jax.data import decoding, images, resizing
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import write_error
+from metastyle_jax.storage.home_folder import exists
 
 VERSION = "1.0.0"
 SPLIT = "train"
@@ -69,7 +70,7 @@ def write_records(
         raise UserError(f"--name={name}: use lower case letters, digits and _, as wikiart_512")
     files = images.list_images(Path(folder), "folder")
     data_dir = Path(data_dir)
-    if (target := data_dir / name / VERSION).exists():
+    if exists(target := data_dir / name / VERSION):
         raise UserError(f"{target} is there already: give another --name or --out")
     written = _Pictures(files, short_side, threads, progress(len(files)))
     tfds.disable_progress_bar()

@@ -13,9 +13,10 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.export import comparison, contents
 from metastyle_jax.export.comparison import Differences
 from metastyle_jax.export.contents import Contents, Format
+from metastyle_jax.settings import provenance
 from metastyle_jax.storage import home_folder, overwriting, quantization, style_packs
 from metastyle_jax.storage.atomic import atomic_folder, atomic_path
-from metastyle_jax.stylization.stylizer import Stylizer
+from metastyle_jax.stylization.stylizer import Record, Stylizer
 
 
 def _onnx() -> Format:
@@ -118,7 +119,7 @@ def export_stylizer(
     target = home_folder.expanded(path)
     chosen = check(format, style_input, quantize)
     record = stylizer.record
-    overwriting.refuse_overwriting([target], [*inputs, *_files(record.name, record.weights_name)])
+    overwriting.refuse_overwriting([target], [*inputs, *_files(record)])
     notes = _notes(chosen, stylizer)
     if stylizer.sliders is not None:
         stylizer = stylizer.at({})
@@ -167,10 +168,13 @@ def _require(*packages: str) -> None:
         )
 
 
-def _files(*names: str) -> list[Path]:
-    """The files among what `load` took."""
+def _files(record: Record) -> list[Path]:
+    """The files among what `load` took: of a blend that no file holds, those of its styles."""
+    names = [record.name, record.weights_name]
+    if not home_folder.exists(style_packs.resolve(record.name)):
+        names += record.settings.get(provenance.BLEND, {})
     paths = [style_packs.resolve(name) for name in names if name]
-    return [path for path in paths if path.exists()]
+    return [path for path in paths if home_folder.exists(path)]
 
 
 def _gather(stylizer: Stylizer, quantize: str | None, style_input: bool) -> Contents:

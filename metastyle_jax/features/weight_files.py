@@ -16,6 +16,7 @@ import numpy as np
 from metastyle_jax.errors import UserError
 from metastyle_jax.networks.vgg import ARCHITECTURES, conv_names, kernel_shapes
 from metastyle_jax.storage import safetensors_file
+from metastyle_jax.storage.home_folder import is_file
 
 Weights = dict[str, dict[str, np.ndarray]]
 
@@ -128,7 +129,7 @@ def _hint(architecture: str, present: Iterable[str]) -> str:
 
 def _read_torch(path: Path, wanted: set[str]) -> tuple[list[str], dict[str, np.ndarray]]:
     """Names of all, and values of the wanted, arrays of a torch file; never by plain pickle."""
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"there is no file {path}")
     try:
         import torch

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metastyle_jax.errors import UserError
-from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.home_folder import expanded, is_folder
 from metastyle_jax.storage.unicode_text import escaped
 
 _REMEDIES = {
@@ -106,7 +106,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     _check_names_something(path)
-    if path.is_dir() and any(path.iterdir()):
+    if is_folder(path) and any(path.iterdir()):
         raise UserError(f"{path} holds files already: choose a new folder, or remove this one")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -133,7 +133,7 @@ def check_name(path: str | Path) -> None:
     path = Path(path)
     _check_names_something(path)
     folder = path.parent
-    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
+    while not is_folder(folder) and folder != folder.parent:
         folder = folder.parent  # below a missing folder the length would not be checked
     try:
         os.lstat(folder / path.name)

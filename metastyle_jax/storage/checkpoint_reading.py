@@ -11,7 +11,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.storage import checkpoint_files
 from metastyle_jax.storage.checkpoint_files import Damaged
 from metastyle_jax.storage.digest import combined_digest, nest
-from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.home_folder import exists, expanded, is_folder
 
 DIRECTORY_NAME = "checkpoints"  # folder of the checkpoints in a workdir
 
@@ -128,7 +128,7 @@ def warn_of_damage(folder: Path, damage: Damaged) -> None:
 
 def _candidates(path: Path) -> list[Path]:
     """Folders of the checkpoints in `path`, newest first."""
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"there is no checkpoint {path}")
     if checkpoint_files.looks_like_one(path):
         return [path]
@@ -140,7 +140,7 @@ def _candidates(path: Path) -> list[Path]:
 
 def steps_in(directory: Path) -> list[int]:
     """Steps of all checkpoints in a folder, in any order."""
-    if not directory.is_dir():
+    if not is_folder(directory):
         return []
     names = (path.name for path in directory.iterdir() if path.is_dir())
     # only names that `save` writes: "007" is not step 7

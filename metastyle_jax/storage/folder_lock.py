@@ -17,7 +17,7 @@ except ImportError:  # not a POSIX system
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import write_error
-from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.home_folder import exists, expanded
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def locked(folder: str | Path) -> Iterator[None]:
       UserError: another process has locked the folder, or it cannot be written to.
     """
     folder = expanded(folder)
-    created = not folder.exists()
+    created = not exists(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _acquire(folder)

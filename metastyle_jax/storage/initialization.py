@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage import style_file
 from metastyle_jax.storage.digest import tree_digest
-from metastyle_jax.storage.home_folder import expanded
+from metastyle_jax.storage.home_folder import exists, expanded, is_file, is_folder
 
 EMBEDDED = "embedded"
 ADJUSTABLE = "adjustable"  # the embedded one with sliders
@@ -62,7 +61,7 @@ def load(spec: str = EMBEDDED) -> Initialization:
         return embedded if spec == EMBEDDED else _with_sliders(embedded)
     workdir, step = _parse(spec)
     path = expanded(workdir)
-    if path.is_dir():
+    if is_folder(path):
         # importing Orbax takes seconds, and only checkpoints need it
         from metastyle_jax.storage import checkpoint_reading
 
@@ -70,7 +69,7 @@ def load(spec: str = EMBEDDED) -> Initialization:
         params, record = checkpoint_reading.read_params(folder)
         name = spec if path.name == str(record["step"]) else _with_step(workdir, record["step"])
         return _make(params, record["configuration"], name)
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.suffix == ".safetensors" or is_file(path):
         params, metadata = style_file.load_params(path)
         return _make(params, metadata["settings"], spec)
     raise UserError(
@@ -97,7 +96,7 @@ def is_training(spec: str) -> bool:
     """Whether `load` would read a checkpoint: `spec` is a workdir or a folder of checkpoints."""
     workdir, _ = _parse(spec)
     path = expanded(workdir)
-    if not os.path.isdir(path):  # noqa: PTH112 (pathlib's raises for names too long)
+    if not is_folder(path):
         return False
     from metastyle_jax.storage import checkpoint_reading  # see `load`
 
@@ -110,7 +109,7 @@ def of_weights(spec: str, weights_digest: str) -> str | None:
     None if the workdir has no such checkpoint.
     """
     workdir, _ = _parse(spec)
-    if not expanded(workdir).is_dir():
+    if not is_folder(expanded(workdir)):
         return None
     from metastyle_jax.storage import checkpoint_reading  # see `load`
 
@@ -121,7 +120,7 @@ def of_weights(spec: str, weights_digest: str) -> str | None:
 def _parse(spec: str) -> tuple[str, int | None]:
     """("runs/a", 40) for "runs/a@40"; (spec, None) without a step, or if that path exists."""
     match = re.fullmatch(r"(.+)@(\d+)", spec)
-    if match is None or expanded(spec).exists():
+    if match is None or exists(expanded(spec)):
         return spec, None
     return match[1], int(match[2])
 

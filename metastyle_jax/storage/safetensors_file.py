@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
+from metastyle_jax.storage.home_folder import exists, is_file
 from metastyle_jax.storage.unicode_text import escaped
 
 
@@ -71,9 +72,9 @@ def names(path: str | Path) -> list[str]:
 
 def _open(path: str | Path):
     path = Path(path)
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"there is no file {path}")
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{path} is not a file")
     try:
         return safetensors.safe_open(path, framework="np")

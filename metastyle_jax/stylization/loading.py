@@ -71,7 +71,7 @@ def _has_weights(name: str) -> bool:
     if name.startswith(style_packs.PREFIX):
         return False
     path = home_folder.expanded(name)
-    if name not in initialization.SHIPPED and path.is_file():
+    if name not in initialization.SHIPPED and home_folder.is_file(path):
         return style_file.format_of(path) != style_file.STYLE_FORMAT
     if path.suffix == ".safetensors":
         raise UserError(f"{name}: there is no such file; check the name")
@@ -89,7 +89,7 @@ def _load(name: str, init: str | None) -> Stylizer:
     if init:
         raise _needless_init(name)
     loaded = stylizer.from_initialization(initial)
-    if not home_folder.expanded(name).is_file():
+    if not home_folder.is_file(home_folder.expanded(name)):
         return loaded
     # a parameter file is whole, and so is what is saved of it
     return dataclasses.replace(loaded, record=Record(name, initial.settings))

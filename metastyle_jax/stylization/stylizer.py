@@ -246,7 +246,7 @@ class Stylizer:
             style_file.save_params(path, params, settings=settings, command=command)
             return
         weights_file = home_folder.expanded(self.record.weights_name)
-        if weights_file.is_file():
+        if home_folder.is_file(weights_file):
             overwriting.refuse_overwriting([path], [weights_file], "file name")
         style_file.save_style(
             path,

@@ -20,6 +20,7 @@ from metastyle_jax.errors import UserError
 from metastyle_jax.storage import folder_lock, overwriting
 from metastyle_jax.storage.atomic import atomic_path, write_text
 from metastyle_jax.storage.digest import file_digest
+from metastyle_jax.storage.home_folder import is_folder
 from metastyle_jax.stylization.options import Options
 from metastyle_jax.stylization.stylizer import Stylizer
 from metastyle_jax.video import film_reading, film_writing
@@ -86,7 +87,7 @@ def convert(
 
 def _refuse_other_files(folder: Path) -> None:
     """Refuse a folder, or a file, that is not of `_Parts`."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         known = not os.path.lexists(folder)
     else:
         # a run that has just begun has nothing but its lock

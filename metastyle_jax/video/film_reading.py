@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from metastyle_jax.errors import UserError
+from metastyle_jax.storage.home_folder import is_file
 
 # None without the extra; `check_installed` says so
 av: Any = importlib.import_module("av") if importlib.util.find_spec("av") else None
@@ -66,7 +67,7 @@ def opened(path: Path) -> Iterator[Any]:
       UserError: the file is missing, no film, or has no picture.
     """
     check_installed()
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{path}: there is no such file; check the name")
     try:
         container = av.open(str(path))

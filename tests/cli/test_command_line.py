@@ -7,6 +7,7 @@ import re
 import tomllib
 
 import pytest
+from PIL import Image
 
 import adapt as adapt_program
 import train as train_program
@@ -97,6 +98,58 @@ def test_mistakes_are_one_sentence_and_code_2(arguments, message, capsys, monkey
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
     assert line.startswith("error: ") and message in line and not captured.out
+
+
+LONG = "x" * 300
+PACK = "pack:starry_night"
+ONE_DEVICE = "--config.parallel.devices=1"  # of the four of this suite
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"stylize {LONG} photo.png --out=o",
+        f"stylize {PACK} {LONG}.safetensors photo.png --out=o",
+        f"stylize {PACK} {LONG}/{LONG} --out=o",
+        f"stylize {PACK} photo.png --out={LONG}",
+        f"stylize {PACK} photo.png --out=o --mask {LONG}",
+        f"stylize {PACK} photo.png --out=o --init={LONG}",
+        f"stylize {PACK} photo.png --out=o --init={LONG}@3",
+        f"video {PACK} {LONG} --out=o.mp4",
+        f"video {PACK} photo.png --out={LONG}.mp4",
+        f"export {LONG}.safetensors --format=npz --out=o",
+        f"export {PACK} --format=npz --out={LONG}",
+        f"export {LONG} --format=web --out=o",
+        f"export {PACK} --format=web --out=o --runtime={LONG}",
+        f"blend {LONG} {PACK} --out=o.safetensors",
+        f"blend {PACK} {PACK} --out={LONG}.safetensors",
+        f"grid {PACK} {LONG} --out=o.png",
+        f"inspect {LONG} {LONG}.safetensors",
+        f"adapt --style={LONG} --content=photo.png",
+        f"adapt --style=photo.png --content=photo.png --out={LONG}",
+        f"adapt --style=photo.png --content=photo.png --features=vgg16:{LONG}",
+        f"adapt --style=photo.png --content=photo.png --features=vgg16:{LONG}.pth",
+        f"optimize --content={LONG} --style=photo.png --out=o",
+        f"train --config=smoke.py --workdir=o {ONE_DEVICE} --config.data.style={LONG}",
+        f"prepare {LONG} --name=a --out=o",
+        f"prepare . --name=a --out={LONG}",
+        f"evaluate --init=embedded --styles={LONG} --contents=. --out=o",
+        f"report {LONG}",
+    ],
+    ids=lambda command: command.replace(LONG, "LONG"),
+)
+def test_names_that_no_file_can_have_are_one_sentence(command, tmp_path, monkeypatch):
+    """pathlib's questions about files raise an error for more than 255 bytes."""
+    for needs, package in (("video", "av"), ("--format=web", "onnx")):
+        if needs in command:
+            pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("photo.png")
+    command = command.replace("smoke.py", f"{ROOT}/configs/smoke.py")
+    with pytest.raises(UserError) as error:
+        commands.main(command.split())
+    assert LONG in str(error.value) and error.value.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 def test_the_entry_points_are_the_commands(monkeypatch):

@@ -223,3 +223,26 @@ def test_the_noise_of_the_document_is_that_of_stylize():
     noise = input_noise.texture_of(33, 1030)[..., None]
     expected = np.clip(photo + np.float32(0.06) * noise, 0, 1)
     np.testing.assert_allclose(names["with_noise"](photo, 0.06), expected, atol=1e-6)
+
+
+def test_the_styles_of_a_blend_are_not_written_over(tmp_path, monkeypatch):
+    """Ten have a name that no file could have."""
+    monkeypatch.chdir(tmp_path)
+    weights = export_case.stylizer().weights
+    paths = [tmp_path / f"{'style' * 8}{number}.safetensors" for number in range(10)]
+    for number, path in enumerate(paths):
+        style = export_case.stylizer(number).style
+        Stylizer(weights, style, 0.0, Record("tiny")).save(path)
+    blended = ms.blend([(ms.load(path), 1.0) for path in paths])
+    assert len(blended.record.name) > 255
+    before = paths[7].read_bytes()
+    with pytest.raises(UserError, match=r"style7\.safetensors would be written over the input"):
+        ms.export_stylizer(blended, paths[7], "safetensors")
+    assert paths[7].read_bytes() == before
+    # what a file holds was made of that one, and no other
+    blended.save("blend.safetensors")
+    again = ms.load("blend.safetensors")
+    with pytest.raises(UserError, match=r"blend\.safetensors would be written over the input"):
+        ms.export_stylizer(again, "blend.safetensors", "safetensors")
+    ms.export_stylizer(again, paths[7], "safetensors")
+    assert paths[7].read_bytes() != before
