@@ -329,6 +329,8 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, monkeypatch
         ({"methods": ("mmd",)}, "--methods: .*'mmd'.* is unknown"),
         ({"layers": ("relu9_1",)}, "--layers: .*relu9_1"),
         ({"content_layer": "relu"}, "--content-layer: .*'relu'"),
+        ({"methods": ()}, "--methods is empty: give one value at least"),
+        ({"layers": ()}, "--layers is empty"),
         ({"gammas": (0.0,)}, "--gammas must be more than 0 .*got 0"),
         ({"shares": (1.0,)}, "--shares must be below 1"),
         ({"size": 8}, "--size must be between 32 .* got 8"),
