@@ -103,6 +103,29 @@ def test_the_judge_finds_the_losses_of_the_objective(loss):
     assert np.isnan(found["lpips"]) and 0 < found["ssim"] < 1
 
 
+def test_weights_of_layers_are_in_the_style_but_not_in_the_errors_of_layers():
+    outputs, contents, style = images(1, 0), images(1, 1), images(1, 2)[0]
+    plain, weighted, none = (
+        mean_of(judging.measure(judge(objective), outputs, contents, style))
+        for objective in (
+            OBJECTIVE,
+            dataclasses.replace(OBJECTIVE, style_layer_weights=(15.0, 8.0)),
+            dataclasses.replace(OBJECTIVE, style_weight=0.0),
+        )
+    )
+    for layer in OBJECTIVE.style_layers:
+        error = plain[f"style {layer}"]
+        assert (weighted[f"style {layer}"], none[f"style {layer}"]) == pytest.approx((error, error))
+    expected = 3 * (15 * plain["style relu1_2"] + 8 * plain["style relu2_1"])
+    assert (weighted["style"], none["style"]) == pytest.approx((expected, 0), rel=1e-5)
+    assert weighted["loss"] == pytest.approx(weighted["content"] + expected, rel=1e-5)
+
+
+def test_records_from_before_errors_of_layers_were_without_weights_are_told_apart():
+    weighted = dataclasses.replace(OBJECTIVE, style_layer_weights=(15.0, 8.0))
+    assert not judging.units(judge()) and judging.units(judge(weighted))
+
+
 def test_contents_unchanged_have_no_content_loss():
     contents = images(2, 1)
     found = mean_of(judging.measure(judge(), contents, contents, images(1, 2)[0]))
