@@ -28,7 +28,7 @@ from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 
 # settings of the candidates: controls and bounds do not depend on them, and are measured once
-CANDIDATE_SETTINGS = ("init", "start", "moves", "norm_rate", "all_rate", "at", "compare", "preset")
+CANDIDATE_SETTINGS = ("init", "start", "moves", "norm_rate", "all_rate", "at", "compare")
 CANDIDATE_SETTINGS += ("blind", "blind_pairs")
 
 Method = tuple[str, int, Callable[[EvaluationInputs, int], list[Row]]]
