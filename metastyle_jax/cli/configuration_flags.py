@@ -59,6 +59,7 @@ def add_settings(parser: argparse.ArgumentParser, study: type, texts: Mapping[st
         default = ("",) if required else field.default
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
+            action=_Given,
             type=_parser_of(default),
             default=None if required else _as_typed(default),
             required=required,
@@ -69,6 +70,28 @@ def add_settings(parser: argparse.ArgumentParser, study: type, texts: Mapping[st
 def settings_of(args: argparse.Namespace, study: type) -> Any:
     """The dataclass `study` as the flags of `add_settings` describe it."""
     return study(**{field.name: getattr(args, field.name) for field in dataclasses.fields(study)})
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """The values of those flags of `add_settings` that were typed, also where they are defaults."""
+    return {name: getattr(args, name) for name in getattr(args, _GIVEN, ())}
+
+
+_GIVEN = "given_flags"  # attribute of the parsed arguments: names of the flags that were typed
+
+
+class _Given(argparse.Action):
+    """Keeps the value of a flag, and that it was typed: defaults come without an action."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        setattr(namespace, _GIVEN, {*getattr(namespace, _GIVEN, ()), self.dest})
 
 
 def _as_typed(default: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from metastyle_jax.cli import configuration_flags
 from metastyle_jax.cli.parsers import add_command
-from metastyle_jax.evaluation import evaluation_run
+from metastyle_jax.evaluation import evaluation_run, evaluation_settings
 from metastyle_jax.evaluation.evaluation_settings import EvaluationSettings
 from metastyle_jax.storage import folder_lock, home_folder
 
@@ -29,7 +29,6 @@ HELP = {
     "it is installed, otherwise the one of the training",
     "style_weight": "style weight of the judge, with a content weight of 1",
     "lpips": "network of LPIPS: alexnet, vgg16 or none; default: alexnet where it is installed",
-    "preset": "published: 20 contents, 40 styles, 512 pixels, as in published tables",
     "style_count": "number of styles",
     "content_count": "number of contents",
     "bound_styles": "styles for training from scratch and pixel optimization",
@@ -55,6 +54,12 @@ def add_parser(commands: Any) -> None:
         help="folder for everything written; a stopped evaluation there is continued",
     )
     configuration_flags.add_settings(parser, EvaluationSettings, HELP)
+    parser.add_argument(
+        "--preset",
+        default="",
+        help="published: 20 contents, 40 styles, 512 pixels, as in published tables, where no flag "
+        "says otherwise",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -64,5 +69,6 @@ def run(args: argparse.Namespace) -> None:
       UserError: a flag, a folder or a file cannot be used.
     """
     out = args.out
+    settings = evaluation_settings.of_preset(args.preset, **configuration_flags.given(args))
     with folder_lock.locked(out):
-        evaluation_run.run(configuration_flags.settings_of(args, EvaluationSettings), out)
+        evaluation_run.run(settings, out)

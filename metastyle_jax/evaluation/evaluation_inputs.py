@@ -105,7 +105,6 @@ def load(settings: EvaluationSettings, out: Path) -> EvaluationInputs:
     Raises:
       UserError: a setting, a folder or a file cannot be used.
     """
-    settings = evaluation_settings.with_preset(settings)
     evaluation_settings.check(settings)
     names = [_name(spec) for spec in settings.init]
     for name in names:

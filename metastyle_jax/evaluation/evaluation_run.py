@@ -10,7 +10,13 @@ from typing import Any
 
 import jax
 
-from metastyle_jax.evaluation import blind_sheet, evaluation_inputs, evaluation_report, methods
+from metastyle_jax.evaluation import (
+    blind_sheet,
+    evaluation_inputs,
+    evaluation_report,
+    judging,
+    methods,
+)
 from metastyle_jax.evaluation.evaluation_inputs import EvaluationInputs
 from metastyle_jax.evaluation.evaluation_settings import EvaluationSettings
 from metastyle_jax.networks import stylization_network
@@ -22,7 +28,7 @@ from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.storage.digest import tree_digest
 
 # settings of the candidates: controls and bounds do not depend on them, and are measured once
-CANDIDATE_SETTINGS = ("init", "start", "moves", "norm_rate", "all_rate", "at", "compare", "preset")
+CANDIDATE_SETTINGS = ("init", "start", "moves", "norm_rate", "all_rate", "at", "compare")
 CANDIDATE_SETTINGS += ("blind", "blind_pairs")
 
 Method = tuple[str, int, Callable[[EvaluationInputs, int], list[Row]]]
@@ -117,7 +123,7 @@ def _shared_settings(inputs: EvaluationInputs) -> dict[str, Any]:
     for name, network in (("features", first.network), ("judge", inputs.judge.network)):
         described[f"{name} pooling"] = network.pooling
         described[f"{name} weights"] = tree_digest(jax.device_get(network.weights))
-    return described
+    return described | judging.units(inputs.judge)
 
 
 def _heading(inputs: EvaluationInputs) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import lpips
@@ -12,12 +14,14 @@ from metastyle_jax.storage import initialization
 MOVES = ("norm", "all")
 NO_LPIPS = "none"
 # numbers of pairs and sizes of published tables; users bring their own pictures
-PRESETS = {"published": {"style_count": 40, "content_count": 20, "size": 512}}
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "published": {"style_count": 40, "content_count": 20, "size": 512}
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
-    """What to evaluate, and what to compare it with.
+    """What to evaluate, and what to compare it with; with the numbers of a preset: `of_preset`.
 
     Attributes:
       init: initializations to adapt, one or more, each as `initialization.load` reads it. The
@@ -36,7 +40,6 @@ class EvaluationSettings:
         all, so that trainings with different objectives meet the same judge.
       lpips: network of LPIPS, "alexnet" or "vgg16"; "none" for no LPIPS; empty for "alexnet" if it
         is installed.
-      preset: a key of `PRESETS`, whose numbers replace the defaults; empty for none.
       style_count, content_count: number of styles and contents.
       bound_styles: number of styles that are also trained from scratch and optimized by pixels.
       size: side of all pictures in pixels.
@@ -63,7 +66,6 @@ class EvaluationSettings:
     features: str = ""
     style_weight: float = 2.0
     lpips: str = ""
-    preset: str = ""
     style_count: int = 6
     content_count: int = 12
     bound_styles: int = 3
@@ -92,23 +94,19 @@ class EvaluationSettings:
         return tuple(entry for entry in self.compare if entry)
 
 
-def with_preset(settings: EvaluationSettings) -> EvaluationSettings:
-    """Replace defaults by the numbers of the preset; values that were set stay.
+def of_preset(preset: str, **given: Any) -> EvaluationSettings:
+    """Settings with the numbers of a preset in the place of defaults.
+
+    Args:
+      preset: a key of `PRESETS`; empty for none.
+      given: fields that are set. They stay, also where they equal a default.
 
     Raises:
       UserError: the preset is unknown.
     """
-    if not settings.preset:
-        return settings
-    if settings.preset not in PRESETS:
-        raise UserError(f"--preset={settings.preset} is unknown: use {', '.join(PRESETS)}")
-    defaults = {field.name: field.default for field in dataclasses.fields(EvaluationSettings)}
-    changes = {
-        name: value
-        for name, value in PRESETS[settings.preset].items()
-        if getattr(settings, name) == defaults[name]
-    }
-    return dataclasses.replace(settings, **changes)
+    if preset and preset not in PRESETS:
+        raise UserError(f"--preset={preset} is unknown: use {', '.join(PRESETS)}")
+    return EvaluationSettings(**{**PRESETS.get(preset, {}), **given})
 
 
 _RANGES = {

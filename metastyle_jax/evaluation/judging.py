@@ -83,9 +83,9 @@ def measure(
 
     Returns:
       (N,) for each measure: "loss", "content" and "style" with their weights; "style LAYER" for
-      each layer without weight; "lpips" and "ssim" between outputs and contents; "lattice" of the
-      outputs. NaN for what was not measured: LPIPS without weights or of too small pictures, and
-      "lattice" of too small pictures.
+      each layer, without all weights; "lpips" and "ssim" between outputs and contents; "lattice" of
+      the outputs. NaN for what was not measured: LPIPS without weights or of too small pictures,
+      and "lattice" of too small pictures.
     """
     targets = style_adaptation.make_style_targets(style, judge.network, objective=judge.objective)
     with_lpips = judge.lpips is not None and min(outputs.shape[1:3]) >= lpips.SMALLEST
@@ -98,6 +98,14 @@ def measure(
         row["lpips"] = lpips.distance(judge.lpips, ours, wanted) if with_lpips else absent
         rows.append(row)
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def units(judge: Judge) -> dict[str, str]:
+    """What records note beside their settings: in which units `measure` finds "style LAYER".
+
+    Where layers have weights, these were in it once; such records are not gone on with.
+    """
+    return {"layer errors": "without weights"} if judge.objective.style_layer_weights else {}
 
 
 @compilation.jit
@@ -114,12 +122,12 @@ def _losses(
     seen = network.extract(outputs, objective.layers)
     content_targets = perceptual.content_targets(objective, network, contents)
     content = perceptual.content_error(objective, seen, content_targets)
-    shares = perceptual.style_errors(objective, seen, styles, jax.random.key(0))
-    style = sum(shares.values())
+    errors = perceptual.style_errors(objective, seen, styles, jax.random.key(0))
+    style = perceptual.weighted_style(objective, errors, styles)
     return {
         "loss": content + style,
         "content": content,
         "style": style,
-        **{f"style {layer}": share / objective.style_weight for layer, share in shares.items()},
+        **{f"style {layer}": error for layer, error in errors.items()},
         "ssim": ssim.ssim(outputs, contents),
     }

@@ -55,10 +55,14 @@ def load(
       The network with float32 weights on the default device.
 
     Raises:
-      UserError: unknown spec or layer; the file is missing, damaged, of another network or lacks a
-        convolution; there are no weights on this machine and no download.
+      UserError: unknown spec, layer or pooling; the file is missing, damaged, of another network or
+        lacks a convolution; there are no weights on this machine and no download.
     """
     architecture, file = parse(spec)
+    if pooling not in ("", *vgg.POOLINGS):
+        raise UserError(
+            f"pooling={pooling} of feature networks is unknown: use {' or '.join(vgg.POOLINGS)}"
+        )
     layers = tuple(layers)
     try:
         vgg.needed_convs(architecture, layers)

@@ -153,7 +153,7 @@ def perceptual_loss(
     features = network.extract(outputs, objective.layers)
     errors = {
         "content": _content_errors(features, contents),
-        "style": _style_distances(objective, features, styles, key),
+        "style": style_errors(objective, features, styles, key),
     }
     parts = {}
     if emphasis is not None:
@@ -161,7 +161,7 @@ def perceptual_loss(
             parts |= {f"{kind}_{layer}": error for layer, error in layers.items()}
             errors[kind] = {layer: emphasis[kind][layer] * e for layer, e in layers.items()}
     content = _weighted_content(objective, errors["content"])
-    style = style_losses.total_of(_weighted_styles(objective, errors["style"], styles).values())
+    style = weighted_style(objective, errors["style"], styles)
     total = content + style
     if objective.total_variation_weight is not None:
         total += objective.total_variation_weight * style_losses.total_variation(outputs)
@@ -194,17 +194,7 @@ def style_errors(
     styles: Targets,
     key: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-    """Each layer's share of the style's part of the loss, (N,), of `features` by layer."""
-    distances = _style_distances(objective, features, styles, key)
-    return _weighted_styles(objective, distances, styles)
-
-
-def _style_distances(
-    objective: Objective,
-    features: Mapping[str, jax.Array],
-    styles: Targets,
-    key: jax.Array | None,
-) -> dict[str, jax.Array]:
+    """Each layer's style error, (N,), of `features` by layer, before all weights."""
     loss = objective.compared
     return {
         layer: loss.distance(
@@ -216,13 +206,13 @@ def _style_distances(
     }
 
 
-def _weighted_styles(
-    objective: Objective, distances: Mapping[str, jax.Array], styles: Targets
-) -> dict[str, jax.Array]:
-    return {
-        layer: objective.style_weight * styles[layer]["scale"] * distance
-        for layer, distance in distances.items()
-    }
+def weighted_style(
+    objective: Objective, errors: Mapping[str, jax.Array], styles: Targets
+) -> jax.Array:
+    """The style's part of the loss, (N,), of `style_errors`."""
+    return style_losses.total_of(
+        objective.style_weight * styles[layer]["scale"] * error for layer, error in errors.items()
+    )
 
 
 def balance(

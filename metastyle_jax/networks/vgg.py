@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from metastyle_jax.networks import convolution
 
 Pooling = Literal["max", "average"]
+POOLINGS: tuple[Pooling, ...] = ("max", "average")
 FeatureWeights = Mapping[str, Mapping[str, jax.Array]]
 
 # architecture -> per block: (channels, number of convolutions)
@@ -235,8 +236,8 @@ def features(
     """
     layers = tuple(layers)
     convs = needed_convs(architecture, layers)
-    if pooling not in ("max", "average"):
-        raise ValueError(f"unknown pooling {pooling!r}; known are max, average")
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling {pooling!r}; known are {', '.join(POOLINGS)}")
     pool = max_pool if pooling == "max" else average_pool
     if min(images.shape[1:3]) >> (int(convs[-1][4]) - 1) < 1:
         raise ValueError(

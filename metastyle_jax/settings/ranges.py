@@ -67,6 +67,17 @@ def check_flags(args: Any, ranges: dict[str, Range]) -> None:
             allowed.check(f"--{name.replace('_', '-')}", value)
 
 
+def refuse_empty(args: Any, names: Iterable[str]) -> None:
+    """Refuse lists of `args` by name that hold nothing, as `--networks=` and `--networks=,` do.
+
+    Raises:
+      UserError: naming the first flag without a value.
+    """
+    for name in names:
+        if not getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is empty: give one value at least")
+
+
 def require(flat: Mapping[str, Any], names: Iterable[str], example: str) -> None:
     """Refuse settings by dotted name that lack one of `names`, which the file `example` has.
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import tiny
-from metastyle_jax.cli import commands
+from metastyle_jax.cli import commands, evaluate
 from metastyle_jax.data.images import read_image, write_png
 from metastyle_jax.errors import UserError, exit_cleanly
 from metastyle_jax.evaluation import (
@@ -101,6 +101,29 @@ def test_the_judge_finds_the_losses_of_the_objective(loss):
     )
     assert total == pytest.approx(found["style"], rel=1e-4)
     assert np.isnan(found["lpips"]) and 0 < found["ssim"] < 1
+
+
+def test_weights_of_layers_are_in_the_style_but_not_in_the_errors_of_layers():
+    outputs, contents, style = images(1, 0), images(1, 1), images(1, 2)[0]
+    plain, weighted, none = (
+        mean_of(judging.measure(judge(objective), outputs, contents, style))
+        for objective in (
+            OBJECTIVE,
+            dataclasses.replace(OBJECTIVE, style_layer_weights=(15.0, 8.0)),
+            dataclasses.replace(OBJECTIVE, style_weight=0.0),
+        )
+    )
+    for layer in OBJECTIVE.style_layers:
+        error = plain[f"style {layer}"]
+        assert (weighted[f"style {layer}"], none[f"style {layer}"]) == pytest.approx((error, error))
+    expected = 3 * (15 * plain["style relu1_2"] + 8 * plain["style relu2_1"])
+    assert (weighted["style"], none["style"]) == pytest.approx((expected, 0), rel=1e-5)
+    assert weighted["loss"] == pytest.approx(weighted["content"] + expected, rel=1e-5)
+
+
+def test_records_from_before_errors_of_layers_were_without_weights_are_told_apart():
+    weighted = dataclasses.replace(OBJECTIVE, style_layer_weights=(15.0, 8.0))
+    assert not judging.units(judge()) and judging.units(judge(weighted))
 
 
 def test_contents_unchanged_have_no_content_loss():
@@ -194,12 +217,31 @@ def test_the_blind_order_is_random_known_and_complete():
     )
 
 
-def test_a_preset_takes_the_place_of_defaults_only():
-    asked = evaluation_settings.EvaluationSettings(preset="published", content_count=3)
-    found = evaluation_settings.with_preset(asked)
-    assert (found.style_count, found.content_count, found.size) == (40, 3, 512)
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), (6, 12, 192)),
+        (("--preset=published",), (40, 20, 512)),
+        # 12 and 192 are the defaults: given, they stay
+        (("--size=192", "--preset=published", "--content-count=12"), (40, 12, 192)),
+    ],
+)
+def test_a_preset_takes_the_place_of_what_is_not_given(tmp_path, monkeypatch, flags, expected):
+    ran = []
+    monkeypatch.setattr(evaluate.evaluation_run, "run", lambda settings, out: ran.append(settings))
+    commands.main(["evaluate", f"--out={tmp_path}", "--styles=a", "--at=0,3", *flags])
+    (found,) = ran
+    assert (found.style_count, found.content_count, found.size) == expected
+    assert (found.styles, found.at) == ("a", (0, 3))
+    without = dataclasses.replace(found, style_count=6, content_count=12, size=192)
+    assert without == evaluation_settings.EvaluationSettings(styles="a", at=(0, 3))
+
+
+def test_a_preset_of_the_api_and_one_that_there_is_not():
+    found = evaluation_settings.of_preset("published", size=192)
+    assert (found.style_count, found.content_count, found.size) == (40, 20, 192)
     with pytest.raises(UserError, match="--preset=other is unknown: use published"):
-        evaluation_settings.with_preset(evaluation_settings.EvaluationSettings(preset="other"))
+        evaluation_settings.of_preset("other")
 
 
 def test_pictures_are_the_middle_of_the_enlarged_picture(tmp_path):

@@ -83,6 +83,11 @@ def message_of(spec: str, layers: list[str], **arguments) -> str:
     return str(error.value)
 
 
+def test_an_unknown_pooling_is_refused_by_name():
+    message = message_of("compact", ["relu1_1"], pooling="mean")
+    assert message == "pooling=mean of feature networks is unknown: use max or average"
+
+
 def test_known_torchvision_indices():
     expected = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv3_3": 14, "conv4_3": 21}
     keys = weight_files.torchvision_keys("vgg16")

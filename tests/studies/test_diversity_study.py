@@ -195,7 +195,7 @@ def test_the_style_loss_is_that_of_the_training_over_the_plain_one(averaged, exp
     objective = Objective(style_layers=("a", "b", "c"), style_layer_weights=(3.0, 5.0, 0.0))
 
     def row(first, second, content):
-        losses = {"style a": 3.0 * first, "style b": 5.0 * second, "style c": 0.0}
+        losses = {"style a": first, "style b": second, "style c": 7.0}  # without weights
         return {"content": "x", "diversity": 0.25, "content loss": content, **losses}
 
     methods = [Method("plain", [], WHEN_DRAWING), Method("other", [])]

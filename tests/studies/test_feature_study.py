@@ -87,6 +87,7 @@ def test_a_picture_needs_its_style(tmp_path):
 @pytest.mark.parametrize(
     ("networks", "message"),
     [
+        ("", "--networks is empty: give one value at least"),
         ("random-resnet", "--networks: 'random-resnet' is unknown: use one of random-vgg16"),
         ("resnet", "unknown feature network 'resnet'"),
         ("vgg16:nowhere", "there is no file nowhere"),
@@ -101,6 +102,34 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, networks, message):
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_without_a_corner_are_named_and_left_out(tmp_path, capsys):
+    """Half of 14 pixels is nothing at relu4_3; half of 16 is one position."""
+    styles = tmp_path / "styles"
+    for name, size in (("a", 16), ("b", 16), ("icon", 14)):
+        write_png(styles / f"{name}.png", np.asarray(drawn_source.style_image(1, 64))[:size])
+    commands.main(["study", "features", f"--out={tmp_path / 'out'}", f"--styles={styles}"])
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning == (
+        f"{styles / 'icon.png'}: skipped: 64x14 pixels, and the study needs 16 on each side"
+    )
+    assert "matched of 2" in (tmp_path / "out" / "features.md").read_text()
+    small = [f"--picture={styles / 'a.png'}", f"--style={styles / 'icon.png'}"]
+    with pytest.raises(UserError, match=r"icon\.png: the image is 64x14 pixels"):
+        commands.main(["study", "features", f"--out={tmp_path}", f"--styles={styles}", *small])
+    (styles / "b.png").unlink()
+    with pytest.raises(UserError, match="fewer than two pictures of at least 16 pixels"):
+        commands.main(["study", "features", f"--out={tmp_path}", f"--styles={styles}"])
+
+
+@pytest.mark.parametrize("flag", ["networks", "contents", "styles"])
+def test_study_drawings_needs_values(tmp_path, flag):
+    given = {"contents": "a.png", "styles": "b.png", flag: ","}
+    flags = [f"--{name}={value}" for name, value in given.items()]
+    with pytest.raises(UserError, match=f"--{flag} is empty: give one value at least"):
+        commands.main(["study", "drawings", f"--out={tmp_path / 'out'}", *flags])
+    assert not (tmp_path / "out" / "drawings.csv").exists()
 
 
 def test_study_drawings_judges_what_each_network_draws(standard_promotion, tmp_path):

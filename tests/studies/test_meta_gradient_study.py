@@ -13,12 +13,12 @@ import optax
 import pytest
 from PIL import Image
 
-from configs import smoke
+from configs import adjustable, embedded, meta_adjustable, smoke
 from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning import outer_loss, style_tasks, subsets
 from metastyle_jax.reporting import records
-from metastyle_jax.settings import schema
+from metastyle_jax.settings import configuration, schema
 from metastyle_jax.studies.meta_gradients import (
     curvature,
     gradients,
@@ -44,6 +44,20 @@ def tiny_config():
     config.parallel.devices = 1
     config.outer.style_warmup = 0
     return config
+
+
+# few settings to check: each is read anew for every estimator and number of steps
+QUICK = {"estimators": ("exact",), "inner_steps": (1,), "trained": ("exact",)}
+
+
+@pytest.fixture
+def nothing_measured(monkeypatch):
+    """Stops a study with an InterruptedError after its checks."""
+
+    def checked():
+        raise InterruptedError
+
+    monkeypatch.setattr(meta_gradient_study.plots, "require_matplotlib", checked)
 
 
 def test_ends_of_a_known_spectrum():
@@ -179,14 +193,84 @@ def test_whole_study_writes_its_files_and_goes_on(tmp_path, standard_promotion, 
         ({"inner_steps": (0,)}, "--inner-steps must be between 1 .* got 0"),
         ({"batches": 0}, "--batches must be between 1 and 1e.09, got 0"),
         ({"adaptation_steps": (0,)}, "--adaptation-steps needs a positive number"),
+        (
+            QUICK | {"trained": ()},
+            "--trained is empty: name an estimator, .* or use --train-steps=0",
+        ),
+        (QUICK | {"validation_style": "nowhere"}, "the style folder nowhere does not exist"),
     ],
 )
-def test_settings_that_no_study_can_use(tmp_path, changes, message):
+def test_settings_that_no_study_can_use(tmp_path, nothing_measured, changes, message):
     with pytest.raises(UserError, match=message):
         meta_gradient_study.run(
             tiny_config(), meta_gradient_study.Study(**changes), tmp_path / "out"
         )
     assert not (tmp_path / "out").exists()
+
+
+PLAIN = {"model.predictor": 0, "model.adjuster": 0, "objective.average_decay": 0.0}
+PLAIN |= {"inner.subset": "norm", "outer.subset": "all"}
+
+
+@pytest.mark.parametrize(
+    ("module", "changes", "study", "message"),
+    [
+        (embedded, {}, {}, "set --config.model.predictor=0$"),
+        (
+            adjustable,
+            {},
+            {},
+            "set --config.model.adjuster=0 --config.objective.average_decay=0$",
+        ),
+        (
+            meta_adjustable,
+            {},
+            {"init": "embedded"},
+            "set --config.model.predictor=0 --config.model.adjuster=0$",
+        ),
+        (meta_adjustable, PLAIN, {}, "config.model.init='embedded' .*: give --init=embedded too"),
+        (
+            embedded,
+            PLAIN,
+            {"trained": ("exact", "reptile")},
+            "--trained=reptile: .*no effect with config.inner.steps=0",
+        ),
+        (
+            embedded,
+            PLAIN
+            | {"inner.learned_rates": "layer", "inner.steps": 1, "outer.subset": "inner_rates/*"},
+            {},
+            "config.outer.subset names more than the study measures",
+        ),
+    ],
+)
+def test_the_study_refuses_at_once_what_it_would_not_measure(
+    tmp_path, nothing_measured, module, changes, study, message
+):
+    config = configuration.changed(module.get_config(), changes)
+    with pytest.raises(UserError, match=message):
+        meta_gradient_study.run(
+            config, meta_gradient_study.Study(**QUICK | study), tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "study"),
+    [
+        (embedded, {"train_steps": 0, "trained": ()}),
+        (meta_adjustable, {"init": "embedded"}),
+        (adjustable, {}),
+    ],
+)
+def test_without_predictor_and_sliders_every_configuration_can_be_measured(
+    tmp_path, nothing_measured, module, study
+):
+    config = configuration.changed(module.get_config(), PLAIN)
+    with pytest.raises(InterruptedError):
+        meta_gradient_study.run(
+            config, meta_gradient_study.Study(**QUICK | study), tmp_path / "out"
+        )
 
 
 def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, monkeypatch):
@@ -245,6 +329,8 @@ def test_the_study_of_losses_paints_and_judges_and_goes_on(tmp_path, monkeypatch
         ({"methods": ("mmd",)}, "--methods: .*'mmd'.* is unknown"),
         ({"layers": ("relu9_1",)}, "--layers: .*relu9_1"),
         ({"content_layer": "relu"}, "--content-layer: .*'relu'"),
+        ({"methods": ()}, "--methods is empty: give one value at least"),
+        ({"layers": ()}, "--layers is empty"),
         ({"gammas": (0.0,)}, "--gammas must be more than 0 .*got 0"),
         ({"shares": (1.0,)}, "--shares must be below 1"),
         ({"size": 8}, "--size must be between 32 .* got 8"),

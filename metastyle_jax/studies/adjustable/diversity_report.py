@@ -42,9 +42,9 @@ def summarize(
     layers = [STYLE.format(layer) for layer in objective.style_layers]
     means = {key: float(np.mean([row[key] for row in plain])) for key in (*layers, "content loss")}
     weights = objective.style_layer_weights or (1.0,) * len(layers)
-    # the measured losses have the weights of their layers already
+    # as in the training's loss; the measured losses are without weights
     factors = {
-        layer: weight / means[layer] if averaged else 1.0
+        layer: weight / means[layer] if averaged else weight
         for layer, weight in zip(layers, weights, strict=True)
         if weight > 0
     }

@@ -93,6 +93,7 @@ def run(study: DiversityStudy, out: Path) -> None:
     contents = evaluation_inputs.squares(study.contents, study.count, study.size)
     prepare_folder(out)
     described = {**dataclasses.asdict(study), "recipes": [each.recipe for each in stylizers]}
+    described |= judging.units(judge)
     methods = _methods(study, stylizers)
     records = Records(out / "measurements.json", described, total=len(methods))
     rows = {

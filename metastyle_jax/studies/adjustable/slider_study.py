@@ -82,7 +82,7 @@ def run(study: SliderStudy, out: Path) -> None:
     style = resizing.resize_short_side(read_image(Path(study.style)), study.style_size)
     contents = evaluation_inputs.squares(study.contents, study.count, study.size).images
     prepare_folder(out)
-    described = {**dataclasses.asdict(study), "recipe": stylizer.recipe}
+    described = {**dataclasses.asdict(study), "recipe": stylizer.recipe, **judging.units(judge)}
     layers = stylizer.sliders.layers
     records = Records(out / "measurements.json", described, total=len(layers) * len(OTHERS))
     sweeps = {
@@ -108,7 +108,7 @@ def sweep(
     style: np.ndarray,
     moved: tuple[str, float],
 ) -> list[Row]:
-    """A row for each of `count` weights, with the layer's loss of each content."""
+    """A row for each of `count` weights, with the layer's loss of each content, unweighted."""
     layer, others = moved
     assert stylizer.sliders is not None
     rows = []

@@ -61,6 +61,7 @@ def run(study: DrawingStudy, out: Path) -> None:
     Raises:
       UserError: a network or a picture cannot be used.
     """
+    ranges.refuse_empty(study, ("contents", "styles", "networks"))
     ranges.check_flags(study, _RANGES)
     overwriting.refuse_inside(out, [*study.contents, *study.styles])
     contents, styles = (

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.data.images import list_images, read_image
+from metastyle_jax.data.images import check_minimum_size, inspect_image, list_images, read_image
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import judging
 from metastyle_jax.features import matching, registry
@@ -21,11 +21,13 @@ from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
 from metastyle_jax.reporting.records import Row, labels, markdown_table, write_csv
 from metastyle_jax.runtime import compilation
+from metastyle_jax.settings import ranges
 from metastyle_jax.storage.atomic import prepare_folder, write_text
 
 _LOG = logging.getLogger(__name__)
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+SMALLEST = 16  # pixels of a side: half of it, a corner, is one position at relu4_3
 SEEN_AT = "relu3_3"  # where VGG-16 sees weaves best (docs/results/notebook.md)
 RANDOM = "random-"  # before an architecture: He's initialization, seed 0
 
@@ -55,9 +57,13 @@ def run(study: FeatureStudy, out: Path) -> None:
     """
     if not study.styles:
         raise UserError("--styles is missing: give a folder of pictures")
-    files = list_images(study.styles, "style folder")
+    ranges.refuse_empty(study, ("networks",))
+    files = _large_enough(list_images(study.styles, "style folder"))
     if len(files) < 2:
-        raise UserError(f"--styles={study.styles} has one picture: give two or more")
+        raise UserError(
+            f"--styles={study.styles} has fewer than two pictures of at least {SMALLEST} pixels on "
+            "each side: give two or more"
+        )
     pair = _read_pair(study)
     measures = [
         _open(spec, label, pair)
@@ -90,12 +96,30 @@ def run(study: FeatureStudy, out: Path) -> None:
     _LOG.info(f"wrote {out / 'features.md'}")
 
 
+def _large_enough(files: Sequence[Path]) -> list[Path]:
+    """The pictures that have a corner for every network; the others are named and left out."""
+    kept = []
+    for file in files:
+        header = inspect_image(file, minimum=1)
+        if min(header.width, header.height) >= SMALLEST:
+            kept.append(file)
+        else:
+            _LOG.warning(
+                f"{file}: skipped: {header.width}x{header.height} pixels, and the study needs "
+                f"{SMALLEST} on each side"
+            )
+    return kept
+
+
 def _read_pair(study: FeatureStudy) -> list[np.ndarray]:
     """The picture and its style, both (H, W, 3); empty where none was given."""
     if bool(study.picture) != bool(study.style):
         given, absent = ("picture", "style") if study.picture else ("style", "picture")
         raise UserError(f"--{given} needs --{absent}: the style error is between the two")
-    return [read_image(file) for file in (study.picture, study.style) if file]
+    pair = [(file, read_image(file)) for file in (study.picture, study.style) if file]
+    for file, image in pair:
+        check_minimum_size(image, file, SMALLEST)
+    return [image for _, image in pair]
 
 
 def _style_error(network: FeatureNetwork, pair: Sequence[np.ndarray]) -> float:

@@ -152,7 +152,7 @@ def _gradient_at_rate(config: Settings, estimator: bilevel.Estimator) -> Callabl
     def run(rate: jax.Array, params: MetaParameters, batch: Batch, task: StyleTask):
         descent = dataclasses.replace(loop, optimizer=lambda step, rates: optax.sgd(rate))
         # every step is taken, and the loss after the last one counts in full
-        plain = schedule.Schedule(seed=config.seed)
+        plain = schedule.Schedule(subset=config.outer.subset, seed=config.seed)
         gradient, metrics = outer_step.outer_gradient(
             params, jnp.zeros((), jnp.int32), batch, task, loop=descent, schedule=plain
         )

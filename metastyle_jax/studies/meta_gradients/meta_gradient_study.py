@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 
 from metastyle_jax import bilevel
 from metastyle_jax.errors import UserError
+from metastyle_jax.metalearning import subsets
 from metastyle_jax.reporting import plots
 from metastyle_jax.reporting.records import Records, Row
-from metastyle_jax.settings import configuration, ranges, schema
+from metastyle_jax.settings import configuration, construction, ranges, schema
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage.atomic import prepare_folder
 from metastyle_jax.studies.meta_gradients import curvature, gradients, report, training_curves
-from metastyle_jax.studies.meta_gradients.measurement_point import load_point, variant
+from metastyle_jax.studies.meta_gradients.measurement_point import RANDOM, load_point, variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Study:
     """Settings of the study, in addition to the configuration.
 
     Attributes:
-      init: where gradients and curvature are measured: "random" or what `initialization.load`
-        takes.
+      init: where gradients and curvature are measured: "random", a new network, or what
+        `initialization.load` takes.
       estimators: names of `bilevel.ESTIMATORS` whose gradients are compared.
       inner_steps: the numbers T of inner steps that they are compared at.
       batches: how many batches gradients are measured on.
@@ -59,7 +62,9 @@ class Study:
 def run(config: ml_collections.ConfigDict | Settings, study: Study, out: Path) -> None:
     """Measure and write `out`: `study.md`, CSV files, plots, and `measurements.json`.
 
-    A study that was stopped continues after the last complete measurement.
+    A study that was stopped continues after the last complete measurement. Gradients are of the
+    weights and of one style, where every inner loop starts: a configuration with a predictor, an
+    adjuster or moving averages is refused.
 
     Raises:
       UserError: a setting, a folder or a file cannot be used.
@@ -103,9 +108,61 @@ def _check(config: Settings, study: Study) -> None:
         raise UserError("--inner-steps needs one or more positive numbers, such as 1,3")
     if not study.adaptation_steps or max(study.adaptation_steps) < 1:
         raise UserError("--adaptation-steps needs a positive number, such as 0,50,200")
+    _check_what_is_measured(config, study.init)
     for name in study.estimators:
         for steps in study.inner_steps:
-            variant(config, **{"outer.estimator": name, "inner.steps": steps})
+            changes = {"outer.estimator": name, "inner.steps": steps}
+            _check_variant(f"--estimators={name}", config, changes)
+    if study.train_steps:
+        _check_trainings(config, study)
+
+
+# what `load_point` knows nothing of: a gradient without it is that of another problem
+_NOT_MEASURED = ("model.predictor", "model.adjuster", "objective.average_decay")
+
+
+def _check_what_is_measured(config: Settings, init: str) -> None:
+    """Refuse a configuration whose gradients would be those of another problem."""
+    flat = schema.flatten(config)
+    if given := [name for name in _NOT_MEASURED if flat[name]]:
+        raise UserError(
+            "the study measures gradients of the weights and of one style, where every inner loop "
+            f"starts: set {' '.join(f'--config.{name}=0' for name in given)}"
+        )
+    if config.model.init and init == RANDOM:
+        raise UserError(
+            f"config.model.init={config.model.init!r} starts trainings where the study does not "
+            f"measure: give --init={config.model.init} too, or set --config.model.init="
+        )
+    shapes = jax.eval_shape(lambda: construction.init_network(config, jax.random.key(0)))
+    try:
+        subsets.split(dict(shapes), config.outer.subset)
+    except ValueError as error:
+        raise UserError(
+            f"config.outer.subset names more than the study measures, weights and style: {error}"
+        ) from error
+
+
+def _check_trainings(config: Settings, study: Study) -> None:
+    """Refuse now what trainings and adaptations would refuse after the other measurements."""
+    if not study.trained:
+        raise UserError(
+            "--trained is empty: name an estimator, such as exact, or use --train-steps=0 for no "
+            "training"
+        )
+    for name in study.trained:
+        _check_variant(f"--trained={name}", config, {"outer.estimator": name})
+    if study.adaptation_styles:
+        validation = _validation(config, study)
+        for kind in ("content", "style"):
+            training_curves.center_crops(validation, kind, 1)  # refuses what cannot be read
+
+
+def _check_variant(flag: str, config: Settings, changes: dict[str, Any]) -> None:
+    try:
+        variant(config, **changes)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from error
 
 
 def _gradients(config: Settings, study: Study, records: Records) -> list[Row]:
@@ -154,13 +211,7 @@ def _adaptations(
 ) -> list[Row]:
     if not study.adaptation_styles:
         return []
-    validation = variant(
-        config,
-        **{
-            "data.content": study.validation_content or config.data.content,
-            "data.style": study.validation_style or config.data.style,
-        },
-    )
+    validation = _validation(config, study)
     styles = training_curves.center_crops(validation, "style", study.adaptation_styles)
     contents = training_curves.center_crops(validation, "content", study.adaptation_contents)
 
@@ -184,6 +235,17 @@ def _adaptations(
             lambda number=number, style=style: measure(number, style),
         )
         for number, style in enumerate(styles)
+    )
+
+
+def _validation(config: Settings, study: Study) -> Settings:
+    """The settings with the sources for adaptation."""
+    return variant(
+        config,
+        **{
+            "data.content": study.validation_content or config.data.content,
+            "data.style": study.validation_style or config.data.style,
+        },
     )
 
 

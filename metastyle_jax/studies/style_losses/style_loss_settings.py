@@ -75,6 +75,7 @@ def check(study: LossStudy) -> None:
             raise UserError(f"--figures: {name!r} is unknown: use some of {', '.join(FIGURES)}")
     if not study.figures:
         raise UserError(f"--figures is empty: use some of {', '.join(FIGURES)}")
+    ranges.refuse_empty(study, ("methods", "layers", "gammas", "shares"))
     for method in study.methods:
         try:
             fusion.parse(method)
@@ -86,9 +87,6 @@ def check(study: LossStudy) -> None:
             vgg.needed_convs(architecture, layers)
         except ValueError as error:
             raise UserError(f"--{flag}: {error}") from error
-    for flag in ("gammas", "shares"):
-        if not getattr(study, flag):
-            raise UserError(f"--{flag} is empty: give one number at least")
     ranges.check_flags(study, _RANGES)
     if max(study.shares) >= 1:
         raise UserError("--shares must be below 1: the rest is the share of the other loss")
