@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import picture_choice
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.folder import FolderSource
@@ -146,7 +147,7 @@ def adapt(args: argparse.Namespace, name: str, workdir: Path, step: int) -> None
         center_crop_resized(read_image(file), SHARED["data.image_size"])
         for file in list_images(args.val_content, "content folder")[: args.contents]
     ]
-    for file in files[:: len(files) // args.styles][: args.styles]:
+    for file in picture_choice.spread(files, args.styles):
         kept(
             workdir.parent / f"{workdir.name}_{step}_{file.stem}.json",
             lambda file=file: curve(args, f"{workdir}@{step}", file, np.stack(contents)),

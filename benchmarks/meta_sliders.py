@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import picture_choice
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data import resizing
@@ -51,8 +52,7 @@ def main() -> None:
     parser.add_argument("--weights", type=int, default=6, help="values of each sweep")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    files = list_images(args.val_style, "style folder")
-    files = files[:: max(1, len(files) // args.styles)][: args.styles]
+    files = picture_choice.spread(list_images(args.val_style, "style folder"), args.styles)
     contents = evaluation_inputs.squares(
         str(args.val_content), args.contents, args.judged_size
     ).images
