@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import picture_choice
+import result_files
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.folder import FolderSource
@@ -183,8 +182,7 @@ def report(
     args: argparse.Namespace, names: list[str], rates: dict[str, float], common: int
 ) -> None:
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}. "
-        f"Command: {' '.join(sys.argv)}",
+        result_files.origin(),
         "",
         "| trained with | s/step | stopped at equal | steps | "
         + " | ".join(f"{step}" for step in ADAPTED)

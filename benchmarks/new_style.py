@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import sys
 from pathlib import Path
 
-import jax
 import picture_choice
+import result_files
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.folder import FolderSource
@@ -90,8 +88,7 @@ def measure(args: argparse.Namespace, file: Path, kind: str) -> dict[int, float]
 def report(args: argparse.Namespace, curves: dict) -> None:
     head = " | ".join(str(step) for step in AT)
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}. "
-        f"Command: {' '.join(sys.argv)}",
+        result_files.origin(),
         "",
         f"| style | from | {head} |",
         "|---" * (2 + len(AT)) + "|",
