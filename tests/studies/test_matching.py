@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metastyle_jax.features import matching
+from metastyle_jax.studies.features import matching
 
 
 def plain(*corners: tuple[float, float, float]) -> np.ndarray:
