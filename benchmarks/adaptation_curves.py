@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import picture_choice
 
 from metastyle_jax.adaptation import service
 from metastyle_jax.data.folder import FolderSource
@@ -55,7 +56,7 @@ def main() -> None:
         ]
     )
     files = list_images(args.styles, "style folder")
-    for style in files[:: len(files) // args.count][: args.count]:
+    for style in picture_choice.spread(files, args.count):
         for name, spec in starts.items():
             for parameters in args.moves.split(","):
                 key = f"{style.stem}/{name}/{parameters}"

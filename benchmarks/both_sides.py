@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytorch_step
+import random_parameters
 import torch
 
 from metastyle_jax import bilevel
@@ -83,19 +84,9 @@ def make_setting(device: str, features: str, dtype: str | None = None) -> Settin
 
 
 def random_params() -> Any:
-    """Every entry random, the style's too: with the neutral one many gradients are zero."""
-    random = np.random.default_rng(1)
-
-    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        values = random.standard_normal(leaf.shape)
-        if path[-1].key == "kernel":
-            values /= np.sqrt(np.prod(leaf.shape[:-1]))
-        else:
-            values = 0.2 * values + (path[-1].key == "scale")
-        return values.astype(np.float32)
-
+    """See `random_parameters.draw`."""
     shapes = jax.eval_shape(stylization_network.init, jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return random_parameters.draw(shapes, seed=1)
 
 
 def pictures(count: int, size: int, seed: int) -> np.ndarray:

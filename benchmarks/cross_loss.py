@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import picture_choice
 
 from metastyle_jax.adaptation import service
 from metastyle_jax.data.folder import FolderSource
-from metastyle_jax.data.images import list_images, read_image, write_png
-from metastyle_jax.data.resizing import center_crop_resized
+from metastyle_jax.data.images import write_png
 from metastyle_jax.features import registry
 from metastyle_jax.reporting.records import markdown_table
 from metastyle_jax.reporting.sheets import contact_sheet
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     args = parser.parse_args()
     styles, contents = (
-        spread(folder, count, args.size)
+        picture_choice.squares(folder, "folder", count, args.size)
         for folder, count in zip((args.styles, args.contents), args.count, strict=True)
     )
     rows, sheet = [], [[content, style] for style in styles for content in contents[:1]]
@@ -58,13 +58,6 @@ def main() -> None:
     titles = ("content", "style", *names)
     write_png(args.out / "sheet.png", contact_sheet(sheet, column_titles=titles, cell=args.size))
     print(markdown_table(rows, {key: key for key in rows[0]}))
-
-
-def spread(folder: Path, count: int, size: int) -> np.ndarray:
-    """`count` pictures spread evenly over a folder, as squares."""
-    files = list_images(folder, "folder")
-    chosen = files[:: len(files) // count][:count]
-    return np.stack([center_crop_resized(read_image(file), size) for file in chosen])
 
 
 def judged(args, name: str, workdir: str, styles: np.ndarray, contents: np.ndarray):

@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+import result_files
 
 from metastyle_jax.data import resizing
 from metastyle_jax.data.images import read_image, write_png
@@ -98,8 +97,7 @@ def report(
         for kind, stylizers in (("sliders", moved), ("fixed", fixed))
     }
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}. "
-        f"Command: {' '.join(sys.argv)}",
+        result_files.origin(),
         "",
         "| weights | network | content | " + " | ".join(LAYERS) + " | LPIPS to the other |",
         "|---" * (4 + len(LAYERS)) + "|",

@@ -23,6 +23,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import random_parameters
 import result_files
 
 from configs import default, smoke
@@ -148,18 +149,7 @@ def metrics(
 def problem(config: Settings) -> tuple[StyleTask, MetaParameters, InnerLoop]:
     """Task, random parameters and inner loop of a configuration."""
     shapes = jax.eval_shape(lambda: construction.init_params(config, jax.random.key(0)))
-    random = np.random.default_rng(0)
-
-    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        # the style is random too: many gradients are zero in the neutral one
-        values = random.standard_normal(leaf.shape)
-        if path[-1].key == "kernel":
-            values /= np.sqrt(np.prod(leaf.shape[:-1]))
-        else:
-            values = 0.2 * values + (path[-1].key == "scale")
-        return values.astype(np.float32)
-
-    params = jax.tree_util.tree_map_with_path(draw, shapes)
+    params = random_parameters.draw(shapes, seed=0)
     return program.load_task(config), params, construction.make_inner_loop(config)
 
 

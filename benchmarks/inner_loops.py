@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+import picture_choice
+import result_files
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.folder import FolderSource
@@ -146,7 +146,7 @@ def adapt(args: argparse.Namespace, name: str, workdir: Path, step: int) -> None
         center_crop_resized(read_image(file), SHARED["data.image_size"])
         for file in list_images(args.val_content, "content folder")[: args.contents]
     ]
-    for file in files[:: len(files) // args.styles][: args.styles]:
+    for file in picture_choice.spread(files, args.styles):
         kept(
             workdir.parent / f"{workdir.name}_{step}_{file.stem}.json",
             lambda file=file: curve(args, f"{workdir}@{step}", file, np.stack(contents)),
@@ -182,8 +182,7 @@ def report(
     args: argparse.Namespace, names: list[str], rates: dict[str, float], common: int
 ) -> None:
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}. "
-        f"Command: {' '.join(sys.argv)}",
+        result_files.origin(),
         "",
         "| trained with | s/step | stopped at equal | steps | "
         + " | ".join(f"{step}" for step in ADAPTED)

@@ -18,10 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import picture_choice
 
 from metastyle_jax import bilevel
-from metastyle_jax.data.images import list_images, read_image
-from metastyle_jax.data.resizing import center_crop_resized
 from metastyle_jax.features import registry
 from metastyle_jax.metalearning import outer_loss
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
@@ -53,7 +52,8 @@ def main() -> None:
     def losses(rate: jax.Array, params: MetaParameters, batch: Batch, task: StyleTask):
         return outer_loss.meta_loss(params, batch, task, loop, optax.sgd(rate))
 
-    contents = crops(args.contents, "content folder", 2 * args.contents_per_style, args.size)
+    count = 2 * args.contents_per_style
+    contents = picture_choice.squares(args.contents, "content folder", count, args.size)
     support, query = np.split(contents, 2)
     evaluate = functools.partial(
         losses, params=MetaParameters(**params), task=StyleTask(objective, network)
@@ -61,7 +61,7 @@ def main() -> None:
     print("| style | gradient | " + " | ".join(f"{rate:g}" for rate in RATES) + " |")
     print("|---" * (len(RATES) + 2) + "|")
     rows = []
-    for style in crops(args.styles, "style folder", args.count, args.size):
+    for style in picture_choice.squares(args.styles, "style folder", args.count, args.size):
         batch = Batch(styles=style[None], support=support, query=query)
         before, metrics = evaluate(jnp.zeros(()), batch=batch)
         after = [float(evaluate(jnp.asarray(rate), batch=batch)[0] / before) for rate in RATES]
@@ -80,17 +80,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--contents-per-style", type=int, default=2, help="support, and query")
     parser.add_argument("--size", type=int, default=128)
     return parser.parse_args()
-
-
-def crops(folder: Path, what: str, count: int, size: int) -> np.ndarray:
-    """(count, size, size, 3): center crops of images spread evenly over a folder."""
-    files = list_images(folder, what)
-    return np.stack(
-        [
-            center_crop_resized(read_image(file), size)
-            for file in files[:: len(files) // count][:count]
-        ]
-    )
 
 
 def line(name: str, values) -> str:

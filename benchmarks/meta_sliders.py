@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import functools
-import platform
-import sys
 from pathlib import Path
 
-import jax
 import numpy as np
+import picture_choice
+import result_files
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data import resizing
@@ -51,8 +50,7 @@ def main() -> None:
     parser.add_argument("--weights", type=int, default=6, help="values of each sweep")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    files = list_images(args.val_style, "style folder")
-    files = files[:: max(1, len(files) // args.styles)][: args.styles]
+    files = picture_choice.spread(list_images(args.val_style, "style folder"), args.styles)
     contents = evaluation_inputs.squares(
         str(args.val_content), args.contents, args.judged_size
     ).images
@@ -144,8 +142,7 @@ def sheet(stylizer: Stylizer, content: np.ndarray, image: np.ndarray) -> np.ndar
 def report(args: argparse.Namespace, rows: dict[str, Row]) -> None:
     price = [row["sliders"]["loss"] / row["plain"]["loss"] for row in rows.values()]
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}. "
-        f"Command: {' '.join(sys.argv)}",
+        result_files.origin(),
         "",
         f"{len(rows)} styles, {args.contents} contents, {args.steps} steps. Loss with all weights "
         f"at 1, with sliders over plain: median {np.median(price):.3f}, {min(price):.3f} to "

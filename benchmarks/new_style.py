@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import sys
 from pathlib import Path
 
-import jax
-import numpy as np
+import picture_choice
+import result_files
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.folder import FolderSource
 from metastyle_jax.data.images import list_images, read_image
-from metastyle_jax.data.resizing import center_crop_resized, resize_short_side
+from metastyle_jax.data.resizing import resize_short_side
 from metastyle_jax.storage import initialization
 from metastyle_jax.storage.atomic import atomic_path
 from metastyle_jax.stylization import stylizer
@@ -45,8 +43,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    files = list_images(args.styles, "style folder")
-    files = files[:: len(files) // args.style_count][: args.style_count]
+    files = picture_choice.spread(list_images(args.styles, "style folder"), args.style_count)
     curves = {
         file.stem: (curve(args, file, "neutral"), curve(args, file, "predicted")) for file in files
     }
@@ -65,14 +62,14 @@ def curve(args: argparse.Namespace, file: Path, kind: str) -> dict[int, float]:
 def measure(args: argparse.Namespace, file: Path, kind: str) -> dict[int, float]:
     init = initialization.load(args.init)
     style = resize_short_side(read_image(file), 2 * args.size)
-    contents = list_images(args.contents, "content folder")
-    contents = contents[:: len(contents) // args.content_count][: args.content_count]
-    squares = np.stack([center_crop_resized(read_image(each), args.size) for each in contents])
+    contents = picture_choice.squares(
+        args.contents, "content folder", args.content_count, args.size
+    )
     start = service.start_from(stylizer.from_initialization(init))
     start = service.Start(
         starting_style.stylizer_at_start(init, style, kind), start.objective, start.network
     )
-    losses = service.losses_over(start, style, squares)
+    losses = service.losses_over(start, style, contents)
     measured = {0: losses(start.stylizer)["loss"]}
 
     def look(step: int, reached: Stylizer, *_: object) -> None:
@@ -91,8 +88,7 @@ def measure(args: argparse.Namespace, file: Path, kind: str) -> dict[int, float]
 def report(args: argparse.Namespace, curves: dict) -> None:
     head = " | ".join(str(step) for step in AT)
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}. "
-        f"Command: {' '.join(sys.argv)}",
+        result_files.origin(),
         "",
         f"| style | from | {head} |",
         "|---" * (2 + len(AT)) + "|",

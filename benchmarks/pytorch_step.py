@@ -202,11 +202,6 @@ def first_order(function: Callable[[Tensors], torch.Tensor], point: Tensors) -> 
     return dict(zip(point, slopes, strict=True))
 
 
-def functional(function: Callable[[Tensors], torch.Tensor], point: Tensors) -> Tensors:
-    """`second_order` by torch.func, the form that torch.compile can be given whole."""
-    return torch.func.grad(function)(point)
-
-
 def meta_loss(
     problem: Problem,
     network: Tensors,

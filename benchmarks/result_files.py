@@ -1,9 +1,10 @@
-"""Files of results that name the machine and grow with every result: JSON, or CSV for curves."""
+"""What files of results say of the machine, and files that grow: JSON, or CSV for curves."""
 
 from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,12 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version for name, version in versions.items() if version},
     }
+
+
+def origin(*facts: str) -> str:
+    """The first line of a table: machine, device, version of JAX, `facts` and the command."""
+    parts = [platform.node(), jax.devices()[0].device_kind, f"jax {jax.__version__}", *facts]
+    return f"{', '.join(parts)}. Command: {' '.join(sys.argv)}"
 
 
 def add_result(path: Path | None, name: str, value: Any) -> None:

@@ -14,15 +14,14 @@ later ones compiled.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
+import result_files
 
 import metastyle_jax as ms
 from metastyle_jax.networks import adjuster, stylization_network
@@ -56,8 +55,7 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     base = statistics.median(seconds["unconditioned"])
     lines = [
-        f"{platform.node()}, {jax.devices()[0].device_kind}, jax {jax.__version__}, {args.size} px."
-        f" Command: {' '.join(sys.argv)}",
+        result_files.origin(f"{args.size} px"),
         "",
         "| | seconds | pictures/s, of the unconditioned network's |",
         "|---|---|---|",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import picture_choice
 
 from metastyle_jax.adaptation import service, starting_style
 from metastyle_jax.data.folder import FolderSource
@@ -39,8 +40,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    files = list_images(args.styles, "style folder")
-    files = files[:: len(files) // args.style_count][: args.style_count]
+    files = picture_choice.spread(list_images(args.styles, "style folder"), args.style_count)
     rows: list[dict[str, Any]] = []
     sheet = []
     for file in files:

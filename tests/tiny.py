@@ -8,10 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metastyle_jax.evaluation import alexnet, lpips
+from metastyle_jax.evaluation import lpips
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
 from metastyle_jax.networks import adjuster, stylization_network, vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
+
+# of the convolutions of AlexNet
+ALEXNET_WIDTHS = (64, 192, 384, 256, 256)
+ALEXNET_SIZES = (11, 5, 3, 3, 3)
 
 
 def parameter_shapes(**sizes: int) -> stylization_network.Params:
@@ -92,7 +96,7 @@ def feature_weights(
 def lpips_weights(name: str) -> lpips.Weights:
     """Random weights for "alexnet" or "vgg16", see `lpips.load`; float32."""
     random = np.random.default_rng(0)
-    widths = alexnet.WIDTHS if name == "alexnet" else (64, 128, 256, 512, 512)
+    widths = ALEXNET_WIDTHS if name == "alexnet" else (64, 128, 256, 512, 512)
     heads = {
         f"head{i}": random.uniform(size=width).astype(np.float32)
         for i, width in enumerate(widths, start=1)
@@ -104,7 +108,7 @@ def lpips_weights(name: str) -> lpips.Weights:
             "heads": heads,
         }
     network, into = {}, 3
-    for number, (width, size) in enumerate(zip(widths, alexnet.SIZES, strict=True), start=1):
+    for number, (width, size) in enumerate(zip(widths, ALEXNET_SIZES, strict=True), start=1):
         kernel = random.standard_normal((size, size, into, width)) * (2 / (into * size**2)) ** 0.5
         network[f"conv{number}.kernel"] = kernel.astype(np.float32)
         network[f"conv{number}.bias"] = (0.1 * random.standard_normal(width)).astype(np.float32)

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 def _serve(args: argparse.Namespace, styles: Any, titles: dict[str, str], folder: Path) -> None:
     from metastyle_jax.studio import page, work
 
-    blocks = page.make(styles, titles, folder, work.Limits(args.max_bytes, args.max_pixels))
+    blocks = page.make(styles, titles, folder, work.Limits(args.max_pixels))
     try:
         _, address, _ = blocks.launch(
             server_name=args.host,

@@ -12,8 +12,6 @@ Weights = Mapping[str, jax.Array]
 
 # per convolution: (stride, padding, whether pooling comes first)
 _LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
-WIDTHS = (64, 192, 384, 256, 256)
-SIZES = (11, 5, 3, 3, 3)
 SMALLEST = 31  # pixels of a side; a smaller picture leaves nothing for the second pooling
 
 
@@ -25,7 +23,7 @@ def features(weights: Weights, images: jax.Array) -> list[jax.Array]:
       images: (N, H, W, 3), already normalized; sides of `SMALLEST` pixels or more.
 
     Returns:
-      Five arrays (N, h, w, C), C as in `WIDTHS`.
+      Five arrays (N, h, w, C), C = 64, 192, 384, 256, 256.
     """
     x, outputs = images, []
     for number, (stride, padding, pooled) in enumerate(_LAYERS, start=1):

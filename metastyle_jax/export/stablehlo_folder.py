@@ -70,13 +70,12 @@ def style_length(contents: Contents) -> int | None:
     return sum(affine["scale"].size * 2 for affine in contents.style.values())
 
 
-def portable(exported: jax.export.Exported, target: str = TARGET) -> bytes:
-    """A portable artifact of a program for one platform.
+def portable(exported: jax.export.Exported) -> bytes:
+    """A portable artifact, of StableHLO `TARGET`, of a program for one platform.
 
     Args:
       exported: its sizes may be symbolic. JAX's checks of them are left out, because they are
         custom calls.
-      target: version of StableHLO.
 
     Raises:
       ValueError: there are other custom calls.
@@ -85,7 +84,7 @@ def portable(exported: jax.export.Exported, target: str = TARGET) -> bytes:
     text = "\n".join(lines)
     if "custom_call" in text:
         raise ValueError("the program has custom calls, which no portable artifact can promise")
-    return stablehlo.serialize_portable_artifact_str(text, target)
+    return stablehlo.serialize_portable_artifact_str(text, TARGET)
 
 
 def load_portable(artifact: bytes, style_length: int | None = None) -> jax.export.Exported:

@@ -1,3 +1,3 @@
 """Feature networks: their weights, from files, packages or the hub, and their training."""
 
-__all__ = ["lpips_package", "matching", "registry", "training", "weight_cache"]
+__all__ = ["lpips_package", "registry", "training", "weight_cache"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -100,8 +101,13 @@ def active_steps(schedule: Schedule, step: jax.Array, inner_steps: int) -> jax.A
 
 def draws_key(schedule: Schedule, step: jax.Array) -> jax.Array:
     """The key of random style losses and of input noise at outer step `step`."""
-    # apart from the draws of `active_steps`
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 1), step)
+    return _key_of(schedule, step, 1)
+
+
+def _key_of(schedule: Schedule, step: jax.Array, kind: int) -> jax.Array:
+    """The key of one kind of draws at outer step `step`; each has its number, from 1 on."""
+    # apart from the draws of `active_steps`, which fold in the step alone
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), kind), step)
 
 
 def draw_alpha(
@@ -127,19 +133,14 @@ def draw_alpha(
       For the support and for the query, drawn independently.
     """
     styles, contents, layers = counts
-    # apart from the other draws
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 2), step)
+    key = _key_of(schedule, step, 2)
 
     def draw(style: jax.Array, content: jax.Array) -> jax.Array:
         of_pair = jax.random.fold_in(jax.random.fold_in(key, style), content // 2)
         alpha = jax.random.uniform(of_pair, (2, layers))
         return jnp.where(content % 2 == 0, alpha, 1 - alpha)
 
-    of_style = jax.vmap(draw, in_axes=(None, 0), out_axes=1)
-    return jax.vmap(of_style, in_axes=(0, None), out_axes=1)(
-        first_style + jnp.arange(styles, dtype=jnp.int32),
-        first_content + jnp.arange(contents, dtype=jnp.int32),
-    )
+    return _for_each_sample(draw, (styles, contents), first_style, first_content)
 
 
 def draw_style_keys(
@@ -153,13 +154,22 @@ def draw_style_keys(
 
     Arguments are those of `draw_alpha`, `counts` (S, B); support and query have other keys.
     """
-    styles, contents = counts
-    # apart from the other draws
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(schedule.seed), 3), step)
+    key = _key_of(schedule, step, 3)
 
     def draw(style: jax.Array, content: jax.Array) -> jax.Array:
         return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, style), content))
 
+    return _for_each_sample(draw, counts, first_style, first_content)
+
+
+def _for_each_sample(
+    draw: Callable[[jax.Array, jax.Array], jax.Array],
+    counts: tuple[int, int],
+    first_style: jax.Array | int,
+    first_content: jax.Array | int,
+) -> jax.Array:
+    """(2, S, B, ...) of a function that returns (2, ...) for numbers of a style and a content."""
+    styles, contents = counts
     of_style = jax.vmap(draw, in_axes=(None, 0), out_axes=1)
     return jax.vmap(of_style, in_axes=(0, None), out_axes=1)(
         first_style + jnp.arange(styles, dtype=jnp.int32),

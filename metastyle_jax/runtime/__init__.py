@@ -4,6 +4,7 @@ __all__ = [
     "collectives",
     "compilation",
     "compilation_cache",
+    "finite_watch",
     "huge_pages",
     "in_turns",
     "input_watch",

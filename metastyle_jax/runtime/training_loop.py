@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import jax
 
 from metastyle_jax.runtime import processes
-from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests
+from metastyle_jax.runtime.finite_watch import FiniteWatch
+from metastyle_jax.runtime.interrupts import StopRequests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.storage.checkpoint import Checkpoints
 

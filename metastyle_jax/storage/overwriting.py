@@ -40,9 +40,7 @@ def refuse_overwriting(
                 )
 
 
-def refuse_inside(
-    folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], flag: str = "--out"
-) -> None:
+def refuse_inside(folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
     """Refuse inputs inside the output folder of a command.
 
     For commands whose output files are not known in advance.
@@ -50,7 +48,6 @@ def refuse_inside(
     Args:
       folder: output folder.
       inputs: files that it reads.
-      flag: that sets the folder, for the message.
 
     Raises:
       UserError: names the first input in it.
@@ -60,7 +57,7 @@ def refuse_inside(
         if root in Path(os.path.realpath(expanded(path))).parents:
             raise UserError(
                 f"{Path(path)} lies in {Path(folder)}, where the command writes: choose another "
-                f"{flag}"
+                "--out"
             )
 
 

@@ -36,14 +36,12 @@ NORM = "norm"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a visitor may send.
+    """What a visitor may send; Gradio itself limits the bytes of a file.
 
     Attributes:
-      body: bytes of a file.
       pixels: of a picture.
     """
 
-    body: int = 20_000_000
     pixels: int = 16_000_000
 
 

@@ -7,4 +7,5 @@ __all__ = [
     "plan_report",
     "program",
     "step_memory",
+    "training_pictures",
 ]

@@ -24,8 +24,9 @@ from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.networks import predictor, stylization_network
 from metastyle_jax.reporting.wandb_run import WandbRun
 from metastyle_jax.runtime import processes, profiling, sharding
+from metastyle_jax.runtime.finite_watch import FiniteWatch
 from metastyle_jax.runtime.input_watch import InputWatch
-from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
+from metastyle_jax.runtime.interrupts import StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import configuration, construction, resuming, schema

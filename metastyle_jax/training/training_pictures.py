@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -31,21 +32,27 @@ def open_sources(config: Settings) -> dict[str, ImageSource]:
     Raises:
       UserError: one of them cannot be opened; or there are several styles where one can be learned.
     """
-    sources = {
-        kind: open_source(
-            getattr(config.data, kind),
-            kind,
-            image_size=config.data.image_size,
-            data_dir=config.data.tfds_dir or None,
-        )
-        for kind in ("content", "style")
-    }
+    sources = {kind: source_of(config, kind) for kind in ("content", "style")}
     for kind, source in sources.items():
         _LOG.info(f"{kind}: {len(source)} images from {getattr(config.data, kind)}")
         if isinstance(source, FolderSource) and source.skipped:
             _LOG.warning(source.report())
     _check_one_style(config, sources)
     return sources
+
+
+def source_of(config: Settings, kind: Literal["content", "style"]) -> ImageSource:
+    """The images of `config.data.content` or `config.data.style`.
+
+    Raises:
+      UserError: they cannot be opened.
+    """
+    return open_source(
+        getattr(config.data, kind),
+        kind,
+        image_size=config.data.image_size,
+        data_dir=config.data.tfds_dir or None,
+    )
 
 
 def _check_one_style(config: Settings, sources: Mapping[str, ImageSource]) -> None:

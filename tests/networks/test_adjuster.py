@@ -10,8 +10,6 @@ import pytest
 import tiny
 from metastyle_jax.networks import adjuster, predictor
 
-CLOSE = {"rtol": 1e-12, "atol": 1e-12}
-
 pytestmark = pytest.mark.usefixtures("float64")
 
 

@@ -19,7 +19,8 @@ from metastyle_jax.features import registry, weight_files
 from metastyle_jax.features.training import distillation_step, drawn_pictures, student
 from metastyle_jax.features.training.distillation_step import DistillationState
 from metastyle_jax.networks.feature_network import FeatureNetwork
-from metastyle_jax.runtime.interrupts import FiniteWatch, StopRequests, stop_requests
+from metastyle_jax.runtime.finite_watch import FiniteWatch
+from metastyle_jax.runtime.interrupts import StopRequests, stop_requests
 from metastyle_jax.runtime.run_log import RunLog
 from metastyle_jax.runtime.training_loop import Session, Steps, run_steps
 from metastyle_jax.settings import ranges, resuming, schema

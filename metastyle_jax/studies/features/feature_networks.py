@@ -15,7 +15,7 @@ import numpy as np
 from metastyle_jax.data.images import check_minimum_size, inspect_image, list_images, read_image
 from metastyle_jax.errors import UserError
 from metastyle_jax.evaluation import judging
-from metastyle_jax.features import matching, registry
+from metastyle_jax.features import registry
 from metastyle_jax.losses import perceptual
 from metastyle_jax.networks import vgg
 from metastyle_jax.networks.feature_network import FeatureNetwork
@@ -23,6 +23,7 @@ from metastyle_jax.reporting.records import Row, labels, markdown_table, write_c
 from metastyle_jax.runtime import compilation
 from metastyle_jax.settings import ranges
 from metastyle_jax.storage.atomic import prepare_folder, write_text
+from metastyle_jax.studies.features import matching
 
 _LOG = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ import numpy as np
 
 from metastyle_jax import bilevel
 from metastyle_jax.data import pipeline
-from metastyle_jax.data.sources import open_source
 from metastyle_jax.errors import UserError
 from metastyle_jax.metalearning.inner_adaptation import InnerLoop
 from metastyle_jax.metalearning.structures import Batch, MetaParameters
@@ -20,6 +19,7 @@ from metastyle_jax.metalearning.style_tasks import StyleTask
 from metastyle_jax.settings import configuration, construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
+from metastyle_jax.training import training_pictures
 from metastyle_jax.training.program import load_network
 
 RANDOM = "random"
@@ -57,8 +57,8 @@ def load_point(
     """
     crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
     stream = pipeline.batches(
-        source(config, "content"),
-        source(config, "style"),
+        training_pictures.source_of(config, "content"),
+        training_pictures.source_of(config, "style"),
         styles=styles or config.batch.styles,
         contents=config.batch.contents,
         content_crop=crop,
@@ -71,16 +71,6 @@ def load_point(
         construction.make_task(config, load_network(config)),
         list(itertools.islice(stream, batches)),
         jnp.asarray(max(config.outer.style_warmup, config.outer.multi_step), jnp.int32),
-    )
-
-
-def source(config: Settings, kind: Literal["content", "style"]) -> pipeline.ImageSource:
-    """The images of `config.data.content` or `config.data.style`."""
-    return open_source(
-        getattr(config.data, kind),
-        kind,
-        image_size=config.data.image_size,
-        data_dir=config.data.tfds_dir or None,
     )
 
 

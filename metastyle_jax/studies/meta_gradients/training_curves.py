@@ -17,10 +17,10 @@ from metastyle_jax.reporting.records import Row
 from metastyle_jax.settings import construction
 from metastyle_jax.settings.schema import Settings
 from metastyle_jax.storage import initialization
-from metastyle_jax.studies.meta_gradients.measurement_point import source, variant
+from metastyle_jax.studies.meta_gradients.measurement_point import variant
 from metastyle_jax.stylization import stylizer
 from metastyle_jax.stylization.stylizer import Stylizer
-from metastyle_jax.training import meta_training
+from metastyle_jax.training import meta_training, training_pictures
 from metastyle_jax.training.program import load_network
 
 RECORDED = 60  # about so many points of each training
@@ -98,12 +98,13 @@ def adapt(
         seed=config.seed,
         threads=0,
     )
-    service.adapt(start, style, source(config, "content"), options, on_step=record)
+    source = training_pictures.source_of(config, "content")
+    service.adapt(start, style, source, options, on_step=record)
     return losses
 
 
 def center_crops(config: Settings, kind: Literal["content", "style"], count: int) -> np.ndarray:
     """(count, size, size, 3) of images spread evenly over the source of `kind`."""
-    images, size = source(config, kind), config.data.image_size
+    images, size = training_pictures.source_of(config, kind), config.data.image_size
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     return np.stack([as_float(center_crop_resized(images[int(i)], size)) for i in chosen])

@@ -22,15 +22,9 @@ def corners(image: np.ndarray) -> np.ndarray:
     return np.stack([image[:side, :side], image[-side:, -side:]])
 
 
-def gram_cosines(features: jax.Array, others: jax.Array) -> jax.Array:
-    """Cosines between the Gram matrices of two sets of images: (N, h, w, C), (M, ...) -> (N, M)."""
-    ours, theirs = (_unit(style_losses.gram_matrix(x)) for x in (features, others))
-    return jnp.matmul(ours, theirs.T, precision=jax.lax.Precision.HIGHEST)
-
-
 def _unit(grams: jax.Array) -> jax.Array:
     flat = grams.reshape(len(grams), -1)
-    # within the root: a picture without features has no direction, and no slope either
+    # within the root: a picture without features has no direction, but it has numbers
     return flat * jax.lax.rsqrt(jnp.square(flat).sum(axis=-1, keepdims=True) + 1e-24)
 
 

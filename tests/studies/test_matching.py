@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metastyle_jax.features import matching
+from metastyle_jax.studies.features import matching
 
 
 def plain(*corners: tuple[float, float, float]) -> np.ndarray:
@@ -37,24 +37,9 @@ def test_corners_are_squares_that_do_not_overlap():
         # each corner has its double in the next picture
         ([plain(RED, GREEN), plain(GREEN, BLUE), plain(BLUE, RED)], 0.0),
         ([plain(RED), plain(GREEN, BLUE), plain(BLUE, GREEN), plain((1.0, 1.0, 1.0))], 0.5),
+        # a picture without features is like no other, and disturbs none
+        ([plain(RED), plain((0.0, 0.0, 0.0)), plain(GREEN)], 2 / 3),
     ],
 )
 def test_share_matched(images, expected):
     assert matching.share_matched(itself, images) == expected
-
-
-def test_cosines_against_numpy():
-    random = np.random.default_rng(0)
-    x, y = (random.uniform(size=(n, 3, 4, 5)).astype(np.float32) for n in (2, 3))
-
-    def gram(features: np.ndarray) -> np.ndarray:
-        columns = features.reshape(12, 5)
-        return (columns.T @ columns).ravel()
-
-    expected = [
-        [gram(a) @ gram(b) / np.linalg.norm(gram(a)) / np.linalg.norm(gram(b)) for b in y]
-        for a in x
-    ]
-    np.testing.assert_allclose(matching.gram_cosines(x, y), expected, rtol=1e-5)
-    dark = np.zeros_like(x)
-    np.testing.assert_array_equal(matching.gram_cosines(dark, y), np.zeros((2, 3)))
