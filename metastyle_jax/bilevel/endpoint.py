@@ -103,7 +103,7 @@ def implicit(
 
 def _refuse_trajectory(name: str, loop: Loop) -> None:
     if loop.trajectory:
-        raise ValueError(f"{name} has a derivative of the end of the loop only: use exact")
+        raise ValueError(f"{name} knows the end of the loop only, and no trajectory: use exact")
 
 
 def _without_derivative(
