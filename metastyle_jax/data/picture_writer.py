@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import Image, PngImagePlugin
 
 from metastyle_jax.data.images import as_uint8
 from metastyle_jax.errors import UserError
 from metastyle_jax.storage.atomic import atomic_path
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}  # by ending
-# `Image.open` refuses pictures from 179 megapixels on, which a drawing may have
-_READERS: dict[str, Callable[[str | os.PathLike[str]], Image.Image]] = {
-    "png": PngImagePlugin.PngImageFile,
-    "jpg": JpegImagePlugin.JpegImageFile,
-    "webp": WebPImagePlugin.WebPImageFile,
-    "tif": TiffImagePlugin.TiffImageFile,
-}
 _SAME = {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif"}
 QUALITY = 95  # of JPEG and WebP
 _LONGEST = {"jpg": 65_500, "webp": 16_383}  # side that the format, or what writes it, can have
@@ -130,16 +124,24 @@ def _options(ending: str, quality: int, record: str) -> dict[str, Any]:
 def read_record(path: str | os.PathLike[str]) -> str | None:
     """The record that `write_picture` kept in the header; None if there is none.
 
-    Not for threads, because it silences the warnings of the process.
+    Not for threads, because it changes limits and silences warnings of the process.
     """
-    ending = ending_of(path)
-    if not ending:
-        return None
     try:
-        with warnings.catch_warnings(action="ignore"), _READERS[ending](path) as image:
-            if ending == "png":
+        with _any_size(), Image.open(path, formats=tuple(FORMATS.values())) as image:
+            if image.format == "PNG":
                 return image.info.get(_KEYWORD)
             text = str(image.getexif().get(_DESCRIPTION, ""))
-    except (OSError, SyntaxError, ValueError):  # no such file, or of another format
+    except (OSError, SyntaxError, ValueError):  # no such file, or none of these formats
         return None
     return text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else None
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Pillow refuses pictures from 179 megapixels on, which a drawing may have."""
+    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
