@@ -55,7 +55,7 @@ def load_point(
     Raises:
       UserError: images, weights or the initialization cannot be loaded.
     """
-    crop = pipeline.Crop(config.data.image_size, config.data.min_scale, config.data.max_scale)
+    crop = training_pictures.crop(config)
     stream = pipeline.batches(
         training_pictures.source_of(config, "content"),
         training_pictures.source_of(config, "style"),
